@@ -1,0 +1,39 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. Both set up by themselves; nothing asks a question.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+OIDC   := tests/peers/oidc-provider
+
+.PHONY: help setup demo test check bench fast clean
+.DELETE_ON_ERROR:
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
+
+setup: $(VENV)/.ready  ## everything that demo and test need, test peers included
+
+$(VENV)/.ready: requirements.lock pyproject.toml packaging/setup.sh helpers/juniper.c helpers/juniper_helper.py helpers/Makefile $(OIDC)/package-lock.json
+	PYTHON=$(PYTHON) sh packaging/setup.sh $(VENV) $(OIDC)
+	@touch $@
+
+demo: setup  ## a small company on loopback, one sign-in, real aws
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh packaging/demo.sh
+
+test: setup  ## everything, in one pytest run
+	$(BIN)/pytest
+
+fast: setup  ## the part to run while coding
+	$(BIN)/pytest -m "not e2e"
+
+check: setup  ## style, types and import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## the design's budgets on this machine, as ratios
+	$(BIN)/python -m tests.bench
+
+clean:  ## forget what setup made
+	rm -rf $(VENV) $(OIDC)/node_modules build dist
+	$(MAKE) -C helpers clean

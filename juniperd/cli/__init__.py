@@ -1,0 +1,83 @@
+"""``juniper``: arguments in, text out; one module per verb, imported when it is called.
+
+``status`` and shell completion have 60 ms for everything, so nothing here imports more than it uses.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from juniperd.errors import JuniperError
+
+VERBS = {
+    "login": "sign in, once for all tools",
+    "logout": "end the sign-in and forget it",
+    "whoami": "who is signed in, and at which issuer",
+    "status": "what the agent holds, and until when",
+    "up": "start the agent",
+    "down": "stop the agent",
+    "setup": "configure this laptop, or one tool on it",
+    "explain": "why you may, or may not, hold a scope",
+    "issuer": "run and steer the team's issuer",
+    "policy": "check the issuer's policy files",
+    "audit": "read and verify the issuer's trail",
+    "sandbox": "a small company on loopback, to learn and to test",
+}
+"""Each verb, the name of its module in this folder, with its line of help."""
+
+
+def _usage() -> str:
+    lines = ["usage: juniper VERB [options]", ""]
+    lines += [f"  {verb:<9} {line}" for verb, line in VERBS.items()]
+    lines += [
+        "",
+        "examples:",
+        "  juniper setup https://juniper.example.com",
+        "  juniper login",
+        "  juniper setup aws && aws --profile invoice-archive-writer s3 ls",
+        "",
+        "juniper VERB --help tells more; the manual is in docs/",
+    ]
+    return "\n".join(lines)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(_usage())
+        return 0 if arguments else 64
+    verb, rest = arguments[0], arguments[1:]
+    if verb in {"-V", "--version", "version"}:
+        from juniperd import __version__
+
+        print(f"juniper {__version__}")
+        return 0
+    if verb not in VERBS:
+        print(f"juniper: no verb '{verb}'; run: juniper --help", file=sys.stderr)
+        return 64
+    import argparse
+
+    module = import_module(f"juniperd.cli.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"juniper {verb}",
+        description=VERBS[verb],
+        epilog=module.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.register(parser)
+    return int(module.run(parser.parse_args(rest)))
+
+
+def main() -> int:
+    """The console script: the verb's exit status, or one line and the error's."""
+    try:
+        return _dispatch(sys.argv[1:])
+    except JuniperError as error:
+        print(f"juniper: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away, as `| head` does; nobody is left to tell
+        return 141

@@ -1,0 +1,111 @@
+"""The command line's way to the agent: the helpers' socket and frames, synchronous, without the daemon's imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from juniperd import wire
+from juniperd.config import socket_path
+from juniperd.errors import AgentMissing, JuniperError, PeerRefused, ProtocolError
+
+Event = Mapping[str, object]
+_READ = 65_536
+
+
+class AgentSaid(JuniperError):
+    """An error the agent already put into words for the person; the text is passed on as it came."""
+
+    remedy = ""
+
+    def __init__(self, text: str, exit_status: int) -> None:
+        super().__init__(text.removeprefix("juniper: "))
+        self.exit_status = exit_status
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """The uid of the process that listens at the other end (unix(7) SO_PEERCRED; LOCAL_PEERCRED on macOS)."""
+    if sys.platform == "darwin":
+        credentials = connection.getsockopt(0, 1, 76)
+        return int(struct.unpack_from("=II", credentials)[1])
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def connect(path: Path, timeout: float) -> socket.socket:
+    """A connection to an agent of our own uid, else the error that says what to do."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    try:
+        connection.connect(os.fspath(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        msg = "no agent is running"
+        raise AgentMissing(msg) from None
+    except OSError as error:
+        connection.close()
+        msg = f"the agent's socket cannot be used ({error.strerror or error})"
+        raise AgentMissing(msg) from None
+    if peer_uid(connection) != os.getuid():
+        connection.close()
+        msg = f"the agent at {path} belongs to another user"
+        raise PeerRefused(msg)
+    return connection
+
+
+def ask(verb: str, parameters: Mapping[str, object] | None = None, *, timeout: float = 30.0) -> Iterator[Event]:
+    """The agent's events for one control request, as they come; the last one is its result.
+
+    ``timeout`` bounds the silence between two frames, in seconds.
+    """
+    argv = (b"juniper", verb.encode(), json.dumps(dict(parameters or {})).encode())
+    with connect(socket_path(), timeout) as connection:
+        connection.sendall(wire.encode_request(wire.Request(argv)))
+        yield from _events(connection)
+
+
+def result(verb: str, parameters: Mapping[str, object] | None = None, *, timeout: float = 30.0) -> Event:
+    """The last event of a control request."""
+    last: Event = {}
+    for last in ask(verb, parameters, timeout=timeout):
+        pass
+    return last
+
+
+def _events(connection: socket.socket) -> Iterator[Event]:
+    text, complaint = b"", b""
+    for frame in _frames(connection):
+        if frame.kind == "o":
+            *lines, text = (text + frame.payload).split(b"\n")
+            yield from (json.loads(line) for line in lines if line)
+        elif frame.kind == "e":
+            complaint += frame.payload
+        elif frame.kind == "x":
+            status = frame.payload[0] if frame.payload else 1
+            if status or complaint:
+                raise AgentSaid(complaint.decode(errors="replace").strip() or "the agent failed", status)
+            return
+
+
+def _frames(connection: socket.socket) -> Iterator[wire.Frame]:
+    decoder = wire.Decoder()
+    while True:
+        try:
+            data = connection.recv(_READ)
+        except TimeoutError:
+            msg = "the agent does not answer"
+            raise AgentMissing(msg, "run: juniper down; juniper up") from None
+        except OSError:
+            data = b""
+        if not data:
+            msg = "the agent went away before it had answered"
+            raise ProtocolError(msg, "run: juniper up")
+        for frame in decoder.feed(data):
+            yield frame
+            if frame.kind == "x":
+                return

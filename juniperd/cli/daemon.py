@@ -1,0 +1,26 @@
+"""``juniperd``: the agent, in the foreground."""
+
+from __future__ import annotations
+
+import sys
+
+from juniperd.errors import JuniperError
+
+_HELP = """usage: juniperd
+
+The agent in the foreground: it serves the helpers at its socket until SIGTERM and logs to standard error.
+Usually `juniper up`, the helpers or a systemd user unit start it."""
+
+
+def main() -> int:
+    """Run the agent until a signal ends it."""
+    if len(sys.argv) > 1:
+        print(_HELP, file=sys.stdout if sys.argv[1] in {"-h", "--help"} else sys.stderr)
+        return 0 if sys.argv[1] in {"-h", "--help"} else 64
+    from juniperd.app import run_agent
+
+    try:
+        return run_agent()
+    except JuniperError as error:
+        print(f"juniperd: {error}", file=sys.stderr)
+        return error.exit_status

@@ -1,0 +1,56 @@
+"""``juniper login``: one sign-in for all tools, by device flow (RFC 8628)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import IO
+
+from juniperd.cli import connection
+from juniperd.cli.connection import Event
+from juniperd.cli.up import ensure_agent
+
+EXAMPLES = "examples:\n  juniper login\n  juniper login --device --issuer team"
+PATIENCE = 1900.0
+"""Seconds: longer than any provider lets a code live; the agent ends the flow itself."""
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Flow and issuer; both have a default."""
+    parser.add_argument("--device", action="store_true", help="use the device flow (code and link)")
+    parser.add_argument("--issuer", help="the issuer to sign in for, where several are configured")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show what the person needs, wait for them, and say who signed in."""
+    ensure_agent()
+    parameters = {"issuer": args.issuer, "flow": "device" if args.device else None}
+    for event in connection.ask("login", parameters, timeout=PATIENCE):
+        if event.get("event") == "device_code":
+            show_code(event, sys.stderr)
+        elif event.get("event") == "result":
+            print(f"signed in as {event.get('login')} until {local_time(event.get('ends_at'))}")
+    return 0
+
+
+def show_code(event: Event, out: IO[str]) -> None:
+    """Who asks, the code, the link and, on a terminal, the link as a QR code; the code is always shown to compare."""
+    link = str(event.get("verification_uri_complete") or event["verification_uri"])
+    print(f"{event.get('app')} asks you to sign in at {event.get('host')}", file=out)
+    print(f"  open   {link}", file=out)
+    print(f"  code   {event['user_code']}   (compare it before you approve)", file=out)
+    if out.isatty():
+        import segno
+
+        segno.make(link, error="l").terminal(out=out, compact=True)
+    minutes = float(str(event.get("expires_in") or 0)) / 60
+    print(f"waiting for you, {minutes:.0f} min at most; Ctrl-C ends it", file=out, flush=True)
+
+
+def local_time(moment: object) -> str:
+    """A moment on the person's own clock."""
+    from datetime import datetime
+
+    if not isinstance(moment, int | float):
+        return "an unknown time"
+    return datetime.fromtimestamp(moment).astimezone().strftime("%H:%M %Z")

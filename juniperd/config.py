@@ -1,0 +1,130 @@
+"""The agent's configuration, ``juniper.toml``, and where the agent's files lie (XDG Base Directory)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from juniperd import tomlfile
+from juniperd.address import is_base_url
+from juniperd.errors import ConfigError
+from juniperd.tomlfile import Table
+
+VERSION = 1
+MAX_SOCKET_PATH = 107
+"""Bytes a Unix socket's path may have (``sun_path`` less its NUL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerEntry:
+    """One issuer of this laptop: where it is, and the identity provider the person was shown at set-up."""
+
+    name: str
+    url: str
+    idp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How upstreams are reached; nothing of it comes from the daemon's environment."""
+
+    proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """``juniper.toml``, checked."""
+
+    path: Path
+    issuers: Mapping[str, IssuerEntry]
+    network: Network = Network()
+    store: str = "keyring"
+    sandbox: bool = False
+
+    def issuer(self, name: str | None) -> IssuerEntry:
+        """The issuer of that name; without a name the only one there is."""
+        if name is None and len(self.issuers) == 1:
+            return next(iter(self.issuers.values()))
+        if name is None:
+            msg = f"several issuers are configured: {', '.join(self.issuers)}"
+            raise ConfigError(msg, "name one, as in ISSUER/SCOPE")
+        if name not in self.issuers:
+            msg = f"no issuer '{name}' is configured"
+            raise ConfigError(msg, "run: juniper setup https://your-issuer")
+        return self.issuers[name]
+
+
+def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
+    """A base directory; the specification says that a relative value is ignored."""
+    value = environ.get(variable, "")
+    return Path(value) if value.startswith("/") else Path(environ.get("HOME") or Path.home()) / fallback
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """``JUNIPER_CONFIG``, else ``$XDG_CONFIG_HOME/juniper/juniper.toml``."""
+    named = environ.get("JUNIPER_CONFIG")
+    return Path(named) if named else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "juniper" / "juniper.toml"
+
+
+def state_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """The agent's state: ``$XDG_STATE_HOME/juniper``."""
+    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "juniper"
+
+
+def socket_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """``JUNIPER_SOCKET``, else ``$XDG_RUNTIME_DIR/juniper/agent.sock``, else below ``~/.local/state``."""
+    if named := environ.get("JUNIPER_SOCKET"):
+        path = Path(named)
+    elif (runtime := environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
+        path = Path(runtime) / "juniper" / "agent.sock"
+    else:
+        path = Path(environ.get("HOME") or Path.home()) / ".local/state/juniper/run/agent.sock"
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        msg = f"the socket's path is longer than {MAX_SOCKET_PATH} bytes"
+        raise ConfigError(msg, "set JUNIPER_SOCKET to a shorter path")
+    return path
+
+
+def load(path: Path) -> Config:
+    """Read and check ``juniper.toml``; each complaint names file, line and cure."""
+    if not path.exists():
+        msg = f"no configuration at {path}"
+        raise ConfigError(msg, "run: juniper setup https://your-issuer")
+    root = tomlfile.read(path).root
+    root.version(VERSION)
+    sandbox = root.flag("sandbox", default=False)
+    issuers = {t.name: _issuer(t, sandbox=sandbox) for t in root.tables("issuer")}
+    if not issuers:
+        raise root.error("issuer", "no issuer is configured", "run: juniper setup https://your-issuer")
+    network = _network(root.table("network"), path.parent)
+    store_table = root.table("store")
+    store = store_table.choice("kind", ("keyring", "memory"), "keyring")
+    store_table.finish()
+    root.finish()
+    return Config(path, issuers, network, store, sandbox)
+
+
+def _issuer(table: Table, *, sandbox: bool) -> IssuerEntry:
+    entry = IssuerEntry(table.name, table.text("url").rstrip("/"), table.text("idp"))
+    table.finish()
+    if "/" in entry.name:
+        raise table.error("url", "an issuer's name has no '/'")
+    for key, url in (("url", entry.url), ("idp", entry.idp)):
+        if not is_base_url(url, sandbox=sandbox):
+            raise table.error(key, f"'{url}' is not an https URL")
+    return entry
+
+
+def _network(table: Table, folder: Path) -> Network:
+    ca_file = table.text("ca_file", "")
+    network = Network(
+        proxy=table.text("proxy", "") or None,
+        no_proxy=table.texts("no_proxy", ()),
+        ca_file=folder / ca_file if ca_file else None,
+    )
+    table.finish()
+    return network

@@ -1,0 +1,1 @@
+"""What we check of each tool's set-up."""

@@ -1,0 +1,185 @@
+"""The only module that makes HTTP client sessions: time limits, size caps, no redirects, one border for errors.
+
+Proxy and CA come from configuration; the environment is never read (aiohttp's ``trust_env`` would also send
+passwords from ``~/.netrc``). Plain http is for the sandbox's own loopback and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from juniperd.address import host_of, is_loopback
+from juniperd.errors import ConfigError, UpstreamAnswer, UpstreamUnreachable, UpstreamUntrusted
+
+if TYPE_CHECKING:
+    import aiohttp
+
+MAX_BODY = 1_048_576
+TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, of any status; ``date`` is the server's clock in unix seconds where it said."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+    date: float | None = None
+
+    def json(self) -> object:
+        """The body as JSON, else :class:`UpstreamAnswer`."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            host = host_of(self.url)
+            msg = f"{host} answered status {self.status} with something that is not JSON"
+            raise UpstreamAnswer(msg, host=host) from None
+
+
+class Http:
+    """One client session with Juniper's limits; use as an async context manager or call :meth:`close`."""
+
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None = None,
+        proxy: str | None = None,
+        no_proxy: tuple[str, ...] = (),
+        plain_loopback: bool = False,
+    ) -> None:
+        self._ca_file = ca_file
+        self._proxy = proxy or None
+        self._no_proxy = no_proxy
+        self._plain_loopback = plain_loopback
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        json: object = None,
+        timeout: float = TIMEOUT,
+        max_bytes: int = MAX_BODY,
+    ) -> Answer:
+        """One call, whatever its status; redirects come back as answers, failures as :class:`UpstreamError`."""
+        self._check(url)
+        session = self._open()
+        import aiohttp
+
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    params=params,
+                    data=form,
+                    json=json,
+                    proxy=self._proxy_for(url),
+                    allow_redirects=False,
+                ) as response,
+            ):
+                body = await _read(response, max_bytes, host_of(url))
+                return Answer(response.status, response.headers, body, url, _date(response.headers))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise translate(error, host_of(url), timeout) from error
+
+    def _check(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme == "https" and parts.hostname:
+            return
+        if parts.scheme == "http" and self._plain_loopback and is_loopback(url):
+            return
+        msg = f"'{host_of(url) or url}' is not an https URL"
+        raise UpstreamUntrusted(msg, host=host_of(url))
+
+    def _proxy_for(self, url: str) -> str | None:
+        host = urlsplit(url).hostname or ""
+        direct = is_loopback(url) or any(host == n or host.endswith("." + n.lstrip(".")) for n in self._no_proxy)
+        return None if direct else self._proxy
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            import aiohttp
+
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls(), limit=64, limit_per_host=32, keepalive_timeout=60),
+                timeout=aiohttp.ClientTimeout(total=None),
+                trust_env=False,
+                auto_decompress=False,
+                headers={"User-Agent": "juniper", "Accept": "application/json", "Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    def _tls(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self._ca_file)
+        except (OSError, ssl.SSLError) as error:
+            msg = f"the CA file {self._ca_file} cannot be read"
+            raise ConfigError(msg, "mend [network] ca_file") from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int, host: str) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > max_bytes:
+            response.close()
+            msg = f"{host} answered with more than {max_bytes} bytes"
+            raise UpstreamAnswer(msg, host=host)
+    return bytes(body)
+
+
+def _date(headers: Mapping[str, str]) -> float | None:
+    try:
+        return parsedate_to_datetime(headers["Date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def translate(error: Exception, host: str, timeout: float) -> UpstreamUnreachable | UpstreamUntrusted | UpstreamAnswer:
+    """A failure of aiohttp or the system, as one of ours: the border every foreign exception crosses."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return UpstreamUntrusted(f"the certificate of {host} is not trusted", host=host)
+    if isinstance(error, TimeoutError):
+        return UpstreamUnreachable(f"{host} did not answer within {timeout:.0f} s", host=host)
+    if isinstance(error, aiohttp.InvalidURL):
+        return UpstreamUntrusted(f"'{host}' is not a usable URL", host=host)
+    if isinstance(error, aiohttp.ClientConnectionError | OSError):
+        return UpstreamUnreachable(f"{host} cannot be reached", host=host)
+    return UpstreamAnswer(f"{host} answered something that is not HTTP as we know it", host=host)

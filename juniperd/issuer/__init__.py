@@ -1,0 +1,1 @@
+"""The issuer: verifies, asks GitLab, decides, signs, remembers. Sealed from the agent."""

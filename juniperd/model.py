@@ -1,0 +1,161 @@
+"""The values that travel: frozen, compared by content, free of I/O.
+
+Times are UTC unix seconds as ``float``; durations are seconds. RFC 3339 text exists only where something is shown
+or stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import final
+
+Clock = Callable[[], float]
+"""Answers the wall clock in UTC unix seconds; injected everywhere, so that tests own time."""
+
+
+def rfc3339(moment: float) -> str:
+    """``moment`` as UTC RFC 3339 with seconds, the form AWS and our JSON use."""
+    return datetime.fromtimestamp(moment, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@final
+class Secret:
+    """A string that never prints: masked in ``str``, ``repr``, formats and tracebacks; read by ``reveal()`` alone."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself; each call is a place an auditor greps for."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        from hmac import compare_digest
+
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(("Secret", self._value))
+
+    def __reduce__(self) -> str:
+        msg = "a Secret is never pickled"
+        raise TypeError(msg)
+
+
+class Kind(StrEnum):
+    """What sort of relying party: a scope's table and the exchange of the same name."""
+
+    AWS = "aws"
+    KUBERNETES = "kubernetes"
+    API = "api"
+
+
+class Origin(StrEnum):
+    """Where a request comes from (claim ``juniper_origin``)."""
+
+    LAPTOP = "laptop"
+    PIPELINE = "pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The process at the other end of the socket, as the kernel names it; ``program`` is its path or ``""``."""
+
+    pid: int
+    uid: int
+    program: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRequest:
+    """What a tool asked for, as a protocol understood it: selections, no facts."""
+
+    scope: str
+    kind: Kind
+    issuer: str | None = None
+    session: str | None = None
+    relying_party: str | None = None
+    project_id: int | None = None
+    environment: str | None = None
+    ref: str | None = None
+    narrowing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseKey:
+    """What makes two leases the same; nothing less is ever joined."""
+
+    issuer: str
+    identity: str
+    session: str | None
+    scope: str
+    kind: Kind
+    relying_party: str | None
+    project_id: int | None
+    environment: str | None
+    ref: str | None
+    narrowing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCredential:
+    """What STS answered (AssumeRoleWithWebIdentity, `Credentials` and `AssumedRoleUser`)."""
+
+    access_key_id: str
+    secret_access_key: Secret
+    session_token: Secret
+    account_id: str
+    assumed_role_arn: str
+
+
+Credential = AwsCredential
+"""Everything an exchange can end in; a union that grows with the exchanges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A credential with its times; what the broker keeps and a protocol renders."""
+
+    key: LeaseKey
+    credential: Credential
+    issued_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an issued token is to be traded, as the issuer's answer says."""
+
+    relying_party: str
+    kind: Kind
+    ttl: float
+    role_arn: str = ""
+    region: str = ""
+    endpoint: str = ""
+    session_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """What the issuer's ``/token`` answered (RFC 8693 section 2.2.1), with the target beside it."""
+
+    token: Secret
+    scope: str
+    expires_at: float
+    decision: str
+    target: Target

