@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import IO
+from typing import TextIO
 
 from juniperd.cli import connection
 from juniperd.cli.connection import Event
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def show_code(event: Event, out: IO[str]) -> None:
+def show_code(event: Event, out: TextIO) -> None:
     """Who asks, the code, the link and, on a terminal, the link as a QR code; the code is always shown to compare."""
     link = str(event.get("verification_uri_complete") or event["verification_uri"])
     print(f"{event.get('app')} asks you to sign in at {event.get('host')}", file=out)

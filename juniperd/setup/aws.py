@@ -1,0 +1,116 @@
+"""``~/.aws/config``: one profile per AWS scope, in one block of ours; the rest of the file is never touched.
+
+``credential_process`` is split without a shell by some SDKs and run by one in others (AWS SDKs and Tools Reference
+Guide, "Process credential provider"), so its path is absolute and its arguments are plain words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from configparser import Error as ParserError
+from configparser import RawConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+
+from juniperd.errors import ConfigError
+
+BEGIN = "# >>> juniper >>>  written by: juniper setup aws    undo: juniper setup aws --undo"
+END = "# <<< juniper <<<"
+_BLOCK = re.compile(r"\n?^# >>> juniper >>>.*?^# <<< juniper <<<[^\n]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
+_SECTION = re.compile(r"^\s*\[\s*(?:profile\s+)?[\"']?([^\]\"']+?)[\"']?\s*\]", re.MULTILINE)
+_UNSAFE = re.compile(r"[^A-Za-z0-9_./ -]")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile: its name, the scope it asks for, and what the relying party adds."""
+
+    name: str
+    scope: str
+    region: str
+    endpoint: str = ""
+
+
+def config_file(environ: Mapping[str, str], home: Path) -> Path:
+    """The file the AWS tools read (``AWS_CONFIG_FILE``)."""
+    named = environ.get("AWS_CONFIG_FILE")
+    return Path(named) if named else home / ".aws" / "config"
+
+
+def credentials_file(environ: Mapping[str, str], home: Path) -> Path:
+    """The file that outranks ``credential_process`` (``AWS_SHARED_CREDENTIALS_FILE``)."""
+    named = environ.get("AWS_SHARED_CREDENTIALS_FILE")
+    return Path(named) if named else home / ".aws" / "credentials"
+
+
+def with_profiles(text: str, profiles: Sequence[Profile], helper: Path) -> str:
+    """The file's text with our block as it should be; the same block again changes nothing."""
+    rest = without_profiles(text)
+    taken = {m[1]: rest.count("\n", 0, m.start(1)) + 1 for m in _SECTION.finditer(rest)}
+    for profile in profiles:
+        if profile.name in taken:
+            msg = f"profile '{profile.name}' already stands in your AWS configuration, line {taken[profile.name]}"
+            raise ConfigError(msg, "rename it there, then run: juniper setup aws")
+    if not profiles:
+        return rest
+    gap = "" if not rest else "\n" if rest.endswith("\n") else "\n\n"
+    body = "\n".join(_section(p, helper) for p in profiles)
+    return f"{rest}{gap}{BEGIN}\n{body}{END}\n"
+
+
+def without_profiles(text: str) -> str:
+    """The file's text without our block: what ``--undo`` leaves."""
+    rest = _BLOCK.sub("", text)
+    if "# >>> juniper >>>" in rest or END in rest:
+        msg = "the juniper block in your AWS configuration has lost its first or last line"
+        raise ConfigError(msg, "remove the rest of the block by hand, then run: juniper setup aws")
+    return rest
+
+
+def _section(profile: Profile, helper: Path) -> str:
+    lines = [
+        f"[profile {profile.name}]",
+        f"credential_process = {_quoted(helper)} --scope {profile.scope}",
+        f"region = {profile.region}",
+    ]
+    if profile.endpoint:
+        lines.append(f"endpoint_url = {profile.endpoint}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(path: Path) -> str:
+    text = str(path)
+    if _UNSAFE.search(text):
+        msg = f"the helper's path {text} has characters that the AWS tools cannot read"
+        raise ConfigError(msg, "install juniperd below a path of letters, digits, '-', '_' and '.'")
+    return f'"{text}"' if " " in text else text
+
+
+def shadows(profiles: Sequence[Profile], credentials: str, environ: Mapping[str, str]) -> list[str]:
+    """Each setting that would win over our profiles, with its cure (the order of botocore's credential providers)."""
+    found = []
+    if environ.get("AWS_ACCESS_KEY_ID"):
+        found.append("AWS_ACCESS_KEY_ID is set and wins over AWS_PROFILE; unset it, or name --profile each time")
+    if environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
+        found.append("AWS_WEB_IDENTITY_TOKEN_FILE is set and wins where no profile is named; unset it")
+    sections = _sections(credentials)
+    for profile in profiles:
+        if sections is None or profile.name in sections:
+            found.append(
+                f"[{profile.name}] in your AWS credentials file wins over the profile; rename that section"
+                if sections is not None
+                else "your AWS credentials file cannot be read as INI, so the tools may fail; mend it"
+            )
+            if sections is None:
+                break
+    return found
+
+
+def _sections(credentials: str) -> frozenset[str] | None:
+    parser = RawConfigParser(strict=False)
+    try:
+        parser.read_string(credentials)
+    except ParserError:
+        return None
+    return frozenset(parser.sections())

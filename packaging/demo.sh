@@ -1,0 +1,72 @@
+#!/bin/sh
+# `make demo`: a small company on loopback, one sign-in by device flow, and the real aws with the scope GitLab allows.
+# Leaves nothing behind. On a terminal a person approves the sign-in; without one the sandbox approves it by itself.
+set -eu
+folder=$(mktemp -d "${TMPDIR:-/tmp}/juniper-demo.XXXXXX")
+company=$folder/company
+
+finish() {
+    status=$?
+    trap - EXIT INT TERM
+    juniper sandbox down --dir "$company" >/dev/null 2>&1 || true
+    rm -rf "$folder"
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() { printf '\n# %s\n' "$*"; }
+show() {
+    printf '$ %s\n' "$*"
+    "$@"
+}
+refused() {
+    printf '$ %s\n' "$*"
+    if "$@" >"$folder/out" 2>&1; then
+        cat "$folder/out"
+        echo "demo: that should have been refused" >&2
+        exit 1
+    fi
+    cat "$folder/out"
+}
+
+say "a company on loopback: identity provider, GitLab, AWS, and a real issuer; and an agent for this laptop"
+show juniper sandbox up --dir "$company"
+eval "$(juniper sandbox env --dir "$company")"
+unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION AWS_DEFAULT_REGION || true
+export AWS_PAGER=
+
+say "sign in once (device flow, RFC 8628)"
+if [ -t 0 ] && [ -t 1 ]; then
+    juniper sandbox idp --dir "$company" --ask
+    echo "approve it on the page behind the link; if no browser reaches this host, say in another terminal:"
+    echo "  $(command -v juniper) sandbox idp --dir $company --as developer"
+fi
+show juniper login
+
+say "who AWS thinks we are: a role that GitLab's facts and the policy allow, for one hour"
+show aws --profile invoice-archive-writer sts get-caller-identity
+
+say "the bucket this scope allows"
+printf 'invoice 1001\n' >"$folder/invoice.txt"
+show aws --profile invoice-archive-writer s3 cp "$folder/invoice.txt" s3://invoice-archive-staging/invoice.txt --no-progress
+show aws --profile invoice-archive-writer s3 cp s3://invoice-archive-staging/invoice.txt -
+
+say "another bucket is out of reach"
+refused aws --profile invoice-archive-writer s3 ls s3://invoice-archive-production
+
+say "a scope that this person's rights in GitLab do not reach, with the reason"
+refused aws --profile billing-release-publisher sts get-caller-identity
+show juniper explain billing-release-publisher
+
+say "what the agent holds"
+show juniper status
+
+say "what the issuer wrote down of all this"
+show juniper audit tail -n 3
+show juniper audit verify
+
+show juniper logout
+echo
+echo "demo: ok"

@@ -1,0 +1,111 @@
+// An independent OpenID provider on loopback for the tests. Prints one line of JSON with its issuer, and ends when its
+// standard input does. What a person would do on its pages, a test does with POST /_t/decide and /_t/mode.
+import { createServer } from 'node:http';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import Provider from 'oidc-provider';
+
+const options = JSON.parse(process.argv[2] ?? '{}');
+const people = new Map((options.people ?? ['u-developer']).map((sub) => [sub, {}]));
+const mode = { slowDown: 0, authTime: options.authTime ?? true };
+
+// Keeps everything in a map per model, so that a test can look and change; as the bundled one, without its limits.
+const stores = new Map();
+class Memory {
+  constructor(name) {
+    this.name = name;
+    if (!stores.has(name)) stores.set(name, new Map());
+    this.store = stores.get(name);
+  }
+  async upsert(id, payload) { this.store.set(id, payload); }
+  async find(id) { return this.store.get(id); }
+  async findByUserCode(userCode) { return [...this.store.values()].find((v) => v.userCode === userCode); }
+  async findByUid(uid) { return [...this.store.values()].find((v) => v.uid === uid); }
+  async consume(id) { this.store.get(id).consumed = Math.floor(Date.now() / 1000); }
+  async destroy(id) { this.store.delete(id); }
+  async revokeByGrantId(grantId) {
+    for (const [id, value] of this.store) if (value.grantId === grantId) this.store.delete(id);
+  }
+}
+
+const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const key = { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg: 'RS256' };
+const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
+
+const server = createServer();
+await new Promise((done) => server.listen(0, '127.0.0.1', done));
+const issuer = `http://127.0.0.1:${server.address().port}`;
+
+const provider = new Provider(issuer, {
+  adapter: Memory,
+  clients: [{
+    client_id: 'juniper-device', token_endpoint_auth_method: 'none', application_type: 'native',
+    grant_types: [DEVICE, 'refresh_token'], redirect_uris: [], response_types: [],
+    id_token_signed_response_alg: 'RS256',
+  }],
+  jwks: { keys: [key] },
+  scopes: ['openid', 'offline_access', 'profile'],
+  claims: { openid: mode.authTime ? ['sub', 'amr', 'auth_time'] : ['sub', 'amr'], profile: ['preferred_username'] },
+  conformIdTokenClaims: false,
+  rotateRefreshToken: true,
+  features: {
+    devInteractions: { enabled: false },
+    revocation: { enabled: true },
+    resourceIndicators: { enabled: false },
+    deviceFlow: { enabled: true, charset: 'base-20', mask: '****-****' },
+  },
+  ttl: { IdToken: 3600, AccessToken: 3600, RefreshToken: 86400, DeviceCode: 600, Grant: 86400, Session: 86400 },
+  issueRefreshToken: async (_ctx, client, code) =>
+    client.grantTypeAllowed('refresh_token') && code.scopes.has('offline_access'),
+  findAccount: async (_ctx, sub) =>
+    people.has(sub) ? { accountId: sub, claims: async () => ({ sub, preferred_username: sub }) } : undefined,
+  cookies: { keys: ['a key of the tests alone'] },
+});
+
+provider.use(async (ctx, next) => {
+  await next();
+  if (ctx.oidc?.route === 'device_authorization' && ctx.status === 200 && options.interval) {
+    ctx.body.interval = options.interval;
+  }
+  if (ctx.oidc?.route === 'token' && ctx.body?.error === 'authorization_pending' && mode.slowDown > 0) {
+    mode.slowDown -= 1;
+    ctx.body = { error: 'slow_down' };
+  }
+});
+
+async function decide({ user_code: userCode, sub, decision }) {
+  const code = await provider.DeviceCode.findByUserCode(userCode.replace(/\W/g, '').toUpperCase());
+  const now = Math.floor(Date.now() / 1000);
+  if (decision === 'deny') {
+    Object.assign(code, { error: 'access_denied', errorDescription: 'the person said no' });
+  } else if (decision === 'expire') {
+    code.exp = now - 1;
+  } else {
+    const grant = new provider.Grant({ accountId: sub, clientId: code.clientId });
+    grant.addOIDCScope(code.params.scope);
+    Object.assign(code, {
+      accountId: sub, grantId: await grant.save(), scope: code.params.scope,
+      amr: ['pwd', 'mfa'], authTime: now, sessionUid: randomUUID(),
+    });
+  }
+  await code.save(600);
+}
+
+async function body(request) {
+  let text = '';
+  for await (const piece of request) text += piece;
+  return JSON.parse(text || '{}');
+}
+
+const callback = provider.callback();
+server.on('request', async (request, response) => {
+  if (!request.url.startsWith('/_t/')) return callback(request, response);
+  const asked = await body(request);
+  if (request.url === '/_t/decide') await decide(asked);
+  if (request.url === '/_t/mode') Object.assign(mode, asked);
+  if (request.url === '/_t/remove') people.delete(asked.sub);
+  response.writeHead(204).end();
+});
+
+process.stdin.resume();
+process.stdin.on('end', () => process.exit(0));
+console.log(JSON.stringify({ issuer }));

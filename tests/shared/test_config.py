@@ -1,0 +1,96 @@
+"""``juniper.toml`` and the places of the agent's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from juniperd import config
+from juniperd.errors import ConfigError
+
+ONE = 'version = 1\n[issuer.team]\nurl = "https://juniper.example.com/"\nidp = "https://idp.example.com/"\n'
+
+
+def load(tmp_path: Path, text: str) -> config.Config:
+    path = tmp_path / "juniper.toml"
+    path.write_text(text)
+    return config.load(path)
+
+
+def test_a_small_file_is_enough(tmp_path: Path) -> None:
+    loaded = load(tmp_path, ONE)
+    assert loaded.issuer(None).url == "https://juniper.example.com"
+    assert loaded.issuer("team").idp == "https://idp.example.com/"
+    assert (loaded.store, loaded.sandbox, loaded.network.proxy) == ("keyring", False, None)
+
+
+def test_network_and_store_are_read_and_the_ca_file_is_beside_the_configuration(tmp_path: Path) -> None:
+    more = '[network]\nproxy = "http://proxy:3128"\nno_proxy = ["a.example.com"]\nca_file = "ca.pem"\n'
+    loaded = load(tmp_path, ONE + more + '[store]\nkind = "memory"\n')
+    assert loaded.network == config.Network("http://proxy:3128", ("a.example.com",), tmp_path / "ca.pem")
+    assert loaded.store == "memory"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("version = 1\n", "no issuer is configured"),
+        ("version = 2\n", "newer than this program"),
+        (ONE + "typo = 1\n", "unknown key 'typo'"),
+        (ONE.replace("https://j", "http://j"), "is not an https URL"),
+        (ONE.replace("https://idp", "http://idp"), "is not an https URL"),
+        (ONE.replace("https://j", "https://user@j"), "is not an https URL"),
+        (ONE.replace(".com/", ".com/?x=1"), "is not an https URL"),
+        ("sandbox = true\n" + ONE.replace("https://idp", "http://idp"), "is not an https URL"),
+        (ONE.replace("issuer.team", 'issuer."a/b"'), "has no '/'"),
+        (ONE + '[store]\nkind = "file"\n', "must be one of keyring, memory"),
+    ],
+)
+def test_what_may_not_stand_there_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load(tmp_path, text)
+
+
+def test_plain_http_needs_loopback_and_the_sandbox(tmp_path: Path) -> None:
+    text = ONE.replace("https://idp.example.com/", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="is not an https URL"):
+        load(tmp_path, text)
+    assert load(tmp_path, "sandbox = true\n" + text).issuer("team").idp == "http://127.0.0.1:9"
+
+
+def test_a_missing_file_and_an_unknown_issuer_name_their_cure(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no configuration") as caught:
+        config.load(tmp_path / "juniper.toml")
+    assert str(caught.value).endswith("run: juniper setup https://your-issuer")
+    two = load(tmp_path, ONE + ONE.replace("version = 1\n", "").replace("team", "other"))
+    with pytest.raises(ConfigError, match="several issuers"):
+        two.issuer(None)
+    with pytest.raises(ConfigError, match="no issuer 'x'"):
+        two.issuer("x")
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"JUNIPER_SOCKET": "/s"}, "/s"),
+        ({"XDG_RUNTIME_DIR": "/run/user/7"}, "/run/user/7/juniper/agent.sock"),
+        ({"XDG_RUNTIME_DIR": "relative", "HOME": "/home/x"}, "/home/x/.local/state/juniper/run/agent.sock"),
+        ({"HOME": "/home/x"}, "/home/x/.local/state/juniper/run/agent.sock"),
+    ],
+)
+def test_where_the_socket_is(environ: dict[str, str], expected: str) -> None:
+    assert config.socket_path(environ) == Path(expected)
+
+
+def test_a_socket_s_path_has_an_end() -> None:
+    assert config.socket_path({"JUNIPER_SOCKET": "/" + "x" * 106})
+    with pytest.raises(ConfigError, match="107 bytes; set JUNIPER_SOCKET"):
+        config.socket_path({"JUNIPER_SOCKET": "/" + "x" * 107})
+
+
+def test_where_configuration_and_state_are() -> None:
+    assert config.config_path({"JUNIPER_CONFIG": "/c"}) == Path("/c")
+    assert config.config_path({"XDG_CONFIG_HOME": "/x"}) == Path("/x/juniper/juniper.toml")
+    assert config.config_path({"HOME": "/h"}) == Path("/h/.config/juniper/juniper.toml")
+    assert config.state_path({"HOME": "/h"}) == Path("/h/.local/state/juniper")
