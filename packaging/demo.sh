@@ -58,7 +58,7 @@ refused aws --profile invoice-archive-writer s3 ls s3://invoice-archive-producti
 
 say "a scope that this person's rights in GitLab do not reach, with the reason"
 refused aws --profile billing-release-publisher sts get-caller-identity
-show juniper explain billing-release-publisher
+refused juniper explain billing-release-publisher
 
 say "what the agent holds"
 show juniper status

@@ -4,26 +4,128 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from juniperd.cli import show
 from juniperd.errors import ConfigError
 
+if TYPE_CHECKING:
+    from juniperd.issuer.commands import Outcome
+
 EXAMPLES = """examples:
-  juniper issuer serve --config /etc/juniper/issuer.toml"""
+  juniper issuer serve --config /etc/juniper/issuer.toml
+  juniper issuer reload
+  juniper issuer deny --user 7
+  juniper issuer deny --user 7 --undo
+  juniper issuer keys rotate
+  juniper issuer link list
+  juniper issuer trust aws invoice-archive-writer --terraform
+  juniper issuer publish /srv/www/juniper"""
+
+Verbs = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    """The issuer's verbs."""
+    """The issuer's verbs; all take ``--config``."""
     parser.add_argument("--config", type=Path, help="issuer.toml (default: JUNIPER_ISSUER_CONFIG)")
     verbs = parser.add_subparsers(dest="issuer_verb", required=True, metavar="VERB")
     verbs.add_parser("serve", help="run the issuer in the foreground")
+    verbs.add_parser("reload", help="read the policy files anew, whole or not at all")
+    publish = verbs.add_parser("publish", help="write discovery and key set as static files")
+    publish.add_argument("folder", type=Path, metavar="DIR")
+    _register_deny(verbs)
+    _register_people(verbs)
+    keys = verbs.add_parser("keys", help="the signing keys")
+    keys.add_argument("action", choices=("list", "rotate"))
+    trust = verbs.add_parser("trust", help="what a relying party must be told to trust a scope's tokens")
+    trust.add_argument("kind", choices=("aws",))
+    trust.add_argument("scope")
+    trust.add_argument("--terraform", action="store_true", help="as Terraform (default: JSON)")
+    trust.add_argument("--pin-role", action="store_true", help="demand the claim that names this one role")
+
+
+def _register_deny(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    deny = verbs.add_parser("deny", help="refuse a person, a scope or everybody at once, and print what cuts the rest")
+    whom = deny.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--user", type=int, metavar="ID", help="a GitLab user's id")
+    whom.add_argument("--scope", metavar="NAME")
+    whom.add_argument("--all", action="store_true", dest="everybody")
+    whom.add_argument("--list", action="store_true", dest="listed", help="the denials in force")
+    deny.add_argument("--undo", action="store_true", help="end that denial")
+
+
+def _register_people(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    link = verbs.add_parser("link", help="the links of sign-ins with GitLab users")
+    link.add_argument("action", choices=("list", "remove", "free"), help="free: let go of a person's device keys")
+    link.add_argument("--user", type=int, metavar="ID", help="a GitLab user's id")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do the verb."""
-    from juniperd.issuer import app
+    from juniperd.issuer.app import run as run_issuer
 
-    return app.run(config_path(args.config))
+    path = config_path(args.config)
+    if args.issuer_verb == "serve":
+        return run_issuer(path)
+    return show.outcome("juniper issuer", _VERBS[args.issuer_verb](args, path))
+
+
+def _reload(_args: argparse.Namespace, path: Path) -> Outcome:
+    from juniperd.issuer import commands
+
+    return commands.reload(path)
+
+
+def _publish(args: argparse.Namespace, path: Path) -> Outcome:
+    from juniperd.issuer import commands
+
+    return commands.publish(path, args.folder)
+
+
+def _deny(args: argparse.Namespace, path: Path) -> Outcome:
+    from juniperd.issuer import commands
+
+    if args.listed:
+        return commands.denial_list(path)
+    act = commands.undeny if args.undo else commands.deny
+    return act(path, user=args.user, scope=args.scope, everybody=args.everybody)
+
+
+def _link(args: argparse.Namespace, path: Path) -> Outcome:
+    from juniperd.issuer import commands
+
+    if args.action == "list":
+        return commands.link_list(path)
+    if args.user is None:
+        msg = "whose link is not said"
+        raise ConfigError(msg, "add: --user ID")
+    act = commands.link_remove if args.action == "remove" else commands.pins_free
+    return act(path, args.user)
+
+
+def _keys(args: argparse.Namespace, path: Path) -> Outcome:
+    from juniperd.issuer import commands
+
+    return commands.keys_list(path) if args.action == "list" else commands.keys_rotate(path)
+
+
+def _trust(args: argparse.Namespace, path: Path) -> Outcome:
+    from juniperd.issuer import commands
+
+    form = "terraform" if args.terraform else "json"
+    return commands.trust_aws(path, args.scope, form=form, pin_role=args.pin_role)
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace, Path], Outcome]] = {
+    "reload": _reload,
+    "publish": _publish,
+    "deny": _deny,
+    "link": _link,
+    "keys": _keys,
+    "trust": _trust,
+}
 
 
 def config_path(named: Path | None) -> Path:

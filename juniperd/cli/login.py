@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TextIO
 
-from juniperd.cli import connection
+from juniperd.cli import connection, show
 from juniperd.cli.connection import Event
 from juniperd.cli.up import ensure_agent
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         if event.get("event") == "device_code":
             show_code(event, sys.stderr)
         elif event.get("event") == "result":
-            print(f"signed in as {event.get('login')} until {local_time(event.get('ends_at'))}")
+            print(f"signed in as {show.person(event.get('user'))} until {show.clock_time(event.get('ends_at'))}")
     return 0
 
 
@@ -45,12 +45,3 @@ def show_code(event: Event, out: TextIO) -> None:
         segno.make(link, error="l").terminal(out=out, compact=True)
     minutes = float(str(event.get("expires_in") or 0)) / 60
     print(f"waiting for you, {minutes:.0f} min at most; Ctrl-C ends it", file=out, flush=True)
-
-
-def local_time(moment: object) -> str:
-    """A moment on the person's own clock."""
-    from datetime import datetime
-
-    if not isinstance(moment, int | float):
-        return "an unknown time"
-    return datetime.fromtimestamp(moment).astimezone().strftime("%H:%M %Z")

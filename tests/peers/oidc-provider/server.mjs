@@ -6,7 +6,7 @@ import Provider from 'oidc-provider';
 
 const options = JSON.parse(process.argv[2] ?? '{}');
 const people = new Map((options.people ?? ['u-developer']).map((sub) => [sub, {}]));
-const mode = { slowDown: 0, authTime: options.authTime ?? true };
+const mode = { slowDown: 0, authTime: options.authTime ?? true, interval: options.interval };
 
 // Keeps everything in a map per model, so that a test can look and change; as the bundled one, without its limits.
 const stores = new Map();
@@ -63,8 +63,8 @@ const provider = new Provider(issuer, {
 
 provider.use(async (ctx, next) => {
   await next();
-  if (ctx.oidc?.route === 'device_authorization' && ctx.status === 200 && options.interval) {
-    ctx.body.interval = options.interval;
+  if (ctx.oidc?.route === 'device_authorization' && ctx.status === 200 && mode.interval) {
+    ctx.body.interval = mode.interval;
   }
   if (ctx.oidc?.route === 'token' && ctx.body?.error === 'authorization_pending' && mode.slowDown > 0) {
     mode.slowDown -= 1;
@@ -103,6 +103,7 @@ server.on('request', async (request, response) => {
   if (request.url === '/_t/decide') await decide(asked);
   if (request.url === '/_t/mode') Object.assign(mode, asked);
   if (request.url === '/_t/remove') people.delete(asked.sub);
+  if (request.url === '/_t/add') people.set(asked.sub, {});
   response.writeHead(204).end();
 });
 

@@ -1,0 +1,234 @@
+"""The agent, put together: the only module of its half that knows all the others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import signal
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from juniperd import config as configuration
+from juniperd.broker import Account, Broker
+from juniperd.config import Config
+from juniperd.door import AgentRunning, Door, open_door
+from juniperd.errors import ConfigError
+from juniperd.exchanges import Exchange, ExchangeSettings, load
+from juniperd.http import Http
+from juniperd.idp_client import IdpClient
+from juniperd.issuer_client import IssuerClient
+from juniperd.journal import Journal
+from juniperd.jwks import KeySets
+from juniperd.model import Clock, Kind
+from juniperd.protocols import discover
+from juniperd.server import Server
+from juniperd.signin import SignIn
+from juniperd.skew import ClockSkew
+from juniperd.store import Store
+from juniperd.verbs import AgentFacts, Desk, Verbs
+
+UNCONFIGURED_LIFE = 2.0
+"""Seconds an agent without a usable configuration stays to say so; the next one reads the file anew."""
+IDLE_BEFORE_IMPORTS = 1.0
+_PR_SET_DUMPABLE = 4
+_KEPT_VARIABLES = frozenset(
+    {"HOME", "USER", "LANG", "PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "DBUS_SESSION_BUS_ADDRESS"}
+)
+_KEPT_FAMILIES = ("XDG_", "JUNIPER_", "LC_", "LISTEN_", "PYTHON", "COVERAGE_", "COV_CORE_")
+
+
+@dataclass(slots=True)
+class Exchanges:
+    """The exchanges by kind, each made when it is first needed."""
+
+    settings: ExchangeSettings
+    _made: dict[Kind, Exchange] = field(default_factory=dict)
+
+    def of(self, kind: Kind) -> Exchange:
+        """The exchange of that kind."""
+        if kind not in self._made:
+            self._made[kind] = load(kind).make(self.settings)
+        return self._made[kind]
+
+    async def warm(self) -> None:
+        """Import ahead of need, off the loop."""
+        await self.of(Kind.AWS).warm()
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for exchange in self._made.values():
+            exchange.close()
+
+
+class Agent:
+    """Everything one agent consists of, from its configuration."""
+
+    def __init__(self, config: Config, *, clock: Clock, journal: Journal, problem: ConfigError | None = None) -> None:
+        network = config.network
+        self._config = config
+        self._clock = clock
+        self._journal = journal
+        self._problem = problem
+        self.stop = asyncio.Event()
+        self._shut = asyncio.Event()
+        self.skew = ClockSkew(clock)
+        self.store = Store(config.store)
+        self.http = Http(
+            ca_file=network.ca_file, proxy=network.proxy, no_proxy=network.no_proxy, plain_loopback=config.sandbox
+        )
+        self.exchanges = Exchanges(
+            ExchangeSettings(clock, network.ca_file, network.proxy, network.no_proxy, loopback_endpoints=config.sandbox)
+        )
+        self.desks = self._make_desks()
+        accounts = {name: Account(name, desk.sign_in, desk.issuer) for name, desk in self.desks.items()}
+        dice = random.SystemRandom().random
+        self.broker = Broker(accounts, self.exchanges.of, clock=clock, dice=dice, skew=self.skew, problem=problem)
+        self._ahead: asyncio.Task[None] | None = None
+
+    async def serve(self, door: Door, *, socket_path: Path) -> None:
+        """Answer at the door until :attr:`stop` is set; then let what is under way finish."""
+        facts = AgentFacts(str(socket_path), str(self._config.path), self._clock())
+        verbs = Verbs(
+            self.desks,
+            self.broker,
+            store=self.store,
+            skew=self.skew,
+            clock=self._clock,
+            facts=facts,
+            stop=self.end,
+            ahead=self.import_ahead,
+            problem=self._problem,
+        )
+        server = Server(door, tools=discover(), lender=self.broker, controls=verbs.answer, journal=self._journal)
+        await server.start()
+        self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
+        renewals = asyncio.create_task(self.broker.run())
+        try:
+            await self.stop.wait()
+        finally:
+            renewals.cancel()
+            server.shut()
+            self._shut.set()
+            for desk in self.desks.values():
+                desk.sign_in.abandon_login()
+            await server.drain()
+            await self._close()
+            self._journal.note("stopped", pid=os.getpid())
+
+    async def end(self) -> None:
+        """Stop serving; returns once nobody can come in any more."""
+        self.stop.set()
+        await self._shut.wait()
+
+    def import_ahead(self) -> None:
+        """Begin the slow imports, once, while somebody reads a code or nobody asks for anything."""
+        if self._ahead is None:
+            self._ahead = asyncio.get_running_loop().create_task(self.exchanges.warm())
+
+    async def _close(self) -> None:
+        for desk in self.desks.values():
+            await desk.sign_in.close()
+        await self.broker.close()
+        if self._ahead is not None:
+            self._ahead.cancel()
+        self.exchanges.close()
+        await self.http.close()
+
+    def _sign_in_changed(self, issuer: str) -> None:
+        self.desks[issuer].issuer.forget()
+        self.broker.forget(issuer)
+
+    def _make_desks(self) -> dict[str, Desk]:
+        idp = IdpClient(self.http, KeySets(self.http, clock=self._clock), self.skew)
+        desks: dict[str, Desk] = {}
+        for entry in self._config.issuers.values():
+            issuer = IssuerClient(
+                entry.name,
+                entry.url,
+                entry.idp,
+                http=self.http,
+                clock=self._clock,
+                new_id=lambda: uuid.uuid4().hex,
+                skew=self.skew,
+            )
+            sign_in = SignIn(
+                issuer,
+                idp,
+                store=self.store,
+                clock=self._clock,
+                skew=self.skew,
+                changed=partial(self._sign_in_changed, entry.name),
+            )
+            desks[entry.name] = Desk(issuer, sign_in)
+        return desks
+
+
+async def agent(
+    config: Config,
+    door: Door,
+    *,
+    socket_path: Path,
+    journal: Journal,
+    clock: Clock = time.time,
+    problem: ConfigError | None = None,
+) -> None:
+    """Run one agent at ``door`` until SIGTERM, SIGINT or ``juniper down``."""
+    made = Agent(config, clock=clock, journal=journal, problem=problem)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, made.stop.set)
+    if problem is not None:
+        loop.call_later(UNCONFIGURED_LIFE, made.stop.set)
+    elif config.store == "keyring":
+        loop.call_later(IDLE_BEFORE_IMPORTS, made.import_ahead)
+    await made.serve(door, socket_path=socket_path)
+
+
+def run_agent() -> int:
+    """``juniperd``: harden the process, take the door, serve. The second starter ends at once, with status 0."""
+    harden()
+    path = configuration.socket_path()
+    try:
+        door = open_door(path)
+    except AgentRunning:
+        return 0
+    scrub_environment()
+    journal = Journal(sys.stderr, time.time)
+    config, problem = _configuration()
+    if problem is not None:
+        journal.note("unconfigured", reason=str(problem))
+    asyncio.run(agent(config, door, socket_path=path, journal=journal, problem=problem))
+    return 0
+
+
+def _configuration() -> tuple[Config, ConfigError | None]:
+    """The configuration, or none and the reason: who asks a detached agent for something has to read it."""
+    path = configuration.config_path()
+    try:
+        return configuration.load(path), None
+    except ConfigError as error:
+        return Config(path, issuers={}, store="memory"), error
+
+
+def harden() -> None:
+    """Keep memory out of core files and from other processes of this user, and files from other users."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes
+
+        # prctl(2): a process that is not dumpable cannot be attached to by its own user either.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def scrub_environment() -> None:
+    """Drop what might steer a library of ours: proxies, CA files, everybody's AWS_ variables."""
+    for name in tuple(os.environ):
+        if name not in _KEPT_VARIABLES and not name.startswith(_KEPT_FAMILIES):
+            del os.environ[name]

@@ -1,0 +1,238 @@
+"""CredentialRequest in, lease out: one flight per key, renewal ahead of need, what is valid while upstream is down.
+
+The table (:mod:`juniperd.leases`) knows what is to be done; here it is done: subject token, issuer, exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from juniperd.errors import ConfigError, IssuerUnreachable, JuniperError
+from juniperd.exchanges import Exchange, IssuedTokenExpired
+from juniperd.flights import Flights
+from juniperd.freshness import Window
+from juniperd.identity import SubjectToken
+from juniperd.leases import Action, Held, LeaseTable
+from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Lease, LeaseKey
+from juniperd.skew import ClockSkew
+
+PATIENCE = 3.5
+"""Seconds a tool waits here; its helper gives up after four, and our line says more than its own."""
+RENEWAL_PATIENCE = 3.0
+"""Seconds a caller waits for a renewal while what is held is still valid."""
+
+
+class SubjectSource(Protocol):
+    """Who the person is, as the broker needs it."""
+
+    @property
+    def identity(self) -> str | None:
+        """What tells this sign-in from every other, where it is in memory."""
+
+    async def wake(self) -> str:
+        """The same, out of the store where need be; :class:`LoginRequired` where nobody signed in."""
+
+    async def subject(self, *, fresh: bool = False) -> SubjectToken:
+        """The token to show."""
+
+
+class TokenSource(Protocol):
+    """The issuer, as the broker needs it."""
+
+    async def token(self, subject: SubjectToken, request: CredentialRequest, *, program: str = "") -> IssuedToken:
+        """An issued token for a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One issuer of this laptop with the person's sign-in there."""
+
+    name: str
+    sign_in: SubjectSource
+    issuer: TokenSource
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request with the lease key it comes to, and the program that asked, for the issuer's trail."""
+
+    key: LeaseKey
+    request: CredentialRequest
+    program: str
+
+
+class Broker:
+    """All leases of the agent."""
+
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        exchange: Callable[[Kind], Exchange],
+        *,
+        clock: Clock,
+        dice: Callable[[], float],
+        skew: ClockSkew,
+        problem: ConfigError | None = None,
+    ) -> None:
+        self._problem = problem
+        self._accounts = accounts
+        self._exchange = exchange
+        self._clock = clock
+        self._skew = skew
+        self._table = LeaseTable(self.window, dice=dice)
+        self._flights: Flights[LeaseKey, Held] = Flights()
+        self._asked: dict[LeaseKey, Asked] = {}
+        self._changed = asyncio.Event()
+
+    def warm(self, request: CredentialRequest) -> Held | None:
+        """What is held and fresh for ``request``, without waiting for anything: the path of nearly every call."""
+        account = self._account(request.issuer)
+        identity = account.sign_in.identity
+        if identity is None:
+            return None
+        action, held = self._table.ask(_key(account.name, identity, request), self._clock())
+        return held if action is Action.SERVE else None
+
+    async def lease(self, request: CredentialRequest, *, program: str = "") -> Held:
+        """The lease for ``request``; a caller that leaves does not stop what others wait for."""
+        account = self._account(request.issuer)
+        key = _key(account.name, await account.sign_in.wake(), request)
+        action, held = self._table.ask(key, self._clock())
+        if held is not None and action is Action.SERVE:
+            return held
+        asked = self._asked.setdefault(key, Asked(key, request, program))
+        if held is not None and action is Action.RENEW_BEHIND:
+            self._flights.begin(key, partial(self._fly, asked))
+            return held
+        return await self._wait(asked, still_valid=held is not None)
+
+    async def renew_due(self) -> None:
+        """Begin the renewals that are due; returns at once."""
+        for key in self._table.due(self._clock()):
+            asked = self._asked.get(key)
+            if asked is not None:
+                self._flights.begin(key, partial(self._fly, asked))
+        self._prune()
+
+    async def run(self) -> None:
+        """Renew ahead of need until cancelled; sleeps until the next deadline, and longer while there is none."""
+        while True:
+            self._changed.clear()
+            deadline = self._table.next_deadline()
+            pause = None if deadline is None else max(deadline - self._clock(), 0.0)
+            try:
+                await asyncio.wait_for(self._changed.wait(), pause)
+            except TimeoutError:
+                await self.renew_due()
+
+    def forget(self, issuer: str) -> None:
+        """The sign-in at ``issuer`` changed or ended: nothing of it is served any more."""
+        self._table.forget(issuer)
+        self._prune()
+
+    def forgive(self, issuer: str) -> None:
+        """Forget what failed: something was done about it."""
+        self._table.forgive(issuer)
+
+    def held(self) -> Iterator[Held]:
+        """Every lease in memory."""
+        return iter(self._table)
+
+    async def close(self) -> None:
+        """Let what is in the air land."""
+        await self._flights.drain(2.0)
+
+    async def _wait(self, asked: Asked, *, still_valid: bool) -> Held:
+        """Wait for the flight as long as the caller can; on a failure, what is still valid is good enough."""
+        try:
+            async with asyncio.timeout(RENEWAL_PATIENCE if still_valid else PATIENCE):
+                return await self._flights.join(asked.key, partial(self._fly, asked))
+        except TimeoutError:
+            held = self._table.valid(asked.key, self._clock())
+            if held is not None:
+                return held
+            msg = f"scope '{asked.request.scope}' is still on its way after {PATIENCE} s"
+            raise IssuerUnreachable(msg, "try again in a moment; run: juniper status") from None
+        except JuniperError:
+            held = self._table.valid(asked.key, self._clock())
+            if held is None:
+                raise
+            return held
+
+    async def _fly(self, asked: Asked) -> Held:
+        """One flight: mint, trade, keep; a failure is kept too."""
+        try:
+            lease = await self._mint(asked)
+        except JuniperError as error:
+            self._table.fail(asked.key, error, self._clock())
+            if self._table.valid(asked.key, self._clock()) is None:
+                self._asked.pop(asked.key, None)
+            self._changed.set()
+            raise
+        if self._accounts[asked.key.issuer].sign_in.identity != asked.key.identity:
+            # Somebody signed out, or in as another person, while this was in the air.
+            msg = "the sign-in changed while the credential was on its way"
+            raise IssuerUnreachable(msg, "try again")
+        held = self._table.put(lease, self._clock())
+        self._changed.set()
+        return held
+
+    async def _mint(self, asked: Asked) -> Lease:
+        try:
+            return await self._trade(asked, fresh=False)
+        except IssuedTokenExpired:
+            pass
+        try:
+            return await self._trade(asked, fresh=True)
+        except IssuedTokenExpired as error:
+            if self._skew.complaint is None:
+                raise
+            raise IssuedTokenExpired(f"{error.message} ({self._skew.complaint})", self._skew.remedy) from None
+
+    async def _trade(self, asked: Asked, *, fresh: bool) -> Lease:
+        account = self._accounts[asked.key.issuer]
+        subject = await account.sign_in.subject(fresh=fresh)
+        issued = await account.issuer.token(subject, asked.request, program=asked.program)
+        exchanged = await self._exchange(asked.request.kind).trade(issued)
+        return Lease(asked.key, exchanged.credential, issued_at=self._clock(), expires_at=exchanged.expires_at)
+
+    def _account(self, name: str | None) -> Account:
+        if self._problem is not None:
+            raise self._problem
+        if name is not None and name in self._accounts:
+            return self._accounts[name]
+        if name is None and len(self._accounts) == 1:
+            return next(iter(self._accounts.values()))
+        if name is None and self._accounts:
+            msg = f"several issuers are configured: {', '.join(self._accounts)}"
+            raise ConfigError(msg, "name one, as in ISSUER/SCOPE")
+        msg = f"no issuer '{name}' is configured" if name else "no issuer is configured"
+        raise ConfigError(msg)
+
+    def window(self, kind: Kind) -> Window:
+        """When leases of that kind are renewed."""
+        return self._exchange(kind).window
+
+    def _prune(self) -> None:
+        """Requests are kept for renewal as long as their lease, no longer."""
+        live = {held.lease.key for held in self._table}
+        self._asked = {key: asked for key, asked in self._asked.items() if key in live or key in self._flights}
+
+
+def _key(issuer: str, identity: str, request: CredentialRequest) -> LeaseKey:
+    return LeaseKey(
+        issuer=issuer,
+        identity=identity,
+        session=request.session,
+        scope=request.scope,
+        kind=request.kind,
+        relying_party=request.relying_party,
+        project_id=request.project_id,
+        environment=request.environment,
+        ref=request.ref,
+        narrowing=request.narrowing,
+    )

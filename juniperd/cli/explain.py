@@ -1,0 +1,48 @@
+"""``juniper explain``: what GitLab was asked for a scope, what it answered, and which rule decided."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+
+from juniperd.cli import connection, show
+
+EXAMPLES = """examples:
+  juniper explain invoice-archive-writer
+  juniper explain review-logs --environment review/42 --json"""
+
+Shown = Mapping[str, object]
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Which scope, selected how."""
+    parser.add_argument("scope", help="a scope's name, or ISSUER/SCOPE")
+    parser.add_argument("--environment", help="select an environment, where the scope's is a pattern")
+    parser.add_argument("--ref", help="select a ref, as branch:main or tag:v1")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain it; the status tells a script the verdict: 0 permitted, 1 refused."""
+    asked = {"scope": args.scope, "environment": args.environment, "ref": args.ref}
+    answer = dict(connection.result("explain", asked))
+    answer.pop("event", None)
+    if args.json:
+        show.as_json(answer)
+    else:
+        print("\n".join(_lines(args.scope, answer)))
+    return 0 if answer.get("verdict") == "permitted" else 1
+
+
+def _lines(scope: str, answer: Shown) -> Iterator[str]:
+    permitted = answer.get("verdict") == "permitted"
+    verdict = show.coloured("permitted", "green") if permitted else show.coloured("refused", "red")
+    reason = f": {answer['reason']}" if answer.get("reason") and not permitted else ""
+    yield f"{scope}: {verdict}{reason}"
+    steps = answer.get("steps")
+    for step in steps if isinstance(steps, list) else []:
+        mark = show.coloured("ok     ", "green") if step.get("verdict") == "ok" else show.coloured("refused", "red")
+        yield f"  {mark} rule {step.get('rule'):<2} {step.get('asked')}"
+        yield f"                  {show.coloured(str(step.get('answered')), 'dim')}"
+    if not permitted and not steps:
+        yield f"  the issuer's records know why: {answer.get('id')}"

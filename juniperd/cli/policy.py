@@ -1,0 +1,35 @@
+"""``juniper policy``: check the issuer's policy files before anybody merges them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from juniperd.cli import show
+from juniperd.cli.issuer import config_path
+
+EXAMPLES = """examples:
+  juniper policy check policy/ relying_parties/
+  juniper policy check policy/ relying_parties/ --against main-policy/
+  juniper policy check --config /etc/juniper/issuer.toml"""
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """The one verb there is."""
+    verbs = parser.add_subparsers(dest="policy_verb", required=True, metavar="VERB")
+    check = verbs.add_parser("check", help="read the files as the issuer would, and say what they allow too widely")
+    check.add_argument("policy", type=Path, nargs="?", help="a policy file or folder (default: what issuer.toml names)")
+    check.add_argument("relying_parties", type=Path, nargs="?", help="the relying parties' file or folder")
+    check.add_argument("--against", type=Path, metavar="OLD", help="an older policy: print who gains what")
+    check.add_argument("--config", type=Path, help="issuer.toml (default: JUNIPER_ISSUER_CONFIG)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check; the status is 0 only for files the issuer would take."""
+    from juniperd.issuer import commands
+
+    if args.policy is not None:
+        found = commands.policy_check(args.policy, args.relying_parties, against=args.against)
+    else:
+        found = commands.policy_check_configured(config_path(args.config), against=args.against)
+    return show.outcome("juniper policy", found)

@@ -1,0 +1,70 @@
+"""``juniper status``: what the agent holds, and until when."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+
+from juniperd.cli import connection, show
+from juniperd.errors import AgentMissing
+
+EXAMPLES = "examples:\n  juniper status\n  juniper status --json | jq .leases"
+
+Shown = Mapping[str, object]
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """For people or for scripts."""
+    parser.add_argument("--json", action="store_true", help="agent, sign_in, leases and sessions as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the agent; without one there is nothing held, and that is the answer."""
+    try:
+        status = dict(connection.result("status", timeout=5.0))
+    except AgentMissing as missing:
+        if args.json:
+            show.as_json({"agent": None, "sign_in": None, "leases": [], "sessions": []})
+        else:
+            print(f"agent     {show.coloured('not running', 'yellow')}; {missing.remedy}")
+        return missing.exit_status
+    status.pop("event", None)
+    if args.json:
+        show.as_json(status)
+    else:
+        print("\n".join(_lines(status)))
+    return 0
+
+
+def _lines(status: Shown) -> Iterator[str]:
+    agent = status["agent"]
+    if isinstance(agent, Mapping):
+        yield f"agent     {show.coloured('running', 'green')}, version {agent['version']}, pid {agent['pid']}"
+        yield from (f"note      {agent[key]}" for key in ("clock_note", "guard_note") if agent.get(key))
+        store = agent.get("store")
+        if isinstance(store, Mapping) and store.get("note"):
+            yield f"note      {store['note']}"
+    for sign_in in _mappings(status.get("sign_ins")):
+        yield f"sign-in   {_sign_in(sign_in)}"
+    leases = list(_mappings(status["leases"]))
+    yield from (f"lease     {_lease(lease)}" for lease in leases)
+    if not leases:
+        yield "lease     none; each is made when a tool first asks"
+    yield from (f"session   {session}" for session in _mappings(status["sessions"]))
+
+
+def _mappings(values: object) -> Iterator[Shown]:
+    yield from (v for v in values if isinstance(v, Mapping)) if isinstance(values, list) else ()
+
+
+def _sign_in(sign_in: Shown) -> str:
+    if sign_in.get("state") != "signed-in":
+        reason = f" ({sign_in['reason']})" if sign_in.get("reason") else ""
+        return f"{sign_in['issuer']}: {show.coloured('signed out', 'yellow')}{reason}; run: juniper login"
+    return f"{sign_in['issuer']}: {show.person(sign_in.get('user'))} until {show.clock_time(sign_in['ends_at'])}"
+
+
+def _lease(lease: Shown) -> str:
+    left = int(str(lease["seconds_left"])) // 60
+    line = f"{lease['scope']} ({lease['kind']}), {left} min left, until {show.clock_time(lease['expires_at'])}"
+    return f"{line}; {show.coloured(str(lease['problem']), 'yellow')}" if lease.get("problem") else line

@@ -1,0 +1,80 @@
+"""What an issued token becomes: one file per relying party.
+
+An exchange is a module of this folder named after its kind, with ``KIND``, ``WINDOW`` and ``make``; it is imported
+when it is first needed, because the libraries behind one cost more than the agent has time for at its start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from juniperd.errors import RelyingPartyRefused, TargetUnknown
+from juniperd.freshness import Window
+from juniperd.model import Clock, Credential, IssuedToken, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSettings:
+    """How a relying party is reached; ``loopback_endpoints`` is the sandbox's permission for addresses of its own."""
+
+    clock: Clock
+    ca_file: Path | None = None
+    proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
+    loopback_endpoints: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What the relying party answered."""
+
+    credential: Credential
+    expires_at: float
+
+
+class IssuedTokenExpired(RelyingPartyRefused):
+    """The issued token was dead on arrival: worth one fresh one, after that it is somebody's clock."""
+
+
+class Exchange(Protocol):
+    """One kind of relying party."""
+
+    @property
+    def window(self) -> Window:
+        """When a lease of this kind is renewed."""
+
+    async def warm(self) -> None:
+        """Do ahead of need what is slow the first time."""
+
+    async def trade(self, issued: IssuedToken) -> Exchanged:
+        """Trade one issued token; raises the :class:`ExchangeError` that names the cure."""
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+
+
+class ExchangeModule(Protocol):
+    """What an exchange's module offers."""
+
+    KIND: Kind
+    WINDOW: Window
+
+    def make(self, settings: ExchangeSettings) -> Exchange:
+        """The exchange, with nothing imported or opened yet."""
+
+
+def kinds() -> frozenset[str]:
+    """The kinds for which there is a module."""
+    return frozenset(info.name for info in pkgutil.iter_modules(__path__))
+
+
+def load(kind: Kind) -> ExchangeModule:
+    """The module of that kind."""
+    if kind not in kinds():
+        msg = f"this juniperd trades no tokens of kind '{kind}'"
+        raise TargetUnknown(msg, "update juniperd")
+    return cast("ExchangeModule", importlib.import_module(f"{__name__}.{kind}"))

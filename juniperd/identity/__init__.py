@@ -1,0 +1,80 @@
+"""Who the person is: one file per provider; flows are generators that touch no network.
+
+A provider is a module of this folder with a ``KIND``; it reads endpoints out of the provider's metadata and knows
+the words in which that provider says no.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from juniperd.errors import ConfigError
+from juniperd.jose import SigningKey
+from juniperd.model import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One identity provider, as the issuer's ``/.well-known/juniper`` describes it."""
+
+    name: str
+    kind: str
+    issuer: str
+    client_id: str
+    device_client_id: str
+    scopes: tuple[str, ...]
+    flow: str
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectToken:
+    """A person's ID token and the key that proves who shows it (RFC 9449)."""
+
+    token: Secret
+    key: SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a provider is asked; ``None`` where it has no such endpoint."""
+
+    token: str
+    device: str | None
+    revocation: str | None
+
+
+class ProviderPlug(Protocol):
+    """What a provider's module offers."""
+
+    KIND: str
+    DECLINED: frozenset[str]
+    """Error codes that mean: the person said no."""
+    EXPIRED: frozenset[str]
+    """Error codes that mean: the device code has run out."""
+
+    def endpoints(self, metadata: Mapping[str, object]) -> Endpoints:
+        """The endpoints in a discovery document; a malformed one is a :class:`ConfigError`."""
+
+
+def discover() -> Mapping[str, ProviderPlug]:
+    """Every provider of this folder by its kind."""
+    found: dict[str, ProviderPlug] = {}
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        if hasattr(module, "KIND"):
+            found[module.KIND] = cast("ProviderPlug", module)
+    return found
+
+
+def plug(kind: str) -> ProviderPlug:
+    """The provider of that kind."""
+    found = discover()
+    if kind not in found:
+        msg = f"identity provider of unknown kind '{kind}'"
+        raise ConfigError(msg, "update juniperd to the version your issuer asks for")
+    return found[kind]

@@ -1,0 +1,26 @@
+"""Any OpenID Connect provider that keeps to the letter of its standards: endpoints come from its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from juniperd.errors import ConfigError
+from juniperd.identity import Endpoints
+
+KIND = "oidc"
+DECLINED = frozenset({"access_denied"})
+EXPIRED = frozenset({"expired_token"})
+
+
+def endpoints(metadata: Mapping[str, object]) -> Endpoints:
+    """RFC 8414 section 2, with ``device_authorization_endpoint`` of RFC 8628 section 4."""
+    token = _url(metadata, "token_endpoint")
+    if token is None:
+        msg = "the identity provider's discovery document names no token endpoint"
+        raise ConfigError(msg, "check the identity's issuer URL in the issuer's configuration")
+    return Endpoints(token, _url(metadata, "device_authorization_endpoint"), _url(metadata, "revocation_endpoint"))
+
+
+def _url(metadata: Mapping[str, object], name: str) -> str | None:
+    value = metadata.get(name)
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,88 @@
+"""The agent's calls to an identity provider's endpoints: refresh (RFC 6749), revoke (RFC 7009), device flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from juniperd.address import host_of
+from juniperd.errors import LoginExpired, LoginRequired, UpstreamAnswer, UpstreamUnreachable
+from juniperd.http import Answer, Http
+from juniperd.identity import Endpoints, Provider, plug, tokens
+from juniperd.identity.device import described
+from juniperd.identity.tokens import ReadClaims
+from juniperd.jwks import KeySets
+from juniperd.login import Tell, device_client, device_login
+from juniperd.model import Secret
+from juniperd.skew import ClockSkew
+
+
+class IdpClient:
+    """Identity providers, as a sign-in needs them."""
+
+    def __init__(self, http: Http, keys: KeySets, skew: ClockSkew) -> None:
+        self._http = http
+        self._keys = keys
+        self._skew = skew
+
+    async def refresh(self, provider: Provider, refresh_token: Secret) -> Mapping[str, object]:
+        """The answer to a refresh; :class:`LoginExpired` where the provider ended the sign-in."""
+        endpoints = await self._endpoints(provider)
+        form = tokens.refresh_form(provider.device_client_id, refresh_token)
+        answer = await self._post(endpoints.token, form)
+        body = _json(answer)
+        if answer.status == 200 and isinstance(body, dict):
+            return body
+        raise _refusal(provider, answer, body)
+
+    async def revoke(self, provider: Provider, refresh_token: Secret) -> None:
+        """Tell the provider; one without such an endpoint has nothing to be told."""
+        endpoints = await self._endpoints(provider)
+        if endpoints.revocation is None:
+            return
+        answer = await self._post(endpoints.revocation, tokens.revoke_form(provider.device_client_id, refresh_token))
+        if answer.status != 200:
+            msg = f"{provider.display_name} answered status {answer.status}"
+            raise UpstreamAnswer(msg, host=host_of(endpoints.revocation))
+
+    async def device(self, provider: Provider, tell: Tell) -> tuple[Secret, Secret, ReadClaims]:
+        """Run the device flow: refresh token, ID token and what it says."""
+        words = plug(provider.kind)
+        client = device_client(
+            provider, await self._endpoints(provider), declined=words.DECLINED, expired=words.EXPIRED
+        )
+        body = await device_login(self._http, provider, client, tell=tell)
+        refresh_token = tokens.new_refresh_token(body)
+        if refresh_token is None:
+            msg = f"{provider.display_name} sent no refresh token"
+            cure = "allow offline_access and the refresh grant for this client, then run: juniper login"
+            raise LoginRequired(msg, cure)
+        received = tokens.read_tokens(body, provider)
+        return refresh_token, received.id_token, received.claims
+
+    async def _endpoints(self, provider: Provider) -> Endpoints:
+        return plug(provider.kind).endpoints(await self._keys.metadata(provider.issuer))
+
+    async def _post(self, url: str, form: Mapping[str, str]) -> Answer:
+        answer = await self._http.request("POST", url, form=form)
+        self._skew.observe(answer.date)
+        return answer
+
+
+def _json(answer: Answer) -> object:
+    try:
+        return answer.json()
+    except UpstreamAnswer:
+        return None
+
+
+def _refusal(provider: Provider, answer: Answer, body: object) -> LoginExpired | UpstreamUnreachable | UpstreamAnswer:
+    reason = described(body, f"status {answer.status}")
+    code = body.get("error") if isinstance(body, dict) else None
+    host = host_of(provider.issuer)
+    if code == "invalid_grant":
+        return LoginExpired(f"{provider.display_name} ended the sign-in ({reason})")
+    if answer.status >= 500 or answer.status == 429 or code == "temporarily_unavailable":
+        return UpstreamUnreachable(f"{provider.display_name} cannot answer now ({reason})", host=host)
+    return UpstreamAnswer(
+        f"{provider.display_name} does not renew the sign-in ({reason})", "ask whoever runs the issuer", host=host
+    )

@@ -1,0 +1,266 @@
+"""The issuer's composition root: from ``issuer.toml`` to two listeners, and from a signal to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from juniperd.errors import ConfigError, JuniperError
+from juniperd.http import Http
+from juniperd.issuer import admin, audit, lint, policy_file
+from juniperd.issuer import config as configuration
+from juniperd.issuer.catalogue import Catalogue
+from juniperd.issuer.config import IssuerConfig, Listen
+from juniperd.issuer.desk import Desk
+from juniperd.issuer.gitlab import Gitlab
+from juniperd.issuer.inquiry import Inquiry
+from juniperd.issuer.judge import InForce, Judge
+from juniperd.issuer.keys import Keys
+from juniperd.issuer.limits import MAX_HEADER, PER_ADDRESS, PER_SUBJECT, Rate
+from juniperd.issuer.policy import Policy
+from juniperd.issuer.proof import EVERY, SOON, Proof
+from juniperd.issuer.proofs import Proofs
+from juniperd.issuer.sign_ins import SignIns
+from juniperd.issuer.state import State
+from juniperd.issuer.subject import Subjects
+from juniperd.issuer.token import TokenEndpoint
+from juniperd.issuer.web import Parts, api_app, public_app, whole_app
+from juniperd.jwks import KeySets
+from juniperd.model import Clock
+
+log = logging.getLogger("juniperd.issuer")
+HEAD_EVERY = 60.0
+_GRACE = 5.0
+
+
+def new_id() -> str:
+    """An id nobody can guess: decisions and ``jti``."""
+    return secrets.token_hex(12)
+
+
+@dataclass(slots=True)
+class Issuer:
+    """A running issuer; ``addresses`` are where it listens, public listener first."""
+
+    config: IssuerConfig
+    state: State
+    in_force: InForce
+    keys: Keys
+    gitlab: Gitlab
+    clock: Clock
+    addresses: tuple[Listen, ...] = ()
+
+    def desk(self) -> Desk:
+        """What administrators may do to this issuer."""
+        return Desk(
+            state=self.state,
+            keys=lambda: self.keys,
+            policy=lambda: self.in_force.policy,
+            reload=self.reload,
+            clock=self.clock,
+        )
+
+    def reload(self) -> Policy:
+        """Read the policy files anew, whole or not at all."""
+        policy = load_policy(self.config)
+        self.in_force.policy = policy
+        self.gitlab.forget()
+        return policy
+
+    async def record(self, event: str, fields: Mapping[str, object]) -> None:
+        """One more event in the trail."""
+        now = self.clock()
+        await self.state.write(lambda c: audit.append(c, event, at=now, fields=fields))
+
+    async def prove(self) -> bool:
+        """Prove that the reader token sees enough and refuse the projects where it does not; False where GitLab was late."""
+        proof = Proof(self.gitlab, unlicensed=self.config.gitlab.unlicensed, clock=self.clock)
+        findings = await proof.run(self.in_force.policy)
+        for warning in findings.warnings:
+            log.warning("%s", warning)
+        blind = frozenset(findings.blind)
+        if findings.whole and blind != self.in_force.blind:
+            self.in_force.blind = blind
+            await self.record("reader", {"blind": sorted(blind), "warnings": findings.warnings})
+        return findings.whole
+
+
+def load_policy(config: IssuerConfig) -> Policy:
+    """The policy that the configuration names."""
+    return policy_file.load(config.policy, config.relying_parties, sandbox=config.sandbox)
+
+
+@asynccontextmanager
+async def running(
+    config: IssuerConfig, *, clock: Clock = time.time, ids: Callable[[], str] = new_id
+) -> AsyncIterator[Issuer]:
+    """An issuer that listens from here to the end of the block."""
+    async with AsyncExitStack() as stack:
+        policy = load_policy(config)
+        token = config.gitlab.token()
+        keys = Keys(config.keys, now=clock())
+        state = State(config.state)
+        stack.callback(state.close)
+        http = await stack.enter_async_context(
+            Http(
+                ca_file=config.network.ca_file,
+                proxy=config.network.proxy,
+                no_proxy=config.network.no_proxy,
+                plain_loopback=config.sandbox,
+            )
+        )
+        gitlab = Gitlab(http, url=config.gitlab.url, token=token, clock=clock)
+        issuer = Issuer(config, state, InForce(policy), keys, gitlab, clock)
+        parts = _parts(issuer, KeySets(http, clock=clock), ids)
+        issuer.addresses = await _listen(stack, config, parts)
+        await stack.enter_async_context(admin.door(config.state, issuer.desk()))
+        await issuer.record("policy", {"policy": policy.digest})
+        yield issuer
+
+
+def _parts(issuer: Issuer, key_sets: KeySets, ids: Callable[[], str]) -> Parts:
+    config, state, clock = issuer.config, issuer.state, issuer.clock
+    inquiry = Inquiry(issuer.gitlab, unlicensed=config.gitlab.unlicensed, clock=clock)
+    judge = Judge(issuer.in_force, inquiry, state, clock=clock)
+    subjects = Subjects(config, key_sets)
+    proofs = Proofs(config.api_url, clock=clock)
+    state.read(proofs.load)
+    age = config.sign_in_max_age
+    return Parts(
+        config=config,
+        token=TokenEndpoint(
+            issuer_url=config.url,
+            sign_in_max_age=age,
+            subjects=subjects,
+            judge=judge,
+            keys=lambda: issuer.keys,
+            state=state,
+            proofs=proofs,
+            clock=clock,
+            new_id=ids,
+        ),
+        sign_ins=SignIns(
+            issuer_url=config.url, sign_in_max_age=age, inquiry=inquiry, state=state, clock=clock, new_id=ids
+        ),
+        catalogue=Catalogue(
+            sign_in_max_age=age, judge=judge, inquiry=inquiry, state=state, clock=clock, new_id=ids
+        ),
+        subjects=subjects,
+        proofs=proofs,
+        keys=lambda: issuer.keys,
+        by_subject=Rate(PER_SUBJECT, clock=clock),
+        by_address=Rate(PER_ADDRESS, clock=clock),
+        clock=clock,
+    )
+
+
+async def _listen(stack: AsyncExitStack, config: IssuerConfig, parts: Parts) -> tuple[Listen, ...]:
+    if config.api_listen == config.listen:
+        wanted = [(config.listen, whole_app(parts))]
+    else:
+        wanted = [(config.listen, public_app(parts)), (config.api_listen, api_app(parts))]
+    tls = _tls(config)
+    return tuple([await _site(stack, listen, app, tls) for listen, app in wanted])
+
+
+def _tls(config: IssuerConfig) -> ssl.SSLContext | None:
+    if config.tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(config.tls.cert, config.tls.key)
+    except (OSError, ssl.SSLError):
+        msg = f"the certificate {config.tls.cert} or its key cannot be read"
+        raise ConfigError(msg, "mend tls_cert and tls_key in issuer.toml") from None
+    return context
+
+
+async def _site(
+    stack: AsyncExitStack, listen: Listen, app: web.Application, tls: ssl.SSLContext | None
+) -> Listen:
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=_GRACE,
+        keepalive_timeout=75.0,
+        max_field_size=MAX_HEADER,
+        max_line_size=MAX_HEADER,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, listen.host, listen.port, ssl_context=tls).start()
+    except OSError as error:
+        msg = f"cannot listen on {listen} ({error.strerror})"
+        raise ConfigError(msg, "name another port in issuer.toml, or stop who has it") from None
+    port = runner.addresses[0][1]
+    return Listen(listen.host, port)
+
+
+async def serve(config: IssuerConfig, *, clock: Clock = time.time) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the policy anew; the trail's head goes to stdout each minute."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    reloads: set[asyncio.Future[None]] = set()
+    async with running(config, clock=clock) as issuer:
+        for finding in (*lint.of_config(config), *lint.of_policy(issuer.in_force.policy)):
+            log.warning("%s", finding)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(asyncio.ensure_future(_reload(issuer))))
+        proving = asyncio.create_task(_keep_proving(issuer))
+        print(f"issuer: listening on {', '.join(map(str, issuer.addresses))}", file=sys.stderr, flush=True)
+        while not stop.is_set():
+            _tell_head(issuer)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), HEAD_EVERY)
+        proving.cancel()
+        _tell_head(issuer)
+
+
+async def _keep_proving(issuer: Issuer) -> None:
+    while True:
+        await asyncio.sleep(EVERY if await issuer.prove() else SOON)
+
+
+async def _reload(issuer: Issuer) -> None:
+    try:
+        policy = issuer.reload()
+        await issuer.record("policy", {"policy": policy.digest})
+    except JuniperError as error:
+        print(f"issuer: policy not reloaded, the old one stays in force: {error}", file=sys.stderr, flush=True)
+    else:
+        print(f"issuer: policy reloaded, {policy.digest}", file=sys.stderr, flush=True)
+
+
+def _tell_head(issuer: Issuer) -> None:
+    """The chain's head to stdout and beside the data base: what a shortened trail is compared with."""
+    head = issuer.state.read(audit.head)
+    (issuer.config.state / "head").write_text(f"{head}\n")
+    with contextlib.suppress(BrokenPipeError):
+        print(f"issuer: audit head {head}", flush=True)
+
+
+def run(config_path: Path) -> int:
+    """``juniper issuer serve``: the exit status."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="issuer: %(message)s")
+    try:
+        asyncio.run(serve(configuration.load(config_path)))
+    except JuniperError as error:
+        print(f"issuer: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0

@@ -1,0 +1,98 @@
+"""The trail: one JSON object per event, each bound to the one before it by SHA-256, appended and never changed.
+
+Only an answer of ``/token`` to a verified subject is a ``decision``, and only a decision has a ``verdict``, so that
+counting verdicts counts answers. The chain's head is told outside (stdout, a file beside the data base): against a
+head kept elsewhere, a trail cut short is as visible as one edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from juniperd.model import rfc3339
+
+GENESIS = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last record: its number and hash; 0 and :data:`GENESIS` before the first."""
+
+    seq: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.hash}"
+
+    @classmethod
+    def parse(cls, text: str) -> Head:
+        """What :meth:`__str__` wrote."""
+        seq, _, digest = text.strip().partition(":")
+        return cls(int(seq), digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """The first record that breaks the chain, and how."""
+
+    seq: int
+    text: str
+
+
+def head(connection: sqlite3.Connection) -> Head:
+    """The last record's number and hash."""
+    row = connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    return Head(*row) if row else Head(0, GENESIS)
+
+
+def append(connection: sqlite3.Connection, event: str, *, at: float, fields: Mapping[str, object]) -> Head:
+    """One more record, within the caller's transaction."""
+    last = head(connection)
+    record = {"seq": last.seq + 1, "time": rfc3339(at), "event": event, **fields, "prev": last.hash}
+    body = json.dumps(record, separators=(",", ":"), sort_keys=False, ensure_ascii=False)
+    made = Head(last.seq + 1, _digest(body))
+    connection.execute("INSERT INTO audit (seq, hash, body) VALUES (?, ?, ?)", (made.seq, made.hash, body))
+    return made
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode(errors="surrogatepass")).hexdigest()
+
+
+def records(connection: sqlite3.Connection, *, after: int = 0, limit: int | None = None) -> Iterator[dict[str, object]]:
+    """The records after a number, oldest first, each with its ``hash``."""
+    query = "SELECT hash, body FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
+    for digest, body in connection.execute(query, (after, -1 if limit is None else limit)):
+        yield {**json.loads(body), "hash": digest}
+
+
+def verify(connection: sqlite3.Connection, known: Head | None = None) -> tuple[Head, Flaw | None]:
+    """Walk the whole chain; ``known`` is a head that was told outside and must be part of it."""
+    last = Head(0, GENESIS)
+    for seq, digest, body in connection.execute("SELECT seq, hash, body FROM audit ORDER BY seq"):
+        if (flaw := _flaw(last, seq, digest, body)) is not None:
+            return last, flaw
+        last = Head(seq, digest)
+        if known is not None and known.seq == seq and known.hash != digest:
+            return last, Flaw(seq, "the record is not the one whose hash was told outside")
+    if known is not None and known.seq > last.seq:
+        return last, Flaw(last.seq + 1, f"the trail ends before record {known.seq}, which was told outside")
+    return last, None
+
+
+def _flaw(last: Head, seq: int, digest: str, body: str) -> Flaw | None:
+    if seq != last.seq + 1:
+        return Flaw(last.seq + 1, "the record is missing")
+    if _digest(body) != digest:
+        return Flaw(seq, "the record was edited")
+    try:
+        record = json.loads(body)
+    except ValueError:
+        return Flaw(seq, "the record is not JSON")
+    if record.get("seq") != seq or record.get("prev") != last.hash:
+        return Flaw(seq, "the record does not follow the one before it")
+    return None

@@ -1,0 +1,160 @@
+"""``/catalogue`` and ``/explain``: what this person may hold, and why not; only of projects they can see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from juniperd.issuer import decision, pins, refusal
+from juniperd.issuer import subject as subjects
+from juniperd.issuer.facts import Fact, User
+from juniperd.issuer.inquiry import Inquiry
+from juniperd.issuer.judge import Judge
+from juniperd.issuer.policy import AwsTarget, Scope, Target
+from juniperd.issuer.refusal import OAuthError
+from juniperd.issuer.state import State
+from juniperd.issuer.subject import Subject
+from juniperd.issuer.verdict import Permitted, Refused, Verdict
+from juniperd.model import Clock, Origin
+
+_AT_ONCE = 8
+
+
+class Catalogue:
+    """Answers a verified person; writes nothing, for nothing here is issued."""
+
+    def __init__(
+        self,
+        *,
+        sign_in_max_age: float,
+        judge: Judge,
+        inquiry: Inquiry,
+        state: State,
+        clock: Clock,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._max_age = sign_in_max_age
+        self._judge = judge
+        self._inquiry = inquiry
+        self._state = state
+        self._clock = clock
+        self._new_id = new_id
+
+    async def listing(self, subject: Subject) -> dict[str, object]:
+        """Every laptop scope of the projects that this person is at least Reporter of."""
+        self._check(subject)
+        user = await self._user(subject)
+        policy = self._judge.policy
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def of(project_id: int) -> list[dict[str, object]]:
+            async with gate:
+                return await self._of_project(subject, user, project_id)
+
+        found = await asyncio.gather(*(of(p) for p in policy.laptop_projects))
+        order = {name: place for place, name in enumerate(policy.scopes)}
+        scopes = sorted((row for rows in found for row in rows), key=lambda row: order[str(row["name"])])
+        return {
+            "version": 1,
+            "user": {"id": user.id, "login": user.login},
+            "policy": policy.digest,
+            "scopes": scopes,
+        }
+
+    async def explanation(
+        self, subject: Subject, name: str, *, environment: str | None, ref: str | None
+    ) -> dict[str, object]:
+        """What was asked of GitLab, what was answered, and which rule decided; an id alone for who may not know."""
+        self._check(subject)
+        number = self._new_id()
+        scope = self._judge.policy.scope(name)
+        if scope is None:
+            return {"verdict": "refused", "id": number}
+        case = await self._judge.case(subject, scope, environment=environment, ref=ref)
+        if not decision.entitled(case):
+            return {"verdict": "refused", "id": number}
+        verdict, steps = self._judge.explain(case, subject)
+        refused = verdict if isinstance(verdict, Refused) else None
+        return {
+            "scope": name,
+            "verdict": "refused" if refused else "permitted",
+            "reason": refused.reason if refused else None,
+            "text": refused.text if refused else None,
+            "rule": refused.rule if refused else None,
+            "steps": [
+                {"rule": s.rule, "asked": s.asked, "answered": s.answered, "verdict": s.verdict} for s in steps
+            ],
+            "id": number,
+        }
+
+    def _check(self, subject: Subject) -> None:
+        own = subjects.stale(subject, now=self._clock(), max_age=self._max_age)
+        own = own or self._state.read(lambda c: pins.missing(c, subject))
+        if own is not None:
+            raise refusal.of(own, decision=self._new_id(), entitled=True)
+
+    def _check_asked(self, fact: Fact[object]) -> None:
+        """A listing with holes would be kept by the agent as if it were whole."""
+        if fact.trouble is not None and fact.trouble.passing:
+            passing = Refused("1", fact.trouble.reason, fact.trouble.text, passing=True)
+            raise refusal.of(passing, decision=self._new_id(), entitled=False)
+
+    async def _user(self, subject: Subject) -> User:
+        fact = await self._inquiry.person(subject.who)
+        self._check_asked(fact)
+        if fact.value is None or not fact.value.active:
+            raise OAuthError("access_denied", "refused; ask who runs the issuer", status=403)
+        return fact.value
+
+    async def _of_project(self, subject: Subject, user: User, project_id: int) -> list[dict[str, object]]:
+        """The rows of one project; nothing more is asked where membership already says that there are none."""
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        fact = await self._inquiry.membership(project_id, user.id)
+        self._check_asked(fact)
+        member = fact.value
+        if member is None or not member.holds_on(today) or member.level < decision.REPORTER:
+            return []
+        scopes = [s for s in self._judge.policy.of_project(project_id) if Origin.LAPTOP in s.origins]
+        rows = await asyncio.gather(*(self._row(subject, scope) for scope in scopes))
+        return [row for row in rows if row is not None]
+
+    async def _row(self, subject: Subject, scope: Scope) -> dict[str, object] | None:
+        case = await self._judge.case(subject, scope)
+        for fact in (case.facts.user, case.facts.project, case.facts.membership):
+            self._check_asked(fact)
+        if not decision.entitled(case):
+            return None
+        held, reason = _held(self._judge.verdict(case, subject))
+        return {
+            "name": scope.name,
+            "about": scope.about,
+            "project": scope.project,
+            "project_id": scope.project_id,
+            "environment": scope.environment,
+            "ref": scope.ref,
+            "access": scope.access.value,
+            "activation": scope.activation.value,
+            "ttl": int(scope.ttl),
+            "read_only": scope.read_only,
+            "origins": sorted(scope.origins),
+            "held": held,
+            "reason": reason,
+            "targets": [_target(t) for t in scope.targets],
+        }
+
+
+def _held(verdict: Verdict) -> tuple[bool, str | None]:
+    """Whether the scope is this person's; a sleeping one is, and a session wakes it."""
+    if isinstance(verdict, Permitted) or verdict.reason == "asleep":
+        return True, None
+    return False, verdict.text
+
+
+def _target(target: Target) -> dict[str, object]:
+    party = target.relying_party
+    said: dict[str, object] = {"relying_party": party.name, "kind": party.kind.value}
+    if not isinstance(target, AwsTarget):
+        return said | {"server": party.server, "namespace": target.namespace}
+    said |= {"role_arn": target.role_arn, "region": target.region, "account_id": target.account_id}
+    return said | {"endpoint": party.endpoint} if party.endpoint else said

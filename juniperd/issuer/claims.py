@@ -1,0 +1,111 @@
+"""What an issued token says: pure, from a grant and a target to claims.
+
+Names and types of GitLab's CI claims (ids are strings of digits, roles lower-case names), and only for facts that
+were checked. What exists in jobs alone (job, pipeline, runner, commit) is never made up.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NewType
+
+from juniperd.issuer.facts import User
+from juniperd.issuer.keys import TOKEN_LIFE
+from juniperd.issuer.policy import ROLES, AwsTarget, KubernetesTarget, Target
+from juniperd.issuer.verdict import Grant
+from juniperd.model import Origin
+
+SignedClaims = NewType("SignedClaims", dict[str, object])
+"""Claims made for signing; made nowhere else."""
+
+_AWS = "https://aws.amazon.com/"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a token says of its own making."""
+
+    issuer: str
+    jti: str
+    now: float
+    policy: str
+    session: str | None = None
+
+
+def subject(scope: str, origin: Origin, project_id: int) -> str:
+    """The fixed form that even a relying party which tests ``sub`` alone can tell scopes and origins apart by."""
+    return f"scope:{scope}:origin:{origin}:project_id:{project_id}"
+
+
+def build(grant: Grant, target: Target, stamp: Stamp) -> SignedClaims:
+    """The claims of one issued token."""
+    claims: dict[str, object] = {
+        "iss": stamp.issuer,
+        "sub": subject(grant.scope.name, Origin.LAPTOP, grant.project.id),
+        "aud": target.relying_party.audience,
+        "iat": int(stamp.now),
+        "nbf": int(stamp.now),
+        "exp": int(stamp.now + TOKEN_LIFE),
+        "jti": stamp.jti,
+        "juniper_origin": Origin.LAPTOP.value,
+        "juniper_scope": grant.scope.name,
+        "juniper_basis": grant.basis,
+        "juniper_policy": stamp.policy,
+    }
+    if stamp.session is not None:
+        claims["juniper_session"] = stamp.session
+    claims |= _gitlab(grant)
+    claims |= _aws(grant, target) if isinstance(target, AwsTarget) else _kubernetes(grant, target)
+    return SignedClaims(claims)
+
+
+def _gitlab(grant: Grant) -> dict[str, object]:
+    claims: dict[str, object] = {
+        "namespace_id": str(grant.project.namespace_id),
+        "namespace_path": grant.project.namespace_path,
+        "project_id": str(grant.project.id),
+        "project_path": grant.project.path,
+        "user_id": str(grant.user.id),
+        "user_login": grant.user.login,
+        "user_access_level": role_name(grant.level),
+        "pipeline_source": "juniper",
+    }
+    if grant.scope.environment is not None and grant.environment is not None:
+        claims["environment"] = grant.environment.name
+        claims["deployment_tier"] = grant.environment.tier
+    if grant.ref is not None:
+        kind, _, name = grant.ref.partition(":")
+        place = "heads" if kind == "branch" else "tags"
+        claims |= {"ref": name, "ref_type": kind, "ref_path": f"refs/{place}/{name}"}
+    return claims
+
+
+def role_name(level: int) -> str:
+    """The name of the highest role a level reaches."""
+    return max((value, name) for name, value in ROLES.items() if value <= max(level, min(ROLES.values())))[1]
+
+
+def session_name(user: User) -> str:
+    """``<id>-<login>`` within what AWS takes for session names and source identities."""
+    return re.sub(r"[^A-Za-z0-9_+=,.@-]", "-", user.label)[:64]
+
+
+def _aws(grant: Grant, target: AwsTarget) -> dict[str, object]:
+    tags = {
+        "juniper_scope": [grant.scope.name],
+        "juniper_origin": [Origin.LAPTOP.value],
+        "project_id": [str(grant.project.id)],
+    }
+    return {
+        _AWS + "tags": {"principal_tags": tags, "transitive_tag_keys": list(tags)},
+        _AWS + "source_identity": session_name(grant.user),
+        _AWS + "roles": [target.role_arn],
+    }
+
+
+def _kubernetes(grant: Grant, target: KubernetesTarget) -> dict[str, object]:
+    return {
+        "preferred_username": grant.user.label,
+        "groups": [f"juniper:scope:{grant.scope.name}", *target.groups],
+    }

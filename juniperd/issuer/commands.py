@@ -1,0 +1,317 @@
+"""The issuer's verbs as plain functions: arguments in, exit status and text out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import select
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from juniperd.errors import ConfigError, JuniperError, StateError
+from juniperd.issuer import admin, audit, discovery, lint, policy_diff, policy_file, state
+from juniperd.issuer import config as configuration
+from juniperd.issuer.audit import Head
+from juniperd.issuer.config import IssuerConfig
+from juniperd.issuer.desk import Desk, Document
+from juniperd.issuer.keys import Keys
+from juniperd.issuer.policy import Policy
+from juniperd.issuer.trust import aws
+
+_LAST = 1000
+_PAUSE = 0.5
+
+
+class Outcome(NamedTuple):
+    """What a verb ends in; ``text`` goes to stdout where ``exit`` is 0, else to stderr."""
+
+    exit: int
+    text: str
+
+
+def _attempt(work: Callable[[], str]) -> Outcome:
+    try:
+        return Outcome(0, work())
+    except JuniperError as error:
+        return Outcome(error.exit_status, str(error))
+
+
+# --- policy -----------------------------------------------------------------------------------------------------------
+
+
+def policy_check(
+    policy: Path, relying_parties: Path | None = None, *, against: Path | None = None, sandbox: bool = False
+) -> Outcome:
+    """Check the files as the issuer would read them; with ``against``, say who gains what."""
+
+    def work() -> str:
+        found = policy_file.load(policy, relying_parties, sandbox=sandbox)
+        lines = [f"policy ok: {len(found.scopes)} scopes, {len(found.relying_parties)} relying parties, {found.digest}"]
+        lines += [f"note: {finding}" for finding in lint.of_policy(found)]
+        if against is not None:
+            old = _old_policy(against, relying_parties, sandbox=sandbox)
+            lines += policy_diff.compare(old, found) or ["nobody gains or loses anything"]
+        return "\n".join(lines)
+
+    return _attempt(work)
+
+
+def policy_check_configured(config_path: Path, *, against: Path | None = None) -> Outcome:
+    """:func:`policy_check` on the files that ``issuer.toml`` names."""
+    try:
+        config = configuration.load(config_path)
+    except JuniperError as error:
+        return Outcome(error.exit_status, str(error))
+    found = policy_check(config.policy, config.relying_parties, against=against, sandbox=config.sandbox)
+    notes = [f"note: {finding}" for finding in lint.of_config(config)] if found.exit == 0 else []
+    return Outcome(found.exit, "\n".join([found.text, *notes]))
+
+
+def _old_policy(path: Path, relying_parties: Path | None, *, sandbox: bool) -> Policy:
+    """The policy compared with: another ``issuer.toml``, a folder that holds ``policy``, or policy files alone."""
+    if path.name.endswith("issuer.toml"):
+        config = configuration.load(path)
+        return policy_file.load(config.policy, config.relying_parties, sandbox=config.sandbox)
+    if (path / "policy").is_dir():
+        parties = path / "relying_parties"
+        return policy_file.load(path / "policy", parties if parties.exists() else relying_parties, sandbox=sandbox)
+    return policy_file.load(path, relying_parties, sandbox=sandbox)
+
+
+# --- the trail --------------------------------------------------------------------------------------------------------
+
+
+def audit_tail(
+    config_path: Path, *, count: int = _LAST, as_json: bool = False, follow: bool = False, out: IO[str] | None = None
+) -> int:
+    """Print the last events; following ends on SIGINT and when nobody reads any more."""
+    out = sys.stdout if out is None else out
+    try:
+        connection = state.connect(configuration.load(config_path).state, readonly=True)
+        with contextlib.closing(connection), contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+            _tail(connection, count=count, as_json=as_json, follow=follow, out=out)
+    except sqlite3.Error as error:
+        print(f"the trail cannot be read ({error}); run: juniper audit verify", file=sys.stderr)
+        return StateError.exit_status
+    except JuniperError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+def _tail(connection: sqlite3.Connection, *, count: int, as_json: bool, follow: bool, out: IO[str]) -> None:
+    last = max(0, audit.head(connection).seq - max(count, 0))
+    while True:
+        for record in audit.records(connection, after=last):
+            out.write(f"{json.dumps(record, ensure_ascii=False) if as_json else line(record)}\n")
+            last = int(str(record["seq"]))
+        out.flush()
+        if not follow or _nobody_reads(out):
+            return
+
+
+def _nobody_reads(out: IO[str]) -> bool:
+    """Wait a moment; whether the reader of a pipe went away meanwhile, which only a write would tell otherwise."""
+    try:
+        descriptor = out.fileno()
+    except (OSError, ValueError):
+        time.sleep(_PAUSE)
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(_PAUSE * 1000))
+
+
+def line(record: Mapping[str, object]) -> str:
+    """One event for people."""
+    skip = {"seq", "time", "event", "prev", "hash", "key"}
+    shown = [str(record["time"]), str(record["event"])]
+    if record["event"] == "decision":
+        who = f"{record.get('user_id')}-{record.get('user_login')}" if record.get("user_id") else record.get("subject")
+        shown += [str(record["verdict"]), str(who), str(record.get("scope")), f"at {record.get('relying_party')}"]
+        if record.get("reason"):
+            shown.append(f"rule {record['rule']}: {record['reason']}")
+        shown.append(f"id {record.get('id')}")
+    else:
+        shown += [f"{k}={v}" for k, v in record.items() if k not in skip and v is not None]
+    return " ".join(shown)
+
+
+def audit_verify(config_path: Path, *, head: str | None = None) -> Outcome:
+    """Walk the chain, against a head told outside: ``--head SEQ:HASH``, and the one beside the data base."""
+
+    def work() -> str:
+        folder = configuration.load(config_path).state
+        with contextlib.closing(state.connect(folder, readonly=True)) as connection:
+            found = [audit.verify(connection, known) for known in _heads(folder, head) or [None]]
+        for last, flaw in found:
+            if flaw is not None:
+                msg = f"the trail is broken at record {flaw.seq}: {flaw.text}"
+                raise StateError(msg, f"records up to {last.seq} are sound; restore the rest from a backup")
+        return f"audit ok: {found[0][0].seq} records, head {found[0][0]}"
+
+    return _attempt(work)
+
+
+def _heads(folder: Path, told: str | None) -> list[Head | None]:
+    texts = [told] if told is not None else []
+    with contextlib.suppress(FileNotFoundError):
+        texts.append((folder / "head").read_text())
+    try:
+        return [Head.parse(text) for text in texts]
+    except ValueError:
+        msg = "a head is SEQ:HASH, as the issuer prints it each minute"
+        raise ConfigError(msg, "run: juniper audit verify --head SEQ:HASH") from None
+
+
+# --- administration ---------------------------------------------------------------------------------------------------
+
+
+def _act(config_path: Path, verb: str, params: Mapping[str, object]) -> Document:
+    """Through the running issuer; where none runs, under its lock by ourselves."""
+    config = configuration.load(config_path)
+    answer = admin.ask(config.state, verb, params)
+    return asyncio.run(_alone(config, verb, params)) if answer is None else answer
+
+
+async def _alone(config: IssuerConfig, verb: str, params: Mapping[str, object]) -> Document:
+    with contextlib.closing(state.State(config.state)) as opened:
+
+        def policy() -> Policy:
+            return policy_file.load(config.policy, config.relying_parties, sandbox=config.sandbox)
+
+        desk = Desk(
+            state=opened,
+            keys=lambda: Keys(config.keys, now=time.time()),
+            policy=policy,
+            reload=policy,
+            clock=time.time,
+        )
+        return await desk.act(verb, params)
+
+
+def _lines(document: Document) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False)
+
+
+def _denial(user: int | None, scope: str | None) -> Document:
+    if user is not None:
+        return {"kind": "user", "value": str(user)}
+    return {"kind": "scope", "value": scope} if scope is not None else {"kind": "all", "value": ""}
+
+
+def deny(
+    config_path: Path, *, user: int | None = None, scope: str | None = None, everybody: bool = False
+) -> Outcome:
+    """Deny at once, and print what cuts the credentials that are out."""
+
+    def work() -> str:
+        if (user is not None) + (scope is not None) + everybody != 1:
+            msg = "a denial is of one user id, one scope, or all"
+            raise ConfigError(msg, "run: juniper issuer deny --user ID, --scope NAME or --all")
+        found = _act(config_path, "deny", _denial(user, scope))
+        cuts = found.get("cuts")
+        kind, value = found["denied"], found["value"]
+        told = [f"denied: {kind} {value}".rstrip(), "credentials already out live until they expire; to cut them:"]
+        return "\n".join([*told, *map(str, cuts if isinstance(cuts, list) else [])])
+
+    return _attempt(work)
+
+
+def undeny(
+    config_path: Path, *, user: int | None = None, scope: str | None = None, everybody: bool = False
+) -> Outcome:
+    """Undo a denial."""
+
+    def work() -> str:
+        if (user is not None) + (scope is not None) + everybody != 1:
+            msg = "a denial is of one user id, one scope, or all"
+            raise ConfigError(msg, "run: juniper issuer deny --undo with --user ID, --scope NAME or --all")
+        undone = _act(config_path, "undeny", _denial(user, scope))["undone"]
+        return "the denial is undone" if undone else "there was no such denial"
+
+    return _attempt(work)
+
+
+def denial_list(config_path: Path) -> Outcome:
+    """The denials in force."""
+    return _attempt(lambda: _lines(_act(config_path, "denials", {})))
+
+
+def link_list(config_path: Path) -> Outcome:
+    """Every link of a sign-in with a GitLab user."""
+    return _attempt(lambda: _lines(_act(config_path, "link_list", {})))
+
+
+def link_remove(config_path: Path, user_id: int) -> Outcome:
+    """Undo the links of a GitLab user."""
+    return _attempt(lambda: f"links removed: {_act(config_path, 'link_remove', {'user_id': user_id})['removed']}")
+
+
+def pins_free(config_path: Path, user_id: int) -> Outcome:
+    """Free the keys of a GitLab user's sign-ins."""
+    return _attempt(lambda: f"keys freed: {_act(config_path, 'pins_free', {'user_id': user_id})['freed']}")
+
+
+def keys_list(config_path: Path) -> Outcome:
+    """The published signing keys."""
+    return _attempt(lambda: _lines(_act(config_path, "keys_list", {})))
+
+
+def keys_rotate(config_path: Path) -> Outcome:
+    """Make the next signing key; it is published now and signs later."""
+
+    def work() -> str:
+        made = _act(config_path, "keys_rotate", {})
+        return f"key {made['kid']} is published and signs from {made['signs_from']}"
+
+    return _attempt(work)
+
+
+def reload(config_path: Path) -> Outcome:
+    """Have the running issuer read its policy anew; a broken file leaves the old in force."""
+
+    def work() -> str:
+        found = _act(config_path, "reload", {})
+        return f"policy in force: {found['scopes']} scopes, {found['policy']}"
+
+    return _attempt(work)
+
+
+# --- what others are told ---------------------------------------------------------------------------------------------
+
+
+def publish(config_path: Path, folder: Path) -> Outcome:
+    """Discovery and key set as static files."""
+
+    def work() -> str:
+        config = configuration.load(config_path)
+        now = time.time()
+        try:
+            files = discovery.publish(config, Keys(config.keys, now=now).jwks(now), folder)
+        except OSError as error:
+            msg = f"{folder} cannot be written ({error.strerror})"
+            raise ConfigError(msg, "name a folder of your own") from None
+        return "\n".join(str(f) for f in files)
+
+    return _attempt(work)
+
+
+def trust_aws(config_path: Path, scope: str, *, form: str = "json", pin_role: bool = False) -> Outcome:
+    """What IAM must be told for one scope, as ``json`` or ``terraform``."""
+
+    def work() -> str:
+        config = configuration.load(config_path)
+        found = policy_file.load(config.policy, config.relying_parties, sandbox=config.sandbox).scope(scope)
+        if found is None:
+            msg = f"there is no scope '{scope}'"
+            raise ConfigError(msg, "run: juniper policy check")
+        make = aws.as_terraform if form == "terraform" else aws.as_json
+        return make(found, issuer_url=config.url, pin_role=pin_role)
+
+    return _attempt(work)

@@ -1,0 +1,262 @@
+"""The issuer's configuration, ``issuer.toml``: strict, each complaint with file, line and cure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from juniperd import tomlfile
+from juniperd.address import is_loopback
+from juniperd.errors import ConfigError
+from juniperd.model import Secret
+from juniperd.tomlfile import Table
+
+VERSION = 1
+IMMUTABLE_CLAIMS = ("sub", "oid")
+"""Claims that never pass to another person; names and addresses do, so they never link anybody."""
+
+_DURATION = re.compile(r"([1-9][0-9]{0,4})([smh])")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """A host and a port to listen on; IPv6 hosts without their brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRule:
+    """How an identity finds its GitLab user: GitLab's provider name, and the claim equal to ``extern_uid``."""
+
+    provider: str
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One identity provider, and what its sign-ins must show."""
+
+    name: str
+    kind: str
+    issuer: str
+    client_id: str
+    device_client_id: str
+    scopes: tuple[str, ...]
+    flow: str
+    display_name: str
+    link: LinkRule
+    require_amr: frozenset[str] = frozenset()
+    require_acr: frozenset[str] = frozenset()
+    require_acrs: frozenset[str] = frozenset()
+    max_token_life: float = 65 * 60.0
+
+    @property
+    def client_ids(self) -> frozenset[str]:
+        """Every client whose ID tokens count here."""
+        return frozenset({self.client_id, self.device_client_id} - {""})
+
+    @property
+    def ruled(self) -> bool:
+        """Whether the configuration asks anything of how a person signs in."""
+        return bool(self.require_amr or self.require_acr or self.require_acrs)
+
+
+@dataclass(frozen=True, slots=True)
+class GitlabConfig:
+    """Where GitLab is, and whether it has protected environments at all."""
+
+    url: str
+    token_file: Path
+    unlicensed: bool
+
+    def token(self) -> Secret:
+        """The reader token, from a file that nobody else may read."""
+        try:
+            mode = self.token_file.stat().st_mode
+            text = self.token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            msg = f"the reader token {self.token_file} cannot be read"
+            raise ConfigError(msg, "put GitLab's reader token there, mode 0600") from None
+        if mode & 0o077:
+            msg = f"the reader token {self.token_file} can be read by others"
+            raise ConfigError(msg, f"run: chmod 600 {self.token_file}")
+        if not text or not text.isascii() or not text.isprintable():
+            msg = f"the reader token {self.token_file} is empty or not one line of text"
+            raise ConfigError(msg, "put GitLab's reader token there, mode 0600")
+        return Secret(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificate and key of both listeners."""
+
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How upstreams are reached; nothing of it comes from the environment."""
+
+    proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerConfig:
+    """``issuer.toml``, checked."""
+
+    path: Path
+    url: str
+    api_url: str
+    listen: Listen
+    api_listen: Listen
+    tls: Tls | None
+    keys: Path
+    state: Path
+    policy: Path
+    relying_parties: Path | None
+    identities: Mapping[str, Identity]
+    gitlab: GitlabConfig
+    sign_in_max_age: float = 12 * 3600.0
+    network: Network = Network()
+    sandbox: bool = False
+
+
+def load(path: Path) -> IssuerConfig:
+    """Read and check ``issuer.toml``."""
+    root = tomlfile.read(path).root
+    root.version(VERSION)
+    sandbox = root.flag("sandbox", default=False)
+    identities = {t.name: _identity(t, sandbox=sandbox) for t in root.tables("identity")}
+    if not identities:
+        raise root.error("identity", "no identity provider is configured", "add a table [identity.NAME]")
+    if len({i.issuer for i in identities.values()}) != len(identities):
+        raise root.error("identity", "two identities have the same issuer", "keep one of them")
+    gitlab = _gitlab(root.table("gitlab"), path.parent, sandbox=sandbox)
+    network = _network(root.table("network"), path.parent)
+    config = _issuer(root.table("issuer"), path, sandbox=sandbox, parts=(identities, gitlab, network))
+    root.finish()
+    return config
+
+
+def _issuer(
+    table: Table, path: Path, *, sandbox: bool, parts: tuple[dict[str, Identity], GitlabConfig, Network]
+) -> IssuerConfig:
+    folder = path.parent
+    identities, gitlab, network = parts
+    url = _url(table, "url", sandbox=sandbox)
+    listen = _listen(table, "listen")
+    relying_parties = table.text("relying_parties", "")
+    config = IssuerConfig(
+        path=path,
+        url=url,
+        api_url=_url(table, "api_url", sandbox=sandbox, default=url),
+        listen=listen,
+        api_listen=_listen(table, "api_listen", listen),
+        tls=_tls(table, folder),
+        keys=folder / table.text("keys"),
+        state=folder / table.text("state"),
+        policy=folder / table.text("policy"),
+        relying_parties=folder / relying_parties if relying_parties else None,
+        identities=identities,
+        gitlab=gitlab,
+        sign_in_max_age=duration(table, "sign_in_max_age", "12h"),
+        network=network,
+        sandbox=sandbox,
+    )
+    table.finish()
+    if any(i.issuer == url for i in identities.values()):
+        raise table.error("url", "the issuer's url is also an identity's issuer", "give the issuer a URL of its own")
+    return config
+
+
+def _identity(table: Table, *, sandbox: bool) -> Identity:
+    link = table.table("link")
+    rule = LinkRule(link.text("provider"), link.choice("claim", IMMUTABLE_CLAIMS))
+    link.finish()
+    identity = Identity(
+        name=table.name,
+        kind=table.choice("kind", ("oidc",), "oidc"),
+        issuer=_url(table, "issuer", sandbox=sandbox, strip=False),
+        client_id=table.text("client_id"),
+        device_client_id=table.text("device_client_id", ""),
+        scopes=table.texts("scopes", ("openid", "profile", "offline_access")),
+        flow=table.choice("flow", ("device", "browser", "auto"), "device"),
+        display_name=table.text("display_name", table.name),
+        link=rule,
+        require_amr=frozenset(table.texts("require_amr", ())),
+        require_acr=frozenset(table.texts("require_acr", ())),
+        require_acrs=frozenset(table.texts("require_acrs", ())),
+        max_token_life=duration(table, "max_token_life", "65m"),
+    )
+    table.finish()
+    if identity.client_id == identity.device_client_id:
+        raise table.error("device_client_id", "device and browser sign-ins need two clients", "register a second one")
+    return identity
+
+
+def _gitlab(table: Table, folder: Path, *, sandbox: bool) -> GitlabConfig:
+    config = GitlabConfig(
+        url=_url(table, "url", sandbox=sandbox),
+        token_file=folder / table.text("token_file"),
+        unlicensed=table.choice("protected_environments", ("licensed", "unlicensed"), "licensed") == "unlicensed",
+    )
+    table.finish()
+    return config
+
+
+def _network(table: Table, folder: Path) -> Network:
+    ca_file = table.text("ca_file", "")
+    network = Network(
+        proxy=table.text("proxy", "") or None,
+        no_proxy=table.texts("no_proxy", ()),
+        ca_file=folder / ca_file if ca_file else None,
+    )
+    table.finish()
+    return network
+
+
+def _tls(table: Table, folder: Path) -> Tls | None:
+    cert, key = table.text("tls_cert", ""), table.text("tls_key", "")
+    if bool(cert) != bool(key):
+        raise table.error("tls_cert", "tls_cert and tls_key go together", "set both, or neither behind a proxy")
+    return Tls(folder / cert, folder / key) if cert else None
+
+
+def _url(table: Table, key: str, *, sandbox: bool, default: str | None = None, strip: bool = True) -> str:
+    """A URL without query and fragment; https, or plain http on loopback in the sandbox."""
+    url = table.text(key, default)
+    parts = urlsplit(url)
+    plain = parts.scheme == "http" and sandbox and is_loopback(url)
+    if not parts.hostname or parts.query or parts.fragment or not (parts.scheme == "https" or plain):
+        raise table.error(key, f"'{url}' is not an https URL without query")
+    return url.rstrip("/") if strip else url
+
+
+def _listen(table: Table, key: str, default: Listen | None = None) -> Listen:
+    text = table.text(key, str(default) if default else None)
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (host and colon and port.isascii() and port.isdigit() and 0 <= int(port) <= 65535):
+        raise table.error(key, f"'{text}' is not HOST:PORT")
+    return Listen(host, int(port))
+
+
+def duration(table: Table, key: str, default: str) -> float:
+    """A length of time such as ``90s``, ``65m`` or ``12h``, in seconds."""
+    text = table.text(key, default)
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise table.error(key, f"'{text}' is not a length of time such as 90s, 65m or 12h")
+    return float(int(found[1]) * _UNITS[found[2]])

@@ -1,0 +1,44 @@
+"""What cuts credentials that are already out: nothing here can, so each relying party's own way is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from juniperd.issuer.policy import AwsTarget, KubernetesTarget, Scope
+from juniperd.model import rfc3339
+
+
+def advice(scopes: Iterable[Scope], *, who: str | None, now: float) -> list[str]:
+    """One block per role or cluster; ``who`` narrows to one person's source identity or user name."""
+    said: dict[str, None] = {}
+    for scope in scopes:
+        for target in scope.targets:
+            block = _aws(target, who, now) if isinstance(target, AwsTarget) else _kubernetes(target, who, scope.name)
+            said[block] = None
+    return list(said)
+
+
+def _aws(target: AwsTarget, who: str | None, now: float) -> str:
+    """A role's sessions issued up to this second are denied; they cannot be recalled, and new ones are not touched."""
+    condition: dict[str, dict[str, str]] = {"DateLessThan": {"aws:TokenIssueTime": rfc3339(now + 1)}}
+    if who is not None:
+        condition["StringLike" if "*" in who else "StringEquals"] = {"aws:SourceIdentity": who}
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": condition}],
+    }
+    role = target.role_arn.rpartition("/")[2]
+    document = json.dumps(policy, separators=(",", ":"))
+    return (
+        f"aws {target.relying_party.name}: aws iam put-role-policy --role-name {role} "
+        f"--policy-name JuniperCut --policy-document '{document}'"
+    )
+
+
+def _kubernetes(target: KubernetesTarget, who: str | None, scope: str) -> str:
+    subject = f"user {who}" if who is not None else f"group juniper:scope:{scope}"
+    return (
+        f"kubernetes {target.relying_party.name}: remove the RoleBindings of {subject} in {target.namespace}, "
+        "or wait: its tokens die within the hour"
+    )

@@ -1,0 +1,305 @@
+"""The questions behind one decision, asked as early and as many at once as their order allows.
+
+Only the person's own record and membership wait for the link, and a group's protections for the list of groups:
+the longest chain is two calls, three where a protection names a group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from juniperd.issuer import facts as shapes
+from juniperd.issuer.facts import (
+    Asked,
+    Environment,
+    Fact,
+    Facts,
+    Malformed,
+    Membership,
+    Project,
+    Trouble,
+    User,
+)
+from juniperd.issuer.gitlab import Gitlab, Question, Reply
+from juniperd.issuer.protection import DEVELOPER, Entry, GroupMembership, Holder, ProtectedEnvironment
+from juniperd.model import Clock
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A person as the identity provider names them to GitLab."""
+
+    provider: str
+    extern_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the decision is about; ``ref`` is ``branch:NAME`` or ``tag:NAME``."""
+
+    project_id: int
+    environment: str | None
+    ref: str | None
+
+
+class Inquiry:
+    """Asks GitLab for the facts of one decision."""
+
+    def __init__(self, gitlab: Gitlab, *, unlicensed: bool, clock: Clock) -> None:
+        self._gitlab = gitlab
+        self._unlicensed = unlicensed
+        self._clock = clock
+
+    async def facts(self, who: Who, where: Where) -> Facts:
+        """Every fact of a decision; each carries its own trouble."""
+        async with asyncio.TaskGroup() as group:
+            person = group.create_task(self._person(who, where.project_id))
+            project = group.create_task(self._project(where.project_id))
+            branches = group.create_task(self._rows(self._of(where, "protected_branches"), shapes.branch_of))
+            tags = group.create_task(self._rows(self._of(where, "protected_tags"), shapes.tag_of))
+            environment = group.create_task(self._environment(where))
+            protections = group.create_task(self._protected_environments(where.project_id))
+            refs = group.create_task(self._named_refs(where))
+        link, user, membership = person.result()
+        groups, protected = protections.result()
+        found = Facts(
+            link=link,
+            user=user,
+            project=project.result(),
+            membership=membership,
+            branches=branches.result(),
+            tags=tags.result(),
+            environment=environment.result(),
+            protected_environments=protected,
+            groups=groups,
+            named_refs=refs.result(),
+        )
+        memberships = await self._group_memberships(found)
+        complete = replace(found, group_memberships=memberships)
+        return replace(complete, asked=_all_asked(complete))
+
+    async def person(self, who: Who) -> Fact[User]:
+        """The GitLab user behind a sign-in, without any project."""
+        link = await self._link(who)
+        if link.value is None:
+            return Fact(link.asked, trouble=link.trouble)
+        return await self._user(link.value, who)
+
+    async def membership(self, project_id: int, user_id: int) -> Fact[Membership | None]:
+        """A person's membership of one project."""
+        return await self._membership(project_id, user_id)
+
+    @staticmethod
+    def _of(where: Where, *rest: str) -> Question:
+        return Question(("projects", where.project_id, *rest), many=True)
+
+    async def _ask(self, question: Question, read: Callable[[object], tuple[T, str]]) -> Fact[T]:
+        reply = await self._gitlab.ask(question)
+        if isinstance(reply, Trouble):
+            return Fact(Asked(str(question), reply.text, self._clock()), trouble=reply)
+        return _read(question, reply, read)
+
+    async def _rows(self, question: Question, make: Callable[[object], T]) -> Fact[tuple[T, ...]]:
+        def read(value: object) -> tuple[tuple[T, ...], str]:
+            rows = tuple(make(row) for row in _list(value))
+            return rows, f"{len(rows)} rows"
+
+        return await self._ask(question, read)
+
+    # --- the person ---------------------------------------------------------------------------------------------------
+
+    async def _person(self, who: Who, project_id: int) -> tuple[Fact[int], Fact[User], Fact[Membership | None]]:
+        link = await self._link(who)
+        if link.value is None:
+            unasked = Trouble("not_asked", passing=False, text="not asked, because nobody is linked")
+            nobody = Asked("the user's record", unasked.text, link.asked.at)
+            return link, Fact(nobody, trouble=unasked), Fact(nobody, trouble=unasked)
+        user, membership = await asyncio.gather(
+            self._user(link.value, who), self._membership(project_id, link.value)
+        )
+        return link, user, membership
+
+    async def _link(self, who: Who) -> Fact[int]:
+        question = Question(("users",), (("extern_uid", who.extern_uid), ("provider", who.provider)), many=True)
+
+        def read(value: object) -> tuple[int, str]:
+            rows = [shapes.mapping(row) for row in _list(value)]
+            if not rows:
+                raise _NotLinked
+            if len(rows) > 1:
+                # A reader that is no administrator has the filter ignored and sees everybody.
+                msg = "more than one user came back, so the reader token is not an administrator's"
+                raise Malformed(msg)
+            found = shapes.number(rows[0], "id")
+            return found, f"user {found}"
+
+        return await self._ask(question, read)
+
+    async def _user(self, user_id: int, who: Who) -> Fact[User]:
+        def read(value: object) -> tuple[User, str]:
+            user = shapes.user_of(value)
+            if user.id != user_id or (who.provider, who.extern_uid) not in user.identities:
+                msg = "the user's own record does not carry this sign-in"
+                raise Malformed(msg)
+            return user, f"{user.label}, {user.state}{', bot' * user.bot}{', locked' * user.locked}"
+
+        return await self._ask(Question(("users", user_id)), read)
+
+    async def _membership(self, project_id: int, user_id: int) -> Fact[Membership | None]:
+        question = Question(("projects", project_id, "members", "all", user_id))
+        return await self._ask(question, lambda value: _member(value, user_id))
+
+    # --- the project and its refs -------------------------------------------------------------------------------------
+
+    async def _project(self, project_id: int) -> Fact[Project]:
+        def read(value: object) -> tuple[Project, str]:
+            if value is None:
+                raise _Hidden
+            project = shapes.project_of(value)
+            return project, f"{project.id} {project.path}{', archived' * project.archived}"
+
+        return await self._ask(Question(("projects", project_id)), read)
+
+    async def _named_refs(self, where: Where) -> Fact[frozenset[str]] | None:
+        """Which of ``branch:NAME`` and ``tag:NAME`` exist, for the name that is asked for."""
+        if where.ref is None:
+            return None
+        name = where.ref.partition(":")[2]
+        params = (("search", f"^{name}$"),)
+        kinds = {"branch": "branches", "tag": "tags"}
+        questions = [Question(("projects", where.project_id, "repository", p), params, many=True) for p in kinds.values()]
+        facts = await asyncio.gather(*(self._rows(q, _name) for q in questions))
+        for fact in facts:
+            if fact.value is None:
+                return Fact(fact.asked, trouble=fact.trouble)
+        found = frozenset(
+            f"{kind}:{name}" for kind, fact in zip(kinds, facts, strict=True) if name in (fact.value or ())
+        )
+        return Fact(replace(facts[0].asked, answer=", ".join(sorted(found)) or "no such ref"), found)
+
+    # --- environments -------------------------------------------------------------------------------------------------
+
+    async def _environment(self, where: Where) -> Fact[Environment | None]:
+        if where.environment is None:
+            return Fact(Asked("the environment", "not asked, because none is selected", self._clock()))
+        question = Question(("projects", where.project_id, "environments"), (("name", where.environment),), many=True)
+
+        def read(value: object) -> tuple[Environment | None, str]:
+            exact = [e for e in map(shapes.environment_of, _list(value)) if e.name == where.environment]
+            if len(exact) > 1:
+                msg = "two environments have the same name"
+                raise Malformed(msg)
+            return (exact[0], f"{exact[0].state}, tier {exact[0].tier}") if exact else (None, "no such environment")
+
+        return await self._ask(question, read)
+
+    async def _protected_environments(
+        self, project_id: int
+    ) -> tuple[Fact[frozenset[str]], tuple[Fact[tuple[ProtectedEnvironment, ...]], ...]]:
+        own = asyncio.create_task(self._protections(("projects", project_id), f"project {project_id}"))
+        question = Question(("projects", project_id, "groups"), many=True)
+        listed = await self._rows(question, _group)
+        above = await asyncio.gather(
+            *(self._protections(("groups", number), f"group {path}") for number, path in listed.value or ())
+        )
+        paths = frozenset(path for _, path in listed.value) if listed.value is not None else None
+        return Fact(listed.asked, paths, listed.trouble), (await own, *above)
+
+    async def _protections(self, place: tuple[str, int], named: str) -> Fact[tuple[ProtectedEnvironment, ...]]:
+        question = Question((*place, "protected_environments"), many=True)
+        fact = await self._rows(question, lambda row: shapes.protected_environment_of(row, named))
+        if self._unlicensed and fact.trouble is not None and fact.trouble.reason == "hidden":
+            return Fact(replace(fact.asked, answer="not licensed, as configured"), ())
+        return fact
+
+    # --- groups that protections name ---------------------------------------------------------------------------------
+
+    async def _group_memberships(self, found: Facts) -> tuple[Fact[GroupMembership | None], ...]:
+        if found.link.value is None:
+            return ()
+        user_id = found.link.value
+        return tuple(await asyncio.gather(*(self._in_group(g, user_id) for g in _named_groups(found))))
+
+    async def _in_group(self, membership: GroupMembership, user_id: int) -> Fact[GroupMembership | None]:
+        inherited = ("all",) if membership.inherited else ()
+        question = Question(("groups", membership.group_id, "members", *inherited, user_id))
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+
+        def read(value: object) -> tuple[GroupMembership | None, str]:
+            member, answer = _member(value, user_id)
+            counts = member is not None and member.holds_on(today) and member.level >= DEVELOPER
+            return (membership if counts else None), answer
+
+        return await self._ask(question, read)
+
+
+class _NotLinked(Exception):  # a fact, told to the reader of one answer
+    """No GitLab user carries this identity."""
+
+
+class _Hidden(Exception):  # a fact, told to the reader of one answer
+    """A thing that must exist was answered with 404."""
+
+
+def _read(question: Question, reply: Reply, read: Callable[[object], tuple[T, str]]) -> Fact[T]:
+    try:
+        value, answer = read(reply.value)
+    except Malformed as error:
+        trouble = Trouble("gitlab_doubtful", passing=False, text=f"{question}: {error}")
+    except _NotLinked:
+        trouble = Trouble("not_linked", passing=False, text="no GitLab user carries this sign-in")
+    except _Hidden:
+        trouble = Trouble("project_hidden", passing=False, text=f"{question} was answered 404")
+    else:
+        return Fact(Asked(str(question), answer, reply.at), value)
+    return Fact(Asked(str(question), trouble.text, reply.at), trouble=trouble)
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        msg = "a list was expected"
+        raise Malformed(msg)
+    return value
+
+
+def _name(row: object) -> str:
+    return shapes.text(shapes.mapping(row), "name")
+
+
+def _group(row: object) -> tuple[int, str]:
+    raw = shapes.mapping(row)
+    return shapes.number(raw, "id"), shapes.text(raw, "full_path")
+
+
+def _member(value: object, user_id: int) -> tuple[Membership | None, str]:
+    if value is None:
+        return None, "not a member"
+    if shapes.number(shapes.mapping(value), "id") != user_id:
+        msg = "the membership is another user's"
+        raise Malformed(msg)
+    member = shapes.membership_of(value)
+    ends = f", until {member.expires}" if member.expires else ""
+    return member, f"access level {member.level}{ends}{'' if member.active else ', not active'}"
+
+
+def _named_groups(found: Facts) -> frozenset[GroupMembership]:
+    """The groups whose members some protection lets in."""
+    lists: list[Iterable[Entry]] = []
+    lists += [e for b in found.branches.value or () for e in (b.push, b.merge)]
+    lists += [t.create for t in found.tags.value or ()]
+    lists += [p.deploy for f in found.protected_environments for p in f.value or ()]
+    entries = (e for entries in lists for e in entries)
+    return frozenset(GroupMembership(e.value, e.inherited) for e in entries if e.holder is Holder.GROUP)
+
+
+def _all_asked(found: Facts) -> tuple[Asked, ...]:
+    several = (*found.protected_environments, *found.group_memberships)
+    single = (found.link, found.user, found.membership, found.project, found.branches, found.tags, found.environment)
+    refs = (found.named_refs,) if found.named_refs is not None else ()
+    return tuple(f.asked for f in (*single, found.groups, *several, *refs))

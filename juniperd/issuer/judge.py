@@ -1,0 +1,80 @@
+"""Brings a case together and judges it: policy in force, facts from GitLab, what the issuer itself remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from juniperd.issuer import decision, denials, links
+from juniperd.issuer.inquiry import Inquiry, Where
+from juniperd.issuer.policy import Policy, Scope
+from juniperd.issuer.selection import select
+from juniperd.issuer.state import State
+from juniperd.issuer.subject import Subject
+from juniperd.issuer.verdict import Case, Refused, Step, Verdict
+from juniperd.model import Clock
+
+OLDEST_FACT = 60.0
+
+
+@dataclass(slots=True)
+class InForce:
+    """The policy in force, swapped whole by a reload; ``blind`` are the projects the reader token cannot see enough of."""
+
+    policy: Policy
+    blind: frozenset[int] = frozenset()
+
+
+class Judge:
+    """Asks and decides; holds no verdict longer than a call."""
+
+    def __init__(self, in_force: InForce, inquiry: Inquiry, state: State, *, clock: Clock) -> None:
+        self._in_force = in_force
+        self._inquiry = inquiry
+        self._state = state
+        self._clock = clock
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force at this moment."""
+        return self._in_force.policy
+
+    async def case(
+        self, subject: Subject, scope: Scope, *, environment: str | None = None, ref: str | None = None
+    ) -> Case:
+        """Everything a decision on this scope looks at."""
+        policy = self.policy
+        selection = select(scope, environment=environment, ref=ref)
+        where = Where(scope.project_id or 0, selection.environment, selection.ref)
+        facts = await self._inquiry.facts(subject.who, where)
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        return Case(policy, scope, subject.sign_in, selection, facts, today)
+
+    def verdict(self, case: Case, subject: Subject) -> Verdict:
+        """The verdict, with what the issuer itself knows against it."""
+        return self._own_refusal(case, subject) or decision.decide(case)
+
+    def explain(self, case: Case, subject: Subject) -> tuple[Verdict, tuple[Step, ...]]:
+        """The verdict and the steps that led to it."""
+        verdict, steps = decision.explain(case)
+        own = self._own_refusal(case, subject)
+        if own is None:
+            return verdict, steps
+        return own, (Step(own.rule, "what the issuer remembers", own.text, "refused"), *steps)
+
+    def _own_refusal(self, case: Case, subject: Subject) -> Refused | None:
+        user_id = case.facts.link.value
+        denied = self._state.read(lambda c: denials.match(c, user_id=user_id, scope=case.scope.name))
+        if denied is not None:
+            return denied
+        if user_id is not None:
+            mine = self._state.read(
+                lambda c: links.conflict(c, identity=subject.identity.name, key=subject.key, user_id=user_id)
+            )
+            if mine is not None:
+                return mine
+        if case.scope.project_id in self._in_force.blind:
+            return Refused("2", "reader_blind", "the issuer's reader token sees too little; ask who runs the issuer")
+        if self._clock() - case.facts.oldest > OLDEST_FACT:
+            return Refused("2", "facts_old", "GitLab took too long; try again", passing=True)
+        return None

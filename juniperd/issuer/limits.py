@@ -1,0 +1,45 @@
+"""Limits before any cryptography: sizes, and how often one subject or one address may ask."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from juniperd.model import Clock
+
+MAX_BODY = 32 * 1024
+MAX_HEADER = 20 * 1024
+"""Bytes of one header: an ID token stands in ``Authorization``."""
+PER_SUBJECT = 600
+PER_ADDRESS = 120
+"""Requests a minute: of one verified subject, and unverified ones of one address."""
+_MAX_KEYS = 10_000
+
+
+class Rate:
+    """A bucket per key: ``per_minute`` at once, refilled evenly; the least recently seen keys are forgotten."""
+
+    def __init__(self, per_minute: int, *, clock: Clock) -> None:
+        self._full = float(per_minute)
+        self._clock = clock
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def spend(self, key: Hashable) -> bool:
+        """Take one; False where none is left."""
+        left = self._left(key)
+        if left < 1:
+            return False
+        self._buckets[key] = (left - 1, self._clock())
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > _MAX_KEYS:
+            self._buckets.popitem(last=False)
+        return True
+
+    def exhausted(self, key: Hashable) -> bool:
+        """Whether none is left, without taking one."""
+        return self._left(key) < 1
+
+    def _left(self, key: Hashable) -> float:
+        left, seen = self._buckets.get(key, (self._full, 0.0))
+        elapsed = max(0.0, self._clock() - seen)
+        return min(self._full, left + elapsed * self._full / 60)

@@ -1,0 +1,159 @@
+"""Policy as a value: scopes, relying parties and production, compiled once into an index.
+
+Who may hold a scope is decided in :mod:`juniperd.issuer.decision`; how the files are read, in
+:mod:`juniperd.issuer.policy_file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+
+from juniperd.issuer import glob
+from juniperd.model import Kind, Origin
+
+ROLES: Mapping[str, int] = {
+    "guest": 10,
+    "planner": 15,
+    "reporter": 20,
+    "developer": 30,
+    "maintainer": 40,
+    "owner": 50,
+}
+"""GitLab's access levels that a policy may ask for."""
+
+
+class Access(StrEnum):
+    """What a scope does to its target."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Activation(StrEnum):
+    """What wakes a scope: a debugging session, or the sign-in alone."""
+
+    SESSION = "session"
+    SIGN_IN = "sign-in"
+
+
+@dataclass(frozen=True, slots=True)
+class RelyingParty:
+    """One audience, one party, one kind; declared once."""
+
+    name: str
+    kind: Kind
+    audience: str
+    endpoint: str = ""
+    server: str = ""
+    ca_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsTarget:
+    """What a scope means at an AWS account."""
+
+    relying_party: RelyingParty
+    role_arn: str
+    region: str
+
+    @property
+    def account_id(self) -> str:
+        """The account in the role's ARN."""
+        return self.role_arn.split(":")[4]
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesTarget:
+    """What a scope means at a cluster."""
+
+    relying_party: RelyingParty
+    namespace: str
+    groups: tuple[str, ...] = ()
+
+
+Target = AwsTarget | KubernetesTarget
+
+
+@dataclass(frozen=True, slots=True)
+class LaptopProduction:
+    """Who may reach production from a laptop, and until which day (that day included)."""
+
+    users: frozenset[int]
+    until: date
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A system boundary that a job could reach, and what GitLab must say before a laptop may."""
+
+    name: str
+    about: str
+    project: str
+    project_id: int | None
+    role: int
+    origins: frozenset[Origin]
+    access: Access
+    activation: Activation
+    ttl: float
+    targets: tuple[Target, ...]
+    environment: str | None = None
+    ref: str | None = None
+    read_only: str | None = None
+    namespace_id: int | None = None
+    laptop_basis: str = "push"
+    laptop_production: LaptopProduction | None = None
+    ci_config_elsewhere: bool = False
+    outlives: bool = False
+    sign_in: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+
+    def target(self, relying_party: str | None) -> Target | None:
+        """The target at that relying party; without a name the only one there is."""
+        if relying_party is None:
+            return self.targets[0] if len(self.targets) == 1 else None
+        return next((t for t in self.targets if t.relying_party.name == relying_party), None)
+
+
+DEFAULT_PRODUCTION = ("production", "production/**", "prod", "prod/**", "live")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything the files say, indexed; ``digest`` names exactly this text."""
+
+    scopes: Mapping[str, Scope]
+    relying_parties: Mapping[str, RelyingParty]
+    production: tuple[str, ...] = DEFAULT_PRODUCTION
+    digest: str = ""
+    _by_project: Mapping[int, tuple[Scope, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_project", _by_project(self.scopes.values()))
+
+    def scope(self, name: str) -> Scope | None:
+        """The scope of that name."""
+        return self.scopes.get(name)
+
+    def of_project(self, project_id: int) -> tuple[Scope, ...]:
+        """The scopes that name this project."""
+        return self._by_project.get(project_id, ())
+
+    @property
+    def laptop_projects(self) -> tuple[int, ...]:
+        """The projects that some laptop scope names, in the files' order."""
+        return tuple(p for p, scopes in self._by_project.items() if any(Origin.LAPTOP in s.origins for s in scopes))
+
+    def is_production(self, environment: str) -> bool:
+        """Whether the policy names this environment as production, whatever its case or tier."""
+        return any(glob.matches(p, environment, fold=True) for p in self.production)
+
+
+def _by_project(scopes: Iterable[Scope]) -> dict[int, tuple[Scope, ...]]:
+    found: dict[int, list[Scope]] = {}
+    for scope in scopes:
+        if scope.project_id is not None:
+            found.setdefault(scope.project_id, []).append(scope)
+    return {project: tuple(members) for project, members in found.items()}

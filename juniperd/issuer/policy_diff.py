@@ -1,0 +1,98 @@
+"""What a change of policy gives and takes: who gains what, in lines a reviewer can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from juniperd.issuer.claims import role_name
+from juniperd.issuer.policy import Activation, AwsTarget, LaptopProduction, Policy, Scope, Target
+from juniperd.model import Origin
+
+
+def compare(old: Policy, new: Policy) -> list[str]:
+    """Lines beginning with ``gains``, ``loses`` or ``changes``, scope by scope."""
+    lines: list[str] = []
+    for name in sorted(old.scopes.keys() | new.scopes.keys()):
+        before, after = old.scope(name), new.scope(name)
+        if before is None and after is not None:
+            lines += [f"gains: {_who(after, origin)} gain {_what(after)}" for origin in sorted(after.origins)]
+        elif before is not None and after is None:
+            lines += [f"loses: {_who(before, origin)} lose {_what(before)}" for origin in sorted(before.origins)]
+        elif before is not None and after is not None:
+            lines += _changes(before, after)
+    lines += [f"gains: laptops may reach '{p}', no longer production" for p in _gone(old.production, new.production)]
+    lines += [f"loses: laptops lose '{p}', now production" for p in _gone(new.production, old.production)]
+    return lines
+
+
+def _gone(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
+    return [p for p in before if p not in after]
+
+
+def _who(scope: Scope, origin: Origin) -> str:
+    where = scope.environment or "every environment"
+    ref = f" on {scope.ref}" if scope.ref else ""
+    if origin is Origin.PIPELINE:
+        return f"pipelines of {scope.project} ({where}{ref})"
+    return f"laptops of {role_name(scope.role)}s of {scope.project} ({where}{ref})"
+
+
+def _what(scope: Scope) -> str:
+    return f"{scope.access} {scope.name}: {', '.join(_place(t) for t in scope.targets)}"
+
+
+def _place(target: Target) -> str:
+    if isinstance(target, AwsTarget):
+        return f"{target.role_arn} at {target.relying_party.name}"
+    return f"namespace {target.namespace} at {target.relying_party.name}"
+
+
+def _changes(old: Scope, new: Scope) -> Iterator[str]:
+    for origin in sorted(new.origins - old.origins):
+        yield f"gains: {_who(new, origin)} gain {_what(new)}"
+    for origin in sorted(old.origins - new.origins):
+        yield f"loses: {_who(old, origin)} lose {_what(old)}"
+    if (old.project, old.project_id) != (new.project, new.project_id):
+        yield f"changes: {new.name} is another project's now ({old.project} {old.project_id} to {new.project} {new.project_id}): a name is never re-used"
+    if new.role != old.role:
+        verb = "gains" if new.role < old.role else "loses"
+        yield f"{verb}: {new.name} asks for {role_name(new.role)} where it asked for {role_name(old.role)}"
+    for field in ("environment", "ref", "ttl", "laptop_basis", "ci_config_elsewhere", "read_only", "outlives", "sources"):
+        before, after = getattr(old, field), getattr(new, field)
+        if before != after:
+            yield f"{_direction(field, before, after)}: {new.name} {field} was {_shown(before)}, is {_shown(after)}"
+    if old.activation is not new.activation:
+        verb = "gains" if new.activation is Activation.SIGN_IN else "loses"
+        yield f"{verb}: {new.name} is woken by {new.activation} where it was by {old.activation}"
+    yield from _production(new.name, old.laptop_production, new.laptop_production)
+    if old.targets != new.targets or old.access is not new.access:
+        yield f"gains: {new.name} reaches {_what(new)}; it reached {_what(old)}"
+    if old.sign_in != new.sign_in:
+        yield f"changes: {new.name} sign_in was {_shown(old.sign_in)}, is {_shown(new.sign_in)}"
+
+
+def _direction(field: str, before: object, after: object) -> str:
+    """A restriction that goes is a gain, one that comes a loss; a pattern that changes may be both."""
+    widened = {"laptop_basis": "merge", "ci_config_elsewhere": True, "outlives": True}
+    if field in widened:
+        return "gains" if after == widened[field] else "loses"
+    if field in ("environment", "ref"):
+        return "gains" if after is None else "loses" if before is None else "changes"
+    return "changes"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(map(str, value))) or "nothing"
+    return "nothing" if value is None else str(value)
+
+
+def _production(name: str, old: LaptopProduction | None, new: LaptopProduction | None) -> Iterator[str]:
+    before, after = (old.users if old else frozenset()), (new.users if new else frozenset())
+    for user in sorted(after - before):
+        yield f"gains: GitLab user {user} may hold {name} in production until {new.until if new else ''}"
+    for user in sorted(before - after):
+        yield f"loses: GitLab user {user} may no longer hold {name} in production"
+    if old and new and old.until != new.until and before & after:
+        verb = "gains" if new.until > old.until else "loses"
+        yield f"{verb}: {name} is open to laptops in production until {new.until} where it was until {old.until}"

@@ -1,0 +1,341 @@
+"""Policy from its TOML files: strict, whole or not at all, each complaint with file, line and cure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+
+from juniperd import tomlfile
+from juniperd.address import is_loopback
+from juniperd.errors import PolicyError
+from juniperd.issuer import glob
+from juniperd.issuer.config import duration
+from juniperd.issuer.policy import (
+    DEFAULT_PRODUCTION,
+    ROLES,
+    Access,
+    Activation,
+    AwsTarget,
+    KubernetesTarget,
+    LaptopProduction,
+    Policy,
+    RelyingParty,
+    Scope,
+    Target,
+)
+from juniperd.model import Kind, Origin
+from juniperd.tomlfile import Document, Table
+
+VERSION = 1
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
+_ROLE_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,128}")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_PROJECT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
+_HOUR = 3600.0
+_KINDS = (Kind.AWS, Kind.KUBERNETES)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What was read so far, and where each name stood, for complaints about two files."""
+
+    sandbox: bool
+    parties: dict[str, RelyingParty] = field(default_factory=dict)
+    scopes: dict[str, Scope] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+    production: tuple[str, ...] | None = None
+
+
+def load(policy: Path, relying_parties: Path | None = None, *, sandbox: bool = False) -> Policy:
+    """Read every file, then compile; relying parties stand in the policy's files only where they have none."""
+    draft = _Draft(sandbox)
+    digest = hashlib.sha256()
+    scope_files = list(_documents(policy, digest))
+    party_files = list(_documents(relying_parties, digest)) if relying_parties else scope_files
+    for document in party_files:
+        _read_parties(document, draft)
+    for document in scope_files:
+        _read_scopes(document, draft)
+    for document in dict.fromkeys((*party_files, *scope_files)):
+        document.root.version(VERSION)
+        document.root.finish()
+    _check_siblings(draft)
+    production = DEFAULT_PRODUCTION if draft.production is None else draft.production
+    return Policy(draft.scopes, draft.parties, production, f"sha256:{digest.hexdigest()}")
+
+
+def _documents(path: Path, digest: hashlib._Hash) -> Iterator[Document]:
+    files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+    if not files:
+        msg = f"{path} holds no *.toml file"
+        raise PolicyError(msg, "write one, or mend the path in issuer.toml")
+    for file in files:
+        document = tomlfile.read(file, PolicyError)
+        text = file.read_bytes()
+        digest.update(f"{file.name}\0{len(text)}\0".encode() + text)
+        yield document
+
+
+# --- relying parties --------------------------------------------------------------------------------------------------
+
+
+def _read_parties(document: Document, draft: _Draft) -> None:
+    for table in document.root.tables("relying_party"):
+        party = _party(table, draft)
+        if party.name in draft.parties:
+            raise table.error("kind", f"relying party '{party.name}' is declared twice", "keep one of them")
+        other = next((p for p in draft.parties.values() if p.audience == party.audience), None)
+        if other is not None:
+            raise table.error(
+                "audience",
+                f"audience '{party.audience}' is already the one of '{other.name}'",
+                "give each relying party an audience of its own",
+            )
+        draft.parties[party.name] = party
+
+
+def _party(table: Table, draft: _Draft) -> RelyingParty:
+    _check_name(table, "kind")
+    kind = Kind(table.choice("kind", _KINDS))
+    audience = table.text("audience")
+    if not audience or len(audience) > 255 or not audience.isprintable() or " " in audience:
+        raise table.error("audience", "an audience is 1 to 255 characters without spaces")
+    server = table.text("server") if kind is Kind.KUBERNETES else ""
+    party = RelyingParty(
+        name=table.name,
+        kind=kind,
+        audience=audience,
+        endpoint=_endpoint(table, draft) if kind is Kind.AWS else "",
+        server=server,
+        ca_sha256=table.text("ca_sha256", "") if kind is Kind.KUBERNETES else "",
+    )
+    table.finish()
+    if server and not server.startswith("https://"):
+        raise table.error("server", f"'{server}' is not an https URL")
+    return party
+
+
+def _endpoint(table: Table, draft: _Draft) -> str:
+    endpoint = table.text("endpoint", "")
+    if endpoint and not (draft.sandbox and is_loopback(endpoint)):
+        raise table.error("endpoint", "an endpoint is for the sandbox, on loopback", "remove endpoint")
+    return endpoint
+
+
+def _check_name(table: Table, key: str) -> None:
+    if not _NAME.fullmatch(table.name):
+        raise table.error(key, f"'{table.name}' is not a name: use a-z, 0-9 and -, 48 at most, beginning with a letter")
+
+
+# --- scopes -----------------------------------------------------------------------------------------------------------
+
+
+def _read_scopes(document: Document, draft: _Draft) -> None:
+    if "production" in document.root:
+        _read_production(document.root.table("production"), draft)
+    for table in document.root.tables("scope"):
+        if table.name in draft.scopes:
+            raise table.error("about", f"scope '{table.name}' is declared twice", "give one of them another name")
+        draft.scopes[table.name] = _scope(table, draft)
+        draft.tables[table.name] = table
+
+
+def _read_production(table: Table, draft: _Draft) -> None:
+    if draft.production is not None:
+        raise table.error("environments", "[production] stands in two files", "keep one of them")
+    draft.production = table.texts("environments")
+    table.finish()
+    for pattern in draft.production:
+        _check_pattern(table, "environments", pattern)
+
+
+def _check_pattern(table: Table, key: str, pattern: str) -> None:
+    if (flaw := glob.flaw(pattern)) is not None:
+        raise table.error(key, flaw, f"mend the pattern in '{key}'")
+
+
+def _scope(table: Table, draft: _Draft) -> Scope:
+    _check_name(table, "about")
+    access = Access(table.choice("access", tuple(Access)))
+    sleeps = Activation.SESSION if access is Access.WRITE else Activation.SIGN_IN
+    origins = _origins(table)
+    scope = Scope(
+        name=table.name,
+        about=table.text("about"),
+        project=table.text("project"),
+        project_id=_number(table, "project_id"),
+        role=ROLES[table.choice("role", tuple(ROLES), "developer")],
+        origins=origins,
+        access=access,
+        activation=Activation(table.choice("activation", tuple(Activation), sleeps)),
+        ttl=duration(table, "ttl", "1h"),
+        targets=_targets(table, draft),
+        environment=table.text("environment", "") or None,
+        ref=table.text("ref", "") or None,
+        read_only=table.text("read_only", "") or None,
+        namespace_id=_number(table, "namespace_id"),
+        laptop_basis=table.choice("laptop_basis", ("push", "merge"), "push"),
+        laptop_production=_laptop_production(table),
+        ci_config_elsewhere=table.flag("ci_config_elsewhere", default=False),
+        outlives=table.flag("outlives", default=False),
+        sign_in=_words(table, "sign_in", ("browser", "device")),
+        sources=frozenset(table.texts("sources", ())),
+    )
+    table.finish()
+    _check_project(table, scope)
+    _check_groups(table, scope)
+    _check_selectors(table, scope)
+    _check_ttl(table, scope)
+    return scope
+
+
+def _number(table: Table, key: str) -> int | None:
+    if key not in table:
+        return None
+    number = table.integer(key)
+    if number < 1:
+        raise table.error(key, f"'{key}' is a GitLab id, 1 or more")
+    return number
+
+
+def _words(table: Table, key: str, choices: tuple[str, ...]) -> frozenset[str]:
+    words = table.texts(key, ())
+    for word in words:
+        if word not in choices:
+            raise table.error(key, f"'{key}' knows {', '.join(choices)}, not '{word}'")
+    return frozenset(words)
+
+
+def _origins(table: Table) -> frozenset[Origin]:
+    if "origins" not in table:
+        raise table.error("origins", "'origins' is missing", 'add origins = ["pipeline"], or ["pipeline", "laptop"]')
+    origins = _words(table, "origins", tuple(Origin))
+    if not origins:
+        raise table.error("origins", "'origins' is empty, so nobody could hold the scope", "name pipeline or laptop")
+    return frozenset(Origin(o) for o in origins)
+
+
+def _laptop_production(table: Table) -> LaptopProduction | None:
+    if "laptop_production" not in table:
+        return None
+    inner = table.table("laptop_production")
+    users, until = inner.raw("users"), inner.raw("until")
+    inner.finish()
+    numbers = users if isinstance(users, list) else []
+    if not numbers or not all(isinstance(u, int) and not isinstance(u, bool) and u > 0 for u in numbers):
+        raise table.error("laptop_production", "laptop_production.users is a list of GitLab user ids", "users = [7]")
+    if not isinstance(until, date) or isinstance(until, datetime):
+        raise table.error("laptop_production", "laptop_production.until is a date", "until = 2026-12-31")
+    return LaptopProduction(frozenset(numbers), until)
+
+
+def _check_project(table: Table, scope: Scope) -> None:
+    laptop = Origin.LAPTOP in scope.origins
+    if glob.is_literal(scope.project):
+        if not _PROJECT.fullmatch(scope.project):
+            raise table.error("project", f"'{scope.project}' is not a project's full path", "write it as group/project")
+        if laptop and scope.project_id is None:
+            raise table.error("project", "a laptop scope needs project_id", f"add project_id to [scope.{scope.name}]")
+        return
+    _check_pattern(table, "project", scope.project)
+    if laptop or scope.project_id is not None:
+        raise table.error("project", "a project pattern is for pipelines only", "name one project and its project_id")
+    if scope.namespace_id is None:
+        raise table.error("project", "a project pattern needs namespace_id", "add namespace_id")
+
+
+def _check_groups(table: Table, scope: Scope) -> None:
+    """A cluster's groups are those of the scope's own project: another's would let a person into its namespaces."""
+    for target in scope.targets:
+        for group in target.groups if isinstance(target, KubernetesTarget) else ():
+            if group.split(":")[2] != str(scope.project_id):
+                raise table.error(
+                    "kubernetes", f"the group '{group}' is of another project", "list groups of project_id alone"
+                )
+
+
+def _check_selectors(table: Table, scope: Scope) -> None:
+    if scope.environment is not None:
+        _check_pattern(table, "environment", scope.environment)
+    elif Origin.LAPTOP in scope.origins:
+        raise table.error("environment", "a laptop scope needs environment", 'add environment = "staging"')
+    if scope.ref is not None:
+        kind, colon, name = scope.ref.partition(":")
+        if kind not in ("branch", "tag") or not colon:
+            raise table.error("ref", f"'{scope.ref}' is neither branch:NAME nor tag:NAME", 'write ref = "branch:main"')
+        _check_pattern(table, "ref", name)
+
+
+def _check_ttl(table: Table, scope: Scope) -> None:
+    if scope.ttl > _HOUR:
+        raise table.error("ttl", "a scope lives an hour at most", 'write ttl = "1h"')
+    if any(isinstance(t, AwsTarget) for t in scope.targets) and scope.ttl != _HOUR:
+        raise table.error("ttl", "for aws the ttl is exactly 1h: no role's MaxSessionDuration is less", "remove ttl")
+
+
+def _check_siblings(draft: _Draft) -> None:
+    for scope in draft.scopes.values():
+        if scope.read_only is None:
+            continue
+        other = draft.scopes.get(scope.read_only)
+        table = draft.tables[scope.name]
+        if other is None:
+            raise table.error("read_only", f"there is no scope '{scope.read_only}'", "mend or remove read_only")
+        same = (scope.project, scope.project_id, scope.environment, scope.ref)
+        if other.access is not Access.READ or same != (other.project, other.project_id, other.environment, other.ref):
+            raise table.error(
+                "read_only",
+                f"'{other.name}' differs in project, environment or ref, or is not access = \"read\"",
+                "name a sibling that differs in access alone",
+            )
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+
+def _targets(table: Table, draft: _Draft) -> tuple[Target, ...]:
+    targets: list[Target] = []
+    if "aws" in table:
+        targets.append(_aws(table.table("aws"), draft))
+    if "kubernetes" in table:
+        targets.append(_kubernetes(table.table("kubernetes"), draft))
+    if not targets:
+        raise table.error("about", "the scope has no target", f"add [scope.{table.name}.aws]")
+    return tuple(targets)
+
+
+def _relying_party(table: Table, draft: _Draft, kind: Kind) -> RelyingParty:
+    name = table.text("relying_party")
+    party = draft.parties.get(name)
+    if party is None:
+        raise table.error("relying_party", f"there is no relying party '{name}'", f"declare [relying_party.{name}]")
+    if party.kind is not kind:
+        raise table.error("relying_party", f"'{name}' is of kind {party.kind}, not {kind}", "name another one")
+    return party
+
+
+def _aws(table: Table, draft: _Draft) -> AwsTarget:
+    target = AwsTarget(_relying_party(table, draft, Kind.AWS), table.text("role_arn"), table.text("region"))
+    table.finish()
+    if not _ROLE_ARN.fullmatch(target.role_arn):
+        raise table.error("role_arn", f"'{target.role_arn}' is not the ARN of one role")
+    if not _REGION.fullmatch(target.region):
+        raise table.error("region", f"'{target.region}' is not a region")
+    return target
+
+
+def _kubernetes(table: Table, draft: _Draft) -> KubernetesTarget:
+    party = _relying_party(table, draft, Kind.KUBERNETES)
+    target = KubernetesTarget(party, table.text("namespace"), table.texts("groups", ()))
+    table.finish()
+    if not _NAMESPACE.fullmatch(target.namespace):
+        raise table.error("namespace", f"'{target.namespace}' is not a namespace")
+    for group in target.groups:
+        if not re.fullmatch(r"gitlab:project_env:[1-9][0-9]*:[a-z0-9-]+", group):
+            raise table.error("groups", f"'{group}' is not gitlab:project_env:ID:SLUG")
+    return target

@@ -1,0 +1,63 @@
+"""What an endpoint says when it says no: RFC 6749 section 5.2 and RFC 8693 section 2.2.2, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from juniperd.issuer.verdict import Refused
+
+RETRY_AFTER = 5
+"""Seconds a caller waits before it asks again, where asking again may help."""
+
+
+class OAuthError(Exception):
+    """An answer other than the one hoped for; ``refusal`` is the part that a verified person may see."""
+
+    def __init__(
+        self,
+        error: str,
+        description: str,
+        *,
+        status: int = 400,
+        retry_after: int | None = None,
+        refusal: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(description)
+        self.error = error
+        self.description = description
+        self.status = status
+        self.retry_after = retry_after
+        self.refusal = refusal
+
+    def body(self) -> dict[str, object]:
+        """The JSON of the answer."""
+        said: dict[str, object] = {"error": self.error, "error_description": self.description}
+        return said if self.refusal is None else {**said, "refusal": self.refusal}
+
+
+_ERRORS = {"unknown_scope": "invalid_scope", "unknown_target": "invalid_target"}
+_ABOUT_SIGN_IN = frozenset(
+    {"auth_time_missing", "sign_in_old", "not_pinned", "pinned_elsewhere", "nonce", "link_changed", "link_taken"}
+)
+_ABOUT_REQUEST = frozenset({"unknown_scope", "unknown_target"})
+
+
+def of(refused: Refused, *, decision: str, entitled: bool) -> OAuthError:
+    """A verdict's no as an answer: the reason for who may know it, ``refused`` and an id for everybody else."""
+    if refused.passing:
+        busy: dict[str, object] = {"id": decision, "reason": refused.reason, "rule": refused.rule}
+        text = "GitLab cannot be asked now; try again"
+        return OAuthError("temporarily_unavailable", text, status=503, retry_after=RETRY_AFTER, refusal=busy)
+    own = refused.reason in _ABOUT_SIGN_IN | _ABOUT_REQUEST | {"denied"}
+    told = entitled or own
+    shown: dict[str, object] = {
+        "id": decision,
+        "reason": refused.reason if told else None,
+        "rule": refused.rule if told else None,
+    }
+    text = refused.text if told else f"refused, decision {decision}; ask who runs the issuer"
+    if refused.reason in _ABOUT_SIGN_IN:
+        return OAuthError("invalid_request", text, refusal=shown)
+    if refused.reason in _ERRORS:
+        return OAuthError(_ERRORS[refused.reason], text, refusal=shown)
+    return OAuthError("access_denied", text, status=403, refusal=shown)

@@ -1,0 +1,201 @@
+"""What the issuer must remember: one SQLite file behind one lock, one writer thread, commits that reach the disk.
+
+Records that wait share a commit, so that many decisions cost one ``fsync``. A write that did not reach the disk
+raises, and whoever asked for it gives nothing out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import queue
+import shutil
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from juniperd.errors import StateError
+
+T = TypeVar("T")
+VERSION = 1
+Work = Callable[[sqlite3.Connection], Any]
+
+_SCHEMA = """
+CREATE TABLE audit (seq INTEGER PRIMARY KEY, hash TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;
+CREATE TRIGGER audit_keeps BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;
+CREATE TABLE links (
+  identity TEXT NOT NULL, subject TEXT NOT NULL, user_id INTEGER NOT NULL, login TEXT NOT NULL, linked_at REAL NOT NULL,
+  PRIMARY KEY (identity, subject), UNIQUE (identity, user_id)
+);
+CREATE TABLE pins (
+  identity TEXT NOT NULL, client_id TEXT NOT NULL, subject TEXT NOT NULL, auth_time REAL NOT NULL, sid TEXT NOT NULL,
+  thumbprint TEXT NOT NULL, user_id INTEGER, pinned_at REAL NOT NULL,
+  PRIMARY KEY (identity, client_id, subject, auth_time, sid, thumbprint)
+);
+CREATE TABLE denials (kind TEXT NOT NULL, value TEXT NOT NULL, denied_at REAL NOT NULL, PRIMARY KEY (kind, value));
+CREATE TABLE proofs (digest TEXT PRIMARY KEY, ends_at REAL NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Work
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+def private_folder(path: Path) -> Path:
+    """The folder, made with mode 0700; one that others may enter or own is refused."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        msg = f"the folder {path} cannot be made ({error.strerror})"
+        raise StateError(msg, "check the path in issuer.toml") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        msg = f"{path} is not a folder of this user"
+        raise StateError(msg, f"run as the owner of {path}, or name another folder in issuer.toml")
+    if found.st_mode & 0o077:
+        msg = f"the folder {path} is open to others"
+        raise StateError(msg, f"run: chmod 700 {path}")
+    return path
+
+
+def lock(folder: Path) -> int:
+    """The data folder's lock, held until the descriptor is closed; a second process is refused."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        msg = f"another issuer works on {folder}"
+        raise StateError(msg, "stop it first, or give this one a state folder of its own") from None
+    return descriptor
+
+
+def connect(folder: Path, *, readonly: bool = False) -> sqlite3.Connection:
+    """A connection to the folder's data base; a newer version than ours is refused."""
+    path = folder / "state.db"
+    mode = "ro" if readonly else "rwc"
+    try:
+        connection = sqlite3.connect(
+            f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=5.0
+        )
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        msg = f"{path} cannot be opened ({error})"
+        raise StateError(msg, "run: juniper issuer serve") from None
+    if version > VERSION:
+        connection.close()
+        msg = f"{path} is of version {version}, newer than this program's {VERSION}"
+        raise StateError(msg, "upgrade juniperd")
+    return connection
+
+
+def _prepare(folder: Path) -> sqlite3.Connection:
+    """The writer's connection, its schema made or brought up to date with a backup beside it."""
+    fresh = not (folder / "state.db").exists()
+    if fresh:
+        os.close(os.open(folder / "state.db", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    connection = connect(folder)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version < VERSION and not fresh and (folder / "state.db").stat().st_size:
+        shutil.copy2(folder / "state.db", folder / f"state.db.version-{version}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    if version < 1:
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    return connection
+
+
+class State:
+    """The open data base: reads on the loop, writes in one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = private_folder(folder)
+        self._lock = lock(folder)
+        try:
+            self._writer = _prepare(folder)
+            self._reader = connect(folder, readonly=True)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="issuer-writer", daemon=True)
+        self._thread.start()
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The answer of a small query."""
+        try:
+            return work(self._reader)
+        except sqlite3.Error as error:
+            msg = f"the issuer's data base cannot be read ({error})"
+            raise StateError(msg, "check the disk of the state folder") from error
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The answer of ``work`` once its changes are on disk."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(work, future, loop))
+        try:
+            return await future
+        except sqlite3.Error as error:
+            msg = f"the issuer's data base cannot be written ({error})"
+            raise StateError(msg, "check the disk of the state folder") from error
+
+    def close(self) -> None:
+        """Finish what waits, then let go of the lock."""
+        self._jobs.put(None)
+        self._thread.join()
+        self._reader.close()
+        self._writer.close()
+        os.close(self._lock)
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            jobs = [self._jobs.get()]
+            while not self._jobs.empty():
+                jobs.append(self._jobs.get())
+            stopping = None in jobs
+            self._commit([j for j in jobs if j is not None])
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        """One transaction for all; a job that fails is undone alone, a commit that fails fails them all."""
+        if not jobs:
+            return
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            results = [self._one(job) for job in jobs]
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            results = [error] * len(jobs)
+        for job, result in zip(jobs, results, strict=True):
+            job.loop.call_soon_threadsafe(_resolve, job.future, result)
+
+    def _one(self, job: _Job) -> object:
+        self._writer.execute("SAVEPOINT job")
+        try:
+            result = job.work(self._writer)
+        except Exception as error:  # noqa: BLE001  # the thread outlives any one job; the error goes to its caller
+            self._writer.execute("ROLLBACK TO job")
+            result = error
+        self._writer.execute("RELEASE job")
+        return result
+
+
+def _resolve(future: asyncio.Future[Any], result: object) -> None:
+    if future.cancelled():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,132 @@
+"""Who asks: a person's ID token and the key that shows it, verified before anything else is looked at."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from juniperd import jose
+from juniperd.errors import TokenRejected
+from juniperd.issuer.config import Identity, IssuerConfig
+from juniperd.issuer.inquiry import Who
+from juniperd.issuer.verdict import Refused, SignIn
+from juniperd.jose import VerifiedClaims, b64url, peek, person_profile
+from juniperd.jwks import KeySets
+
+OLD_SIGN_IN = "sign out at {host} in your browser, then run: juniper login --device"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A verified person: ``key`` is their stable id at the identity provider, ``thumbprint`` their agent's key."""
+
+    identity: Identity
+    key: str
+    who: Who
+    client_id: str
+    auth_time: float | None
+    sid: str
+    nonce: str
+    thumbprint: str
+    sign_in: SignIn
+    token_digest: str
+
+    @property
+    def by_device(self) -> bool:
+        """Whether the sign-in came through device flow, whose tokens carry no nonce."""
+        return self.sign_in.flow == "device"
+
+
+def expected_nonce(issuer_url: str, thumbprint: str) -> str:
+    """What ties a browser sign-in to one issuer and one key."""
+    return b64url(hashlib.sha256((issuer_url + thumbprint).encode()).digest())
+
+
+class Subjects:
+    """Verifies subject tokens by the profile of the identity their issuer names."""
+
+    def __init__(self, config: IssuerConfig, keys: KeySets) -> None:
+        self._config = config
+        self._keys = keys
+        self._by_issuer = {i.issuer: i for i in config.identities.values()}
+
+    async def verify(self, token: str, thumbprint: str) -> Subject:
+        """The person behind an ID token; raises TokenRejected, or UpstreamError where keys cannot be had."""
+        issuer = peek(token).issuer
+        if issuer == self._config.url:
+            raise TokenRejected("own", "a token of this issuer is no sign-in")
+        identity = self._by_issuer.get(issuer)
+        if identity is None:
+            raise TokenRejected("iss", "the token is from an issuer that is not configured here")
+        profile = person_profile(identity.issuer, identity.client_ids, identity.max_token_life)
+        claims = await self._keys.verify(token, profile)
+        return _subject(identity, claims, thumbprint, hashlib.sha256(token.encode()).hexdigest())
+
+
+def _subject(identity: Identity, claims: VerifiedClaims, thumbprint: str, digest: str) -> Subject:
+    client_id = _audience(claims)
+    flow = "device" if client_id == identity.device_client_id else "browser"
+    key, uid = _stable_id(identity, claims)
+    return Subject(
+        identity=identity,
+        key=key,
+        who=Who(identity.link.provider, uid),
+        client_id=client_id,
+        auth_time=jose.seconds(claims, "auth_time") if "auth_time" in claims else None,
+        sid=_text(claims, "sid", ""),
+        nonce=_text(claims, "nonce", ""),
+        thumbprint=thumbprint,
+        sign_in=SignIn(
+            identity, flow, _words(claims, "amr"), _text(claims, "acr", ""), _words(claims, "acrs")
+        ),
+        token_digest=digest,
+    )
+
+
+def _audience(claims: Mapping[str, object]) -> str:
+    audience = claims["aud"]
+    return str(audience[0]) if isinstance(audience, list) else str(audience)
+
+
+def _stable_id(identity: Identity, claims: Mapping[str, object]) -> tuple[str, str]:
+    """The key of the link, and the value GitLab holds as ``extern_uid``."""
+    value = _text(claims, identity.link.claim)
+    if len(value) > 255 or not value.isprintable():
+        raise TokenRejected(identity.link.claim, f"the token's {identity.link.claim} is not an id")
+    if identity.link.claim == "oid":
+        return f"{_text(claims, 'tid')}/{value}", value
+    return value, value
+
+
+def _text(claims: Mapping[str, object], name: str, default: str | None = None) -> str:
+    value = claims.get(name, default)
+    if not isinstance(value, str) or (default is None and not value):
+        raise TokenRejected(name, f"the token's {name} is missing or not text")
+    return value
+
+
+def _words(claims: Mapping[str, object], name: str) -> frozenset[str]:
+    value = claims.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise TokenRejected(name, f"the token's {name} is not a list of texts")
+    return frozenset(value)
+
+
+def stale(subject: Subject, *, now: float, max_age: float) -> Refused | None:
+    """Why a sign-in is too old to count, or None; without ``auth_time`` nobody can say that it is young."""
+    if subject.auth_time is None:
+        return Refused(
+            "0", "auth_time_missing", "the sign-in carries no auth_time; ask the identity provider's administrator"
+        )
+    if now - subject.auth_time <= max_age + jose.LEEWAY and subject.auth_time <= now + jose.LEEWAY:
+        return None
+    return Refused("0", "sign_in_old", f"the sign-in is older than {max_age / 3600:g} h; {cure(subject)}")
+
+
+def cure(subject: Subject) -> str:
+    """How a sign-in is made anew: in device flow the browser's session would bring the old one back."""
+    if not subject.by_device:
+        return "run: juniper login"
+    host = subject.identity.issuer.split("/")[2]
+    return OLD_SIGN_IN.format(host=host)

@@ -1,0 +1,285 @@
+"""``POST /token``: RFC 8693 in the RFC's order, one decision in the trail for every answer to a verified subject."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from juniperd.errors import StateError, TokenRejected, UpstreamError, one_line
+from juniperd.issuer import audit, claims, decision, denials, links, pins, proofs, refusal
+from juniperd.issuer import subject as subjects
+from juniperd.issuer.judge import Judge
+from juniperd.issuer.keys import TOKEN_LIFE, Keys
+from juniperd.issuer.policy import AwsTarget, Scope, Target
+from juniperd.issuer.proofs import Proofs
+from juniperd.issuer.refusal import OAuthError
+from juniperd.issuer.state import State
+from juniperd.issuer.subject import Subject, Subjects
+from juniperd.issuer.verdict import Case, Grant, Permitted, Refused, Verdict
+from juniperd.jose import Proof
+from juniperd.model import Clock
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
+JWT = "urn:ietf:params:oauth:token-type:jwt"
+_REQUIRED = ("grant_type", "subject_token", "subject_token_type", "scope")
+_OPTIONAL = ("requested_token_type", "audience", "environment", "ref", "session", "claimed_program", "claimed_host")
+_LONGEST = 512
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """The parameters of one request, each at most once; selections and hearsay, no facts."""
+
+    subject_token: str
+    scope: str
+    audience: str | None = None
+    environment: str | None = None
+    ref: str | None = None
+    session: str | None = None
+    claimed_program: str | None = None
+    claimed_host: str | None = None
+
+
+def parse(form: Sequence[tuple[str, str]]) -> TokenRequest:
+    """The request, or ``invalid_request`` naming the parameter that is wrong."""
+    given = _once(form)
+    if given.get("grant_type", GRANT_TYPE) != GRANT_TYPE:
+        raise OAuthError("unsupported_grant_type", "grant_type must be token exchange (RFC 8693)")
+    for name in _REQUIRED:
+        if not given.get(name):
+            raise OAuthError("invalid_request", f"{name} is missing")
+    if given["subject_token_type"] != ID_TOKEN:
+        raise OAuthError("invalid_request", "subject_token_type must be an ID token's")
+    if given.get("requested_token_type", JWT) != JWT:
+        raise OAuthError("invalid_request", "requested_token_type must be a JWT's")
+    if " " in given["scope"]:
+        raise OAuthError("invalid_scope", "ask for one scope at a time")
+    chosen = {name: given[name] for name in (*_OPTIONAL[1:], "subject_token", "scope") if name in given}
+    return TokenRequest(**chosen)
+
+
+def _once(form: Sequence[tuple[str, str]]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for name, value in form:
+        if name not in _REQUIRED + _OPTIONAL:
+            raise OAuthError("invalid_request", f"unknown parameter '{one_line(name, 40)}'")
+        if name in given:
+            raise OAuthError("invalid_request", f"parameter '{name}' stands twice")
+        if name != "subject_token" and len(value) > _LONGEST:
+            raise OAuthError("invalid_request", f"parameter '{name}' is longer than {_LONGEST} characters")
+        given[name] = value
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """A verdict with everything its record says."""
+
+    verdict: Verdict
+    case: Case | None = None
+    target: Target | None = None
+
+
+class TokenEndpoint:
+    """Verifies, judges, signs and records; the record is on disk before the token leaves."""
+
+    def __init__(
+        self,
+        *,
+        issuer_url: str,
+        sign_in_max_age: float,
+        subjects: Subjects,
+        judge: Judge,
+        keys: Callable[[], Keys],
+        state: State,
+        proofs: Proofs,
+        clock: Clock,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._issuer_url = issuer_url
+        self._max_age = sign_in_max_age
+        self._subjects = subjects
+        self._judge = judge
+        self._keys = keys
+        self._state = state
+        self._proofs = proofs
+        self._clock = clock
+        self._new_id = new_id
+
+    async def answer(self, form: Sequence[tuple[str, str]], dpop: list[str]) -> dict[str, object]:
+        """The body of a 200; every other answer is raised as OAuthError."""
+        request = parse(form)
+        proof = self._proof(dpop)
+        subject = await self._subject(request.subject_token, proof)
+        decided = await self._decide(subject, request)
+        return await self._conclude(subject, request, decided, proof)
+
+    def _proof(self, dpop: list[str]) -> Proof:
+        try:
+            return self._proofs.check(dpop, method="POST", path="/token")
+        except TokenRejected as error:
+            raise OAuthError("invalid_dpop_proof", str(error)) from None
+
+    async def _subject(self, token: str, proof: Proof) -> Subject:
+        try:
+            return await self._subjects.verify(token, proof.thumbprint)
+        except TokenRejected as error:
+            raise OAuthError("invalid_request", f"subject_token: {error}") from None
+        except UpstreamError as error:
+            raise OAuthError(
+                "temporarily_unavailable", error.message, status=503, retry_after=refusal.RETRY_AFTER
+            ) from None
+
+    async def _decide(self, subject: Subject, request: TokenRequest) -> _Decided:
+        own = subjects.stale(subject, now=self._clock(), max_age=self._max_age)
+        own = own or self._state.read(lambda c: pins.missing(c, subject))
+        if own is not None:
+            return _Decided(own)
+        scope = self._judge.policy.scope(request.scope)
+        if scope is None:
+            return _Decided(Refused("select", "unknown_scope", "there is no such scope; run: juniper catalogue"))
+        if request.session is not None:
+            return _Decided(Refused("select", "unknown_target", "there is no such session; run: juniper debug"))
+        target = scope.target(request.audience)
+        if target is None:
+            return _Decided(Refused("select", "unknown_target", _which(scope)))
+        case = await self._judge.case(subject, scope, environment=request.environment, ref=request.ref)
+        return _Decided(self._judge.verdict(case, subject), case, target)
+
+    async def _conclude(
+        self, subject: Subject, request: TokenRequest, decided: _Decided, proof: Proof
+    ) -> dict[str, object]:
+        """Sign, record, and only then answer; a denial that came meanwhile is seen in the same transaction."""
+        number, jti, now = self._new_id(), self._new_id(), self._clock()
+        signed = self._sign(decided, jti, now)
+
+        def work(connection: sqlite3.Connection) -> Verdict:
+            verdict = _last_look(connection, subject, decided)
+            fields = self._record(subject, request, decided, verdict) | {"id": number}
+            if isinstance(verdict, Permitted):
+                fields["jti"] = jti
+                _remember_link(connection, subject, verdict.grant, now)
+            proofs.remember(connection, proof, now=now)
+            audit.append(connection, "decision", at=now, fields=fields)
+            return verdict
+
+        try:
+            verdict = await self._state.write(work)
+        except StateError as error:
+            raise OAuthError("server_error", error.message, status=503, retry_after=refusal.RETRY_AFTER) from error
+        if isinstance(verdict, Refused):
+            entitled = decided.case is not None and decision.entitled(decided.case)
+            raise refusal.of(verdict, decision=number, entitled=entitled)
+        return self._answer(verdict.grant, decided, signed, number)
+
+    def _sign(self, decided: _Decided, jti: str, now: float) -> str:
+        if not isinstance(decided.verdict, Permitted) or decided.target is None or decided.case is None:
+            return ""
+        stamp = claims.Stamp(self._issuer_url, jti, now, decided.case.policy.digest)
+        return self._keys().signer(now).sign(claims.build(decided.verdict.grant, decided.target, stamp))
+
+    def _record(
+        self, subject: Subject, request: TokenRequest, decided: _Decided, verdict: Verdict
+    ) -> dict[str, object]:
+        refused = verdict if isinstance(verdict, Refused) else None
+        party = decided.target.relying_party.name if decided.target else request.audience
+        return {
+            "verdict": "refused" if refused else "permitted",
+            "rule": refused.rule if refused else None,
+            "reason": refused.reason if refused else None,
+            "origin": "laptop",
+            "scope": request.scope,
+            "relying_party": party,
+            "selected": {"environment": request.environment, "ref": request.ref},
+            "session": request.session,
+            **_person(subject, decided.case),
+            **_facts(decided.case, self._clock()),
+            "policy": self._judge.policy.digest if decided.case is None else decided.case.policy.digest,
+            "claimed_program": _hearsay(request.claimed_program),
+            "claimed_host": _hearsay(request.claimed_host),
+        }
+
+    def _answer(self, grant: Grant, decided: _Decided, signed: str, number: str) -> dict[str, object]:
+        if decided.target is None or not signed:
+            raise OAuthError("server_error", "a grant without a target", status=500)
+        return {
+            "access_token": signed,
+            "issued_token_type": JWT,
+            "token_type": "N_A",
+            "expires_in": int(TOKEN_LIFE),
+            "scope": grant.scope.name,
+            "decision": number,
+            "target": describe(grant, decided.target),
+        }
+
+
+def describe(grant: Grant, target: Target) -> dict[str, object]:
+    """Where the token is to be traded, and what the agent calls the result."""
+    said: dict[str, object] = {
+        "relying_party": target.relying_party.name,
+        "kind": target.relying_party.kind.value,
+        "ttl": int(grant.scope.ttl),
+        "project_id": grant.project.id,
+        "environment": grant.environment.name if grant.environment else None,
+        "ref": grant.ref,
+        "session_name": claims.session_name(grant.user),
+    }
+    if isinstance(target, AwsTarget):
+        said |= {"role_arn": target.role_arn, "region": target.region}
+        if target.relying_party.endpoint:
+            said["endpoint"] = target.relying_party.endpoint
+        return said
+    return said | {"namespace": target.namespace, "server": target.relying_party.server}
+
+
+def _which(scope: Scope) -> str:
+    names = ", ".join(t.relying_party.name for t in scope.targets)
+    return f"scope {scope.name} has the relying parties {names}; choose one as audience"
+
+
+def _last_look(connection: sqlite3.Connection, subject: Subject, decided: _Decided) -> Verdict:
+    """The verdict, unless a denial or another's link was written since the facts were asked for."""
+    verdict = decided.verdict
+    if not isinstance(verdict, Permitted):
+        return verdict
+    user_id = verdict.grant.user.id
+    denied = denials.match(connection, user_id=user_id, scope=verdict.grant.scope.name)
+    taken = links.conflict(connection, identity=subject.identity.name, key=subject.key, user_id=user_id)
+    return denied or taken or verdict
+
+
+def _remember_link(connection: sqlite3.Connection, subject: Subject, grant: Grant, now: float) -> None:
+    if links.make(connection, identity=subject.identity.name, key=subject.key, user=grant.user, now=now):
+        record_link(connection, subject, grant.user.id, now)
+
+
+def record_link(connection: sqlite3.Connection, subject: Subject, user_id: int, now: float) -> None:
+    """The event of a new link."""
+    fields = {"identity": subject.identity.name, "subject": subject.key, "user_id": user_id, "basis": "extern_uid"}
+    audit.append(connection, "link", at=now, fields=fields)
+
+
+def _person(subject: Subject, case: Case | None) -> dict[str, object]:
+    user = case.facts.user.value if case else None
+    return {
+        "identity": subject.identity.name,
+        "subject": subject.key,
+        "client_id": subject.client_id,
+        "key": subject.thumbprint,
+        "user_id": user.id if user else None,
+        "user_login": user.login if user else None,
+    }
+
+
+def _facts(case: Case | None, now: float) -> dict[str, object]:
+    if case is None:
+        return {"project_id": None, "facts": []}
+    asked = [{"asked": a.question, "answered": a.answer, "age": round(max(0.0, now - a.at), 1)} for a in case.facts.asked]
+    return {"project_id": case.scope.project_id, "facts": asked}
+
+
+def _hearsay(text: str | None) -> str | None:
+    """What the agent says of itself: kept as told, made fit for a line."""
+    return None if text is None else one_line(text, 200)

@@ -1,0 +1,93 @@
+"""The values of a decision: what is judged, what may come out, and how it is explained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from juniperd.issuer.config import Identity
+from juniperd.issuer.facts import Environment, Facts, Project, User
+from juniperd.issuer.policy import Policy, Scope
+from juniperd.issuer.protection import Person
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """How the person signed in, as far as policy asks."""
+
+    identity: Identity
+    flow: str
+    amr: frozenset[str] = frozenset()
+    acr: str = ""
+    acrs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No, with the rule's number, a stable word, and one line that ends with a cure."""
+
+    rule: str
+    reason: str
+    text: str
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Policy's yes, with the facts that claims are made of."""
+
+    scope: Scope
+    user: User
+    project: Project
+    level: int
+    basis: str
+    environment: Environment | None
+    ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """Yes."""
+
+    grant: Grant
+
+
+Verdict = Permitted | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a request chose within a scope's patterns; ``None`` where the scope has no such pattern."""
+
+    environment: str | None
+    ref: str | None
+    problem: Refused | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything a decision looks at; ``environment`` and ``ref`` are what was selected."""
+
+    policy: Policy
+    scope: Scope
+    sign_in: SignIn
+    selection: Selection
+    facts: Facts
+    today: date
+
+    @property
+    def person(self) -> Person:
+        """The person as protections see them; only after the link and the membership were found good."""
+        level = self.facts.membership.value.level if self.facts.membership.value else 0
+        found = frozenset(f.value for f in self.facts.group_memberships if f.value is not None)
+        return Person(self.facts.link.value or 0, level, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of an explanation."""
+
+    rule: str
+    asked: str
+    answered: str
+    verdict: str

@@ -1,0 +1,235 @@
+"""The issuer's HTTP: routes, limits, and the one shape of every answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+from aiohttp import web
+
+from juniperd.errors import JuniperError, StateError, TokenRejected, UpstreamError, one_line
+from juniperd.issuer import discovery, refusal
+from juniperd.issuer.catalogue import Catalogue
+from juniperd.issuer.config import IssuerConfig
+from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
+from juniperd.issuer.limits import MAX_BODY, Rate
+from juniperd.issuer.proofs import Proofs
+from juniperd.issuer.refusal import OAuthError
+from juniperd.issuer.sign_ins import SignIns
+from juniperd.issuer.subject import Subject, Subjects
+from juniperd.issuer.token import TokenEndpoint
+from juniperd.model import Clock
+
+log = logging.getLogger("juniperd.issuer")
+_UNVERIFIED = frozenset({"invalid_dpop_proof", "invalid_token"})
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the routes call."""
+
+    config: IssuerConfig
+    token: TokenEndpoint
+    sign_ins: SignIns
+    catalogue: Catalogue
+    subjects: Subjects
+    proofs: Proofs
+    keys: Callable[[], Keys]
+    by_subject: Rate
+    by_address: Rate
+    clock: Clock
+
+
+def public_app(parts: Parts) -> web.Application:
+    """Discovery and key set."""
+    app = web.Application(middlewares=[_answers], client_max_size=MAX_BODY)
+    _add_public(app, parts)
+    return app
+
+
+def api_app(parts: Parts) -> web.Application:
+    """Everything a laptop calls."""
+    app = web.Application(middlewares=[_answers], client_max_size=MAX_BODY)
+    _add_api(app, parts)
+    return app
+
+
+def whole_app(parts: Parts) -> web.Application:
+    """Both on one listener."""
+    app = public_app(parts)
+    _add_api(app, parts)
+    return app
+
+
+@web.middleware
+async def _answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure as RFC 6749's JSON; nothing of an exception leaves but its line."""
+    try:
+        response = await handler(request)
+    except OAuthError as error:
+        response = _failure(error)
+    except web.HTTPException as error:
+        said = OAuthError("invalid_request", error.reason.lower(), status=error.status)
+        response = _failure(said)
+        response.headers.extend({k: v for k, v in error.headers.items() if k == "Allow"})
+    except StateError as error:
+        response = _failure(OAuthError("server_error", error.message, status=503, retry_after=refusal.RETRY_AFTER))
+    except JuniperError as error:
+        log.exception("a request failed")
+        response = _failure(OAuthError("server_error", error.message, status=500))
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _failure(error: OAuthError) -> web.Response:
+    response = _json(error.body(), status=error.status)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = f'DPoP error="{error.error}", algs="ES256 RS256"'
+    return response
+
+
+def _json(document: object, *, status: int = 200) -> web.Response:
+    return web.Response(body=json.dumps(document).encode(), status=status, content_type="application/json")
+
+
+# --- public -----------------------------------------------------------------------------------------------------------
+
+
+def _add_public(app: web.Application, parts: Parts) -> None:
+    path = urlsplit(parts.config.url).path.rstrip("/")
+    metadata = _fixed(discovery.metadata(parts.config))
+    app.router.add_get(f"{path}/.well-known/openid-configuration", metadata)
+    app.router.add_get(f"/.well-known/oauth-authorization-server{path}", metadata)
+    if path:
+        app.router.add_get(f"{path}/.well-known/oauth-authorization-server", metadata)
+    app.router.add_get(f"{path}/.well-known/juniper", _fixed(discovery.well_known(parts.config)))
+
+    async def jwks(_: web.Request) -> web.Response:
+        return _cached(_json(parts.keys().jwks(parts.clock())))
+
+    app.router.add_get(f"{path}/jwks", jwks)
+
+
+def _fixed(document: object) -> Handler:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return _cached(_json(document))
+
+    return answer
+
+
+def _cached(response: web.Response) -> web.Response:
+    response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE}"
+    return response
+
+
+# --- api --------------------------------------------------------------------------------------------------------------
+
+
+def _add_api(app: web.Application, parts: Parts) -> None:
+    api = _Api(parts)
+    path = urlsplit(parts.config.api_url).path.rstrip("/")
+    app.router.add_post(f"{path}/token", api.token)
+    app.router.add_post(f"{path}/sign-ins", api.begin)
+    app.router.add_delete(f"{path}/sign-ins", api.end)
+    app.router.add_get(f"{path}/catalogue", api.catalogue)
+    app.router.add_get(f"{path}/explain", api.explain)
+
+
+class _Api:
+    """One method per route; unverified requests are counted by address and told apart from the trail."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def token(self, request: web.Request) -> web.Response:
+        self._admit(request)
+        if request.content_type != "application/x-www-form-urlencoded":
+            raise self._unverified(request, OAuthError("invalid_request", "the body must be a form"))
+        form = _form(await request.read())
+        self._limit(next((v for k, v in form if k == "subject_token"), ""))
+        try:
+            body = await self._parts.token.answer(form, request.headers.getall("DPoP", []))
+        except OAuthError as error:
+            # An answer to a verified subject carries its decision; any other was never verified.
+            if error.refusal is None and error.status < 500:
+                raise self._unverified(request, error) from None
+            raise
+        return _json(body)
+
+    async def begin(self, request: web.Request) -> web.Response:
+        subject = await self._verified(request, "/sign-ins")
+        return _json(await self._parts.sign_ins.begin(subject), status=201)
+
+    async def end(self, request: web.Request) -> web.Response:
+        await self._parts.sign_ins.end(await self._verified(request, "/sign-ins"))
+        return web.Response(status=204)
+
+    async def catalogue(self, request: web.Request) -> web.Response:
+        return _json(await self._parts.catalogue.listing(await self._verified(request, "/catalogue")))
+
+    async def explain(self, request: web.Request) -> web.Response:
+        subject = await self._verified(request, "/explain")
+        query = _only(request, ("scope", "environment", "ref"))
+        if "scope" not in query:
+            raise OAuthError("invalid_request", "scope is missing")
+        found = await self._parts.catalogue.explanation(
+            subject, query["scope"], environment=query.get("environment"), ref=query.get("ref")
+        )
+        return _json(found)
+
+    def _admit(self, request: web.Request) -> None:
+        if self._parts.by_address.exhausted(request.remote):
+            raise OAuthError("temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60)
+
+    def _limit(self, token: str) -> None:
+        if not self._parts.by_subject.spend(hash(token)):
+            raise OAuthError("temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60)
+
+    def _unverified(self, request: web.Request, error: OAuthError) -> OAuthError:
+        self._parts.by_address.spend(request.remote)
+        log.info("unverified request from %s: %s", request.remote, one_line(f"{error.error} {error.description}", 200))
+        return error
+
+    async def _verified(self, request: web.Request, path: str) -> Subject:
+        """The person behind ``Authorization: DPoP`` and its proof (RFC 9449 section 7.1)."""
+        self._admit(request)
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        self._limit(token)
+        try:
+            if scheme.lower() != "dpop" or not token:
+                raise TokenRejected("authorization", "Authorization: DPoP is needed")
+            proof = self._parts.proofs.check(
+                request.headers.getall("DPoP", []), method=request.method, path=path, access_token=token
+            )
+        except TokenRejected as error:
+            raise self._unverified(request, OAuthError("invalid_dpop_proof", str(error), status=401)) from None
+        try:
+            return await self._parts.subjects.verify(token, proof.thumbprint)
+        except TokenRejected as error:
+            raise self._unverified(request, OAuthError("invalid_token", str(error), status=401)) from None
+        except UpstreamError as error:
+            retry = refusal.RETRY_AFTER
+            raise OAuthError("temporarily_unavailable", error.message, status=503, retry_after=retry) from None
+
+
+def _form(body: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=64)
+    except (ValueError, UnicodeError):
+        raise OAuthError("invalid_request", "the body is not a form") from None
+
+
+def _only(request: web.Request, names: tuple[str, ...]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name not in names or name in given:
+            raise OAuthError("invalid_request", f"unknown or repeated parameter '{one_line(name, 40)}'")
+        given[name] = value
+    return given

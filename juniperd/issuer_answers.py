@@ -1,0 +1,203 @@
+"""What the issuer answers, read: JSON in, values and errors out; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from juniperd.address import host_of
+from juniperd.errors import (
+    ConfigError,
+    GrantRefused,
+    IssuerError,
+    IssuerUnreachable,
+    JuniperError,
+    SubjectRejected,
+    TargetUnknown,
+    UpstreamAnswer,
+    UpstreamUnreachable,
+    one_line,
+)
+from juniperd.http import Answer
+from juniperd.identity import Provider
+from juniperd.model import IssuedToken, Kind, Secret, Target
+from juniperd.skew import ClockSkew
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """``/.well-known/juniper``: ids and URLs, from which a laptop learns everything else."""
+
+    issuer: str
+    api_url: str
+    sign_in_max_age: float
+    providers: tuple[Provider, ...]
+    oldest_agent: str
+
+    def provider(self, name: str | None, idp: str) -> Provider:
+        """The identity of that name at the pinned provider; without a name the first there."""
+        pinned = [provider for provider in self.providers if provider.issuer == idp]
+        for provider in pinned:
+            if name in (None, provider.name):
+                return provider
+        msg = f"the issuer has no identity '{name}' (it has: {', '.join(p.name for p in pinned)})"
+        raise ConfigError(msg, "run: juniper login --identity NAME")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What ``POST /sign-ins`` answered."""
+
+    user_id: str
+    login: str
+    ends_at: float
+
+
+def directory(answer: Answer) -> Directory:
+    """``/.well-known/juniper``, of the one version there is."""
+    host = host_of(answer.url)
+    if answer.status != 200:
+        msg = f"{host} answered status {answer.status} to /.well-known/juniper"
+        raise IssuerUnreachable(msg, "check the issuer's URL, then try again")
+    body = object_of(answer)
+    if body.get("version") != 1:
+        msg = f"{host} speaks version {body.get('version')!r} of /.well-known/juniper, this juniperd speaks 1"
+        raise ConfigError(msg, "update juniperd")
+    return Directory(
+        issuer=needed(body, "issuer", host).rstrip("/"),
+        api_url=needed(body, "api_url", host).rstrip("/"),
+        sign_in_max_age=number(body, "sign_in_max_age"),
+        providers=tuple(_provider(entry, host) for entry in objects(body.get("identities"))),
+        oldest_agent=str(body.get("oldest_agent", "0")),
+    )
+
+
+def receipt(answer: Answer) -> Receipt:
+    """What ``POST /sign-ins`` answered."""
+    body = object_of(answer)
+    user = body.get("user")
+    user = user if isinstance(user, dict) else {}
+    return Receipt(str(user.get("id", "")), one_line(str(user.get("login", "")), 100), number(body, "sign_in_ends"))
+
+
+def refusal(answer: Answer, skew: ClockSkew, scope: str = "") -> JuniperError:
+    """An answer other than success, as the error a person reads (RFC 6749 section 5.2, RFC 9449 section 5)."""
+    body = _errors(answer)
+    code = str(body.get("error", ""))
+    message, cure = _said(str(body.get("error_description") or code or f"status {answer.status}"))
+    if answer.status >= 500 or answer.status == 429 or code == "temporarily_unavailable":
+        return IssuerUnreachable(f"the issuer cannot answer now: {message}", cure or "try again in a minute")
+    if code in {"access_denied", "invalid_scope", "invalid_target"}:
+        return _grant_refused(body, scope, message, cure)
+    if skew.complaint and code in {"invalid_dpop_proof", "invalid_request", "invalid_token"}:
+        return SubjectRejected(f"{message} ({skew.complaint})", skew.remedy)
+    if code in {"invalid_request", "invalid_token", "invalid_dpop_proof"} or answer.status == 401:
+        return SubjectRejected(f"the issuer does not take the sign-in: {message}", cure)
+    return IssuerError(f"the issuer answered {answer.status}: {message}", cure or "ask whoever runs the issuer")
+
+
+def unreachable(url: str, error: UpstreamUnreachable) -> IssuerUnreachable:
+    """No answer at all."""
+    return IssuerUnreachable(f"the issuer does not answer ({error.message or host_of(url)})")
+
+
+def _provider(entry: Mapping[str, object], host: str) -> Provider:
+    scopes = entry.get("scopes")
+    client_id = needed(entry, "client_id", host)
+    return Provider(
+        name=needed(entry, "name", host),
+        kind=needed(entry, "kind", host),
+        issuer=needed(entry, "issuer", host),
+        client_id=client_id,
+        device_client_id=str(entry.get("device_client_id") or client_id),
+        scopes=tuple(str(s) for s in scopes) if isinstance(scopes, list) else ("openid", "profile", "offline_access"),
+        flow=str(entry.get("flow") or "device"),
+        display_name=one_line(str(entry.get("display_name") or entry.get("name")), 100),
+    )
+
+
+def issued(answer: Answer, kind: Kind, now: float) -> IssuedToken:
+    """A success of ``/token``: for the kind asked for, or not at all."""
+    body = object_of(answer)
+    target = body.get("target")
+    host = host_of(answer.url)
+    if not isinstance(target, dict) or target.get("kind") != kind:
+        msg = f"{host} answered a token for something other than '{kind}'"
+        raise TargetUnknown(msg, "run: juniper status, and ask whoever runs the issuer")
+    return IssuedToken(
+        token=Secret(needed(body, "access_token", host)),
+        scope=str(body.get("scope", "")),
+        expires_at=now + number(body, "expires_in"),
+        decision=str(body.get("decision", "")),
+        target=Target(
+            relying_party=needed(target, "relying_party", host),
+            kind=kind,
+            ttl=number(target, "ttl"),
+            role_arn=str(target.get("role_arn") or ""),
+            region=str(target.get("region") or ""),
+            endpoint=str(target.get("endpoint") or ""),
+            session_name=str(target.get("session_name") or ""),
+        ),
+    )
+
+
+def _grant_refused(body: Mapping[str, object], scope: str, message: str, cure: str | None) -> GrantRefused:
+    told = body.get("refusal")
+    told = told if isinstance(told, dict) else {}
+    reason, decision = str(told.get("reason") or ""), str(told.get("id") or "")
+    said = f"scope '{scope}' is refused: {message}" if scope else message
+    if scope and message == "refused":
+        said = f"scope '{scope}' is refused"
+    known = f" ({decision})" if decision else ""
+    remedy = f"run: juniper explain {scope}" if scope else "ask whoever runs the issuer"
+    return GrantRefused(said + known, cure or remedy, reason=reason, decision=decision)
+
+
+def _said(text: str) -> tuple[str, str | None]:
+    """Our own errors travel as ``message; cure``."""
+    line = one_line(text, 400)
+    message, found, cure = line.rpartition("; ")
+    return (message, cure) if found else (line, None)
+
+
+def _errors(answer: Answer) -> Mapping[str, object]:
+    try:
+        body = answer.json()
+    except UpstreamAnswer:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def object_of(answer: Answer) -> Mapping[str, object]:
+    """The body as a JSON object, else :class:`UpstreamAnswer`."""
+    body = answer.json()
+    if not isinstance(body, dict):
+        host = host_of(answer.url)
+        msg = f"{host} answered something that is not a JSON object"
+        raise UpstreamAnswer(msg, host=host)
+    return body
+
+
+def objects(value: object) -> list[Mapping[str, object]]:
+    """The objects of a JSON list; whatever else stands there is passed over."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def needed(body: Mapping[str, object], name: str, host: str) -> str:
+    """A member that must be there as text."""
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        msg = f"the answer of {host} has no usable '{name}'"
+        raise UpstreamAnswer(msg, host=host)
+    return value
+
+
+def number(body: Mapping[str, object], name: str) -> float:
+    """A member that is a number, else 0."""
+    value = body.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def version(text: str) -> tuple[int, ...]:
+    """A dotted version in an order that sorts."""
+    return tuple(int(part) if part.isdigit() else 0 for part in text.split(".")[:3])

@@ -1,0 +1,231 @@
+"""The agent's only way to the issuer: what it is, ``/token``, ``/catalogue``, ``/sign-ins`` and ``/explain``.
+
+Every call but the first carries a DPoP proof (RFC 9449) by the key made at sign-in. What the issuer refuses comes
+out as one of three errors: the sign-in is not taken, policy says no, or it did not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from juniperd import __version__, jose
+from juniperd import issuer_answers as answers
+from juniperd.address import host_of
+from juniperd.errors import (
+    ConfigError,
+    JuniperError,
+    TargetUnknown,
+    UpstreamUnreachable,
+    one_line,
+)
+from juniperd.http import Answer, Http
+from juniperd.identity import Provider, SubjectToken
+from juniperd.issuer_answers import Directory, Receipt
+from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind
+from juniperd.skew import ClockSkew
+
+GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
+ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
+JWT = "urn:ietf:params:oauth:token-type:jwt"
+DIRECTORY_LIFE = 600.0
+CATALOGUE_LIFE = 600.0
+UNKNOWN_SCOPE_EVERY = 30.0
+CATALOGUE_PATIENCE = 2.0
+"""Seconds a credential waits for the catalogue; without it the issuer picks the only relying party there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Catalogue:
+    document: Mapping[str, object]
+    fetched_at: float
+
+    def relying_parties(self, scope: str, kind: Kind) -> list[str] | None:
+        """The scope's parties of one kind, or ``None`` where the catalogue does not know the scope."""
+        for entry in answers.objects(self.document.get("scopes")):
+            if entry.get("name") == scope:
+                targets = answers.objects(entry.get("targets"))
+                return [str(t.get("relying_party")) for t in targets if t.get("kind") == kind]
+        return None
+
+
+class IssuerClient:
+    """One issuer of this laptop. ``idp`` is the identity provider the person was shown at set-up."""
+
+    def __init__(
+        self, name: str, url: str, idp: str, *, http: Http, clock: Clock, new_id: Callable[[], str], skew: ClockSkew
+    ) -> None:
+        self.name = name
+        self.url = url
+        self._idp = idp
+        self._http = http
+        self._clock = clock
+        self._new_id = new_id
+        self._skew = skew
+        self._directory: tuple[Directory, float] | None = None
+        self._catalogue = _Catalogue({}, 0.0)
+        self._asked_at = 0.0
+
+    async def directory(self) -> Directory:
+        """What the issuer says of itself, checked against what the configuration pins."""
+        if self._directory is not None and 0 <= self._clock() - self._directory[1] < DIRECTORY_LIFE:
+            return self._directory[0]
+        try:
+            answer = await self._http.request("GET", self.url + "/.well-known/juniper")
+        except UpstreamUnreachable as error:
+            if self._directory is not None:
+                return self._directory[0]
+            raise answers.unreachable(self.url, error) from None
+        self._skew.observe(answer.date)
+        directory = answers.directory(answer)
+        self._check(directory)
+        self._directory = (directory, self._clock())
+        return directory
+
+    async def provider(self, name: str | None) -> Provider:
+        """The identity a person signs in with: only at the provider the configuration pins."""
+        return (await self.directory()).provider(name, self._idp)
+
+    async def sign_in_max_age(self) -> float:
+        """Seconds after ``auth_time`` at which a sign-in ends."""
+        return (await self.directory()).sign_in_max_age
+
+    async def token(self, subject: SubjectToken, request: CredentialRequest, *, program: str = "") -> IssuedToken:
+        """RFC 8693: the person's ID token for one scope at one relying party."""
+        form = {
+            "grant_type": GRANT,
+            "subject_token": subject.token.reveal(),
+            "subject_token_type": ID_TOKEN,
+            "requested_token_type": JWT,
+            "scope": request.scope,
+        }
+        audience = request.relying_party or await self._audience(subject, request)
+        selected = {
+            "audience": audience,
+            "environment": request.environment,
+            "ref": request.ref,
+            "session": request.session,
+            "claimed_program": one_line(program, 200),
+        }
+        form |= {name: value for name, value in selected.items() if value}
+        url = (await self.directory()).api_url + "/token"
+        proof = self._proof(subject, "POST", url)
+        answer = await self._call("POST", url, {"DPoP": proof}, form=form)
+        if answer.status != 200:
+            raise answers.refusal(answer, self._skew, request.scope)
+        return answers.issued(answer, request.kind, self._clock())
+
+    async def catalogue(self, subject: SubjectToken, *, timeout: float = 10.0) -> Mapping[str, object]:
+        """What this person may hold, fetched anew."""
+        document = await self._get(subject, "/catalogue", {}, timeout=timeout)
+        self._catalogue = _Catalogue(document, self._clock())
+        return document
+
+    async def explain(self, subject: SubjectToken, query: Mapping[str, str]) -> Mapping[str, object]:
+        """What the issuer asked of GitLab about a scope, what was answered, which rule decided."""
+        return await self._get(subject, "/explain", query)
+
+    async def sign_in(self, subject: SubjectToken) -> Receipt:
+        """Show the issuer the first ID token of a sign-in: it pins the key to it."""
+        answer = await self._authorized("POST", subject, "/sign-ins", json={})
+        if answer.status != 201:
+            raise answers.refusal(answer, self._skew)
+        return answers.receipt(answer)
+
+    async def sign_out(self, subject: SubjectToken) -> None:
+        """Free this key's pin."""
+        answer = await self._authorized("DELETE", subject, "/sign-ins")
+        if answer.status != 204:
+            raise answers.refusal(answer, self._skew)
+
+    def forget(self) -> None:
+        """Drop what was fetched for a person."""
+        self._catalogue = _Catalogue({}, 0.0)
+        self._asked_at = 0.0
+
+    async def _audience(self, subject: SubjectToken, request: CredentialRequest) -> str | None:
+        """The scope's one party of the kind asked for; ``None`` leaves the choice to the issuer."""
+        parties = await self._known_parties(subject, request)
+        if parties is None:
+            return None
+        if not parties:
+            msg = f"scope '{request.scope}' reaches nothing of kind '{request.kind}'"
+            raise TargetUnknown(msg)
+        if len(parties) > 1:
+            msg = f"scope '{request.scope}' has several parties of kind '{request.kind}': {', '.join(parties)}"
+            raise TargetUnknown(msg, "give the scope one table per kind in the policy")
+        return parties[0]
+
+    async def _known_parties(self, subject: SubjectToken, request: CredentialRequest) -> list[str] | None:
+        now = self._clock()
+        parties = self._catalogue.relying_parties(request.scope, request.kind)
+        if parties is not None and 0 <= now - self._catalogue.fetched_at < CATALOGUE_LIFE:
+            return parties
+        if 0 <= now - self._asked_at < UNKNOWN_SCOPE_EVERY:
+            return parties
+        self._asked_at = now
+        # /token decides and words every refusal; the catalogue only spares the issuer a choice.
+        with suppress(JuniperError):
+            await self.catalogue(subject, timeout=CATALOGUE_PATIENCE)
+        return self._catalogue.relying_parties(request.scope, request.kind)
+
+    async def _get(
+        self, subject: SubjectToken, path: str, query: Mapping[str, str], timeout: float = 10.0
+    ) -> Mapping[str, object]:
+        answer = await self._authorized("GET", subject, path, query=query, timeout=timeout)
+        if answer.status != 200:
+            raise answers.refusal(answer, self._skew)
+        return answers.object_of(answer)
+
+    async def _authorized(
+        self,
+        method: str,
+        subject: SubjectToken,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        json: object = None,
+        timeout: float = 10.0,
+    ) -> Answer:
+        url = (await self.directory()).api_url + path
+        token = subject.token.reveal()
+        headers = {"Authorization": f"DPoP {token}", "DPoP": self._proof(subject, method, url, bound=True)}
+        address = f"{url}?{urlencode(query)}" if query else url
+        return await self._call(method, address, headers, json=json, timeout=timeout)
+
+    def _proof(self, subject: SubjectToken, method: str, url: str, *, bound: bool = False) -> str:
+        """A proof made now; bound to the ID token where that stands in ``Authorization``."""
+        token = subject.token.reveal() if bound else None
+        return jose.dpop_proof(
+            subject.key, method=method, url=url, now=self._clock(), jti=self._new_id(), access_token=token
+        )
+
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        form: Mapping[str, str] | None = None,
+        json: object = None,
+        timeout: float = 10.0,
+    ) -> Answer:
+        try:
+            answer = await self._http.request(method, url, headers=headers, form=form, json=json, timeout=timeout)
+        except UpstreamUnreachable as error:
+            raise answers.unreachable(url, error) from None
+        self._skew.observe(answer.date)
+        return answer
+
+    def _check(self, directory: Directory) -> None:
+        if directory.issuer != self.url:
+            msg = f"{host_of(self.url)} calls itself {directory.issuer}"
+            raise ConfigError(msg, f"run: juniper setup {directory.issuer}")
+        if not any(provider.issuer == self._idp for provider in directory.providers):
+            msg = f"issuer '{self.name}' no longer names the identity provider {self._idp} it was set up with"
+            raise ConfigError(msg, f"if that is intended, run: juniper setup {self.url}")
+        if answers.version(directory.oldest_agent) > answers.version(__version__):
+            msg = f"issuer '{self.name}' asks for juniperd {directory.oldest_agent}, this is {__version__}"
+            raise ConfigError(msg, "update juniperd")

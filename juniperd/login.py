@@ -1,0 +1,159 @@
+"""A login under way: its flow driven over the network, its code shown to everybody who asks for it.
+
+Joinable: ten callers see one code. Whoever leaves does not end it for the others; the last one to leave does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from juniperd.address import host_of
+from juniperd.errors import ConfigError, LoginDeclined, UpstreamAnswer, UpstreamUnreachable
+from juniperd.http import Http
+from juniperd.identity import Endpoints, Provider
+from juniperd.identity.device import Answered, Ask, DeviceClient, Flow, Show, Wait, device_flow
+
+APP = "Juniper"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeShown:
+    """The code, with what asks for it and the host to compare."""
+
+    show: Show
+    app: str
+    host: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nobody has answered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """How a login ended well."""
+
+    person: str
+    user_id: str
+    login: str
+    identity: str
+    ends_at: float
+
+
+LoginEvent = CodeShown | Waiting | SignedIn
+Tell = Callable[[LoginEvent], None]
+
+
+class JoinableLogin:
+    """One run of a login and everybody who listens to it."""
+
+    def __init__(self, run: Callable[[Tell], Coroutine[Any, Any, SignedIn]]) -> None:
+        self._code: CodeShown | None = None
+        self._ears: set[asyncio.Queue[LoginEvent | None]] = set()
+        self._task = asyncio.get_running_loop().create_task(run(self._tell))
+        self._task.add_done_callback(self._finished)
+        self._left = False
+
+    @property
+    def open(self) -> bool:
+        """Whether one may still join."""
+        return not self._left and not self._task.done()
+
+    async def listen(self) -> AsyncGenerator[LoginEvent, None]:
+        """The code that stands, then what happens; the last event is :class:`SignedIn`."""
+        ear: asyncio.Queue[LoginEvent | None] = asyncio.Queue()
+        if self._code is not None:
+            ear.put_nowait(self._code)
+        self._ears.add(ear)
+        try:
+            while (event := await ear.get()) is not None:
+                yield event
+            yield self._outcome()
+        finally:
+            self._ears.discard(ear)
+            if not self._ears:
+                self.abandon()
+
+    def abandon(self) -> None:
+        """End it; those who still listen are told."""
+        self._left = True
+        self._task.cancel()
+
+    def _outcome(self) -> SignedIn:
+        if self._task.cancelled():
+            msg = "the sign-in was cut off"
+            raise LoginDeclined(msg)
+        return self._task.result()
+
+    def _tell(self, event: LoginEvent) -> None:
+        if isinstance(event, CodeShown):
+            self._code = event
+        for ear in self._ears:
+            ear.put_nowait(event)
+
+    def _finished(self, task: asyncio.Task[SignedIn]) -> None:
+        if not task.cancelled():
+            # Read, so that a failure nobody listened to is no "exception was never retrieved".
+            task.exception()
+        for ear in self._ears:
+            ear.put_nowait(None)
+
+
+def device_client(
+    provider: Provider, endpoints: Endpoints, *, declined: frozenset[str], expired: frozenset[str]
+) -> DeviceClient:
+    """The provider as the device flow needs it; a provider without such an endpoint cannot do this."""
+    if endpoints.device is None:
+        msg = f"{provider.display_name} has no device flow"
+        raise ConfigError(msg, "ask whoever runs the issuer to allow the device grant for this client")
+    return DeviceClient(
+        endpoints.device,
+        endpoints.token,
+        provider.device_client_id,
+        provider.scopes,
+        declined=declined,
+        expired=expired,
+    )
+
+
+async def device_login(http: Http, provider: Provider, client: DeviceClient, *, tell: Tell) -> Mapping[str, object]:
+    """Run the device flow; the token endpoint's answer.
+
+    Time passes on the loop's clock, which never jumps, so no poll is early however the wall clock is set.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    flow: Flow = device_flow(client)
+    reply: Answered | None = None
+    while True:
+        try:
+            step = flow.send(reply)
+        except StopIteration as finished:
+            body: Mapping[str, object] = finished.value
+            return body
+        reply = None
+        if isinstance(step, Ask):
+            status, document = await _ask(http, step)
+            reply = Answered(status, document, loop.time() - started)
+        elif isinstance(step, Show):
+            tell(CodeShown(step, APP, host_of(step.verification_uri), provider.display_name))
+        elif isinstance(step, Wait):
+            tell(Waiting())
+            await asyncio.sleep(step.seconds)
+
+
+async def _ask(http: Http, ask: Ask) -> tuple[int, object]:
+    """One request of the flow; status 0 where nobody answered, which the flow answers with patience."""
+    try:
+        answer = await http.request("POST", ask.url, form=ask.form)
+    except UpstreamUnreachable:
+        return 0, None
+    try:
+        return answer.status, answer.json()
+    except UpstreamAnswer:
+        return answer.status, None

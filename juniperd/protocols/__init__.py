@@ -1,0 +1,51 @@
+"""How tools ask: one file per protocol, bytes in and bytes out, no I/O.
+
+A protocol is a module of this folder that names the helper it serves (``HELPER``) and has ``parse``, ``render`` and
+``render_error``; :func:`discover` finds it by that. ``control`` speaks to our own command line and is no such plug.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from juniperd.errors import JuniperError
+from juniperd.model import CredentialRequest, Lease
+from juniperd.wire import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a helper is to write, and the status it exits with."""
+
+    stdout: bytes = b""
+    stderr: bytes = b""
+    status: int = 0
+
+
+class ToolProtocol(Protocol):
+    """What every tool's module offers; all three are pure."""
+
+    HELPER: str
+
+    def parse(self, request: Request) -> CredentialRequest:
+        """What the tool asks for; raises a :class:`JuniperError` that names what cannot be understood."""
+
+    def render(self, lease: Lease) -> Reply:
+        """The tool's own format; depends on the lease alone, so that the bytes are made once."""
+
+    def render_error(self, error: JuniperError) -> Reply:
+        """A failure on the stream, and with the status, that the tool shows."""
+
+
+def discover() -> Mapping[str, ToolProtocol]:
+    """Every protocol of this folder by the helper's name it serves."""
+    found: dict[str, ToolProtocol] = {}
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        if hasattr(module, "render_error") and hasattr(module, "HELPER"):
+            found[module.HELPER] = cast("ToolProtocol", module)
+    return found

@@ -1,0 +1,114 @@
+"""`juniper sandbox up|down|env` and the drills, from the caller's side."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from juniperd.sandbox import control
+from juniperd.sandbox.environment import environment
+from juniperd.sandbox.folder import NOTE, Folder, Note, SandboxError
+from juniperd.sandbox.processes import Process, end
+
+UP_LIMIT: Final = 60.0
+LOG: Final = "log/sandbox.log"
+
+
+def up(folder: Folder, *, without: str = "") -> Note:
+    """Start a sandbox in this folder, detached; back when every server answers."""
+    if find_spec("moto") is None:
+        raise SandboxError("the sandbox needs moto; run: pip install 'juniperd[sandbox]'")
+    folder.make()
+    log = folder.write(LOG, "")
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as ready:
+        child = _spawn(folder, log, writing, without)
+        os.close(writing)
+        try:
+            answer = _read_all(ready.fileno(), time.monotonic() + UP_LIMIT)
+        except KeyboardInterrupt:
+            end([Process.of("sandbox", child.pid)])
+            raise
+    if "version" in answer:
+        return folder.ready()
+    end([Process.of("sandbox", child.pid)])
+    child.wait()
+    problem = answer.get("problem") or f"{_last_line(log)}; see {log}"
+    raise SandboxError(
+        f"the sandbox did not come up: {problem}; to clear up run: juniper sandbox down --dir {folder.root}"
+    )
+
+
+def _spawn(folder: Folder, log: Path, ready_fd: int, without: str) -> subprocess.Popen[bytes]:
+    """The supervisor, in a session of its own and with none of our descriptors but one end of the pipe."""
+    command = [sys.executable, "-m", "juniperd.sandbox.supervisor", "--dir", str(folder.root)]
+    # Named variables only: the caller's proxy, AWS or moto settings must not reach a sandbox.
+    variables = {name: os.environ[name] for name in ("TMPDIR", "XDG_RUNTIME_DIR") if name in os.environ}
+    variables |= {"HOME": str(folder / "home"), "LANG": "C.UTF-8", "PATH": os.defpath}
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [*command, "--ready-fd", str(ready_fd), "--without", without],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=variables,
+            pass_fds=(ready_fd,),
+            start_new_session=True,
+        )
+
+
+def _read_all(descriptor: int, deadline: float) -> dict[str, object]:
+    """The object that comes until the other side closes; empty where none does, or too late."""
+    parts: list[bytes] = []
+    while (left := deadline - time.monotonic()) > 0 and select.select([descriptor], [], [], left)[0]:
+        part = os.read(descriptor, 65536)
+        if not part:
+            return dict(json.loads(b"".join(parts) or b"{}"))
+        parts.append(part)
+    return {}
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def down(folder: Folder) -> bool:
+    """End the sandbox and remove its folder; False where there was none."""
+    if not folder.root.exists() or not any(folder.root.iterdir()):
+        return False
+    if not folder.is_ours():
+        raise SandboxError(f"{folder.root} is no sandbox's folder; name the one given to: juniper sandbox up --dir")
+    if (folder / NOTE).exists():
+        note = folder.note()
+        # The first is the parent: it ends the others itself, and what is left after it is ended here.
+        end(note.processes[:1])
+        end(note.processes[1:])
+        _remove_sockets(Path(note.run_dir))
+    folder.remove()
+    return True
+
+
+def _remove_sockets(run_dir: Path) -> None:
+    if run_dir.is_dir():
+        Folder(run_dir).remove()
+
+
+def env_lines(folder: Folder) -> list[str]:
+    """`export NAME='value'` lines for a shell."""
+    note = folder.ready()
+    return [f"export {name}='{value}'" for name, value in environment(folder, Path(note.run_dir)).items()]
+
+
+def drill(folder: Folder, words: Sequence[str]) -> str:
+    """Send the words to the running sandbox; the answer is its line."""
+    return control.ask(Path(folder.ready().run_dir) / "control.sock", words)

@@ -1,0 +1,31 @@
+"""Which programs belong to this installation, and which variables point tools at a sandbox."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+from juniperd.sandbox.company import SCOPES
+from juniperd.sandbox.folder import Folder
+
+XDG: Final = ("CONFIG", "STATE", "DATA", "CACHE")
+
+
+def program(name: str) -> Path:
+    """A command of this installation."""
+    return Path(sysconfig.get_path("scripts")) / name
+
+
+def environment(folder: Folder, run_dir: Path) -> dict[str, str]:
+    """The variables that point every tool at this sandbox."""
+    return {
+        "AWS_CONFIG_FILE": str(folder / "aws/config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "aws/credentials"),
+        "AWS_PROFILE": SCOPES[0].name,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "JUNIPER_CONFIG": str(folder / "juniper.toml"),
+        "JUNIPER_SOCKET": str(run_dir / "agent.sock"),
+        "JUNIPER_ISSUER_CONFIG": str(folder / "issuer.toml"),
+        **{f"XDG_{name}_HOME": str(folder / f"home/{name.lower()}") for name in XDG},
+    }

@@ -1,0 +1,288 @@
+"""The socket's server: peer first, limits second, then one task per connection that cannot be answered at once.
+
+A warm request is answered in the callback that read it: parsed, looked up and written without a task. A helper that
+vanishes takes its task with it, never the flight that others wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from typing import Any, Protocol, cast
+
+from juniperd import wire
+from juniperd.door import BACKLOG, Door, admit, program_of
+from juniperd.errors import JuniperError, PeerRefused, ProtocolError
+from juniperd.journal import Journal
+from juniperd.leases import Held
+from juniperd.model import Caller, CredentialRequest
+from juniperd.protocols import Reply, ToolProtocol, control
+from juniperd.protocols.control import ControlRequest
+from juniperd.wire import Request
+
+REQUEST_TIME = 10.0
+"""Seconds a helper has to complete its request; ours sends it in one write."""
+MAX_CONNECTIONS = 512
+DRAIN_TIME = 5.0
+MAX_PARSED = 1024
+_KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""Later Pythons unlink the socket they listened on; ours may be systemd's, and the door does it otherwise."""
+_GREETING = bytes([wire.VERSION])
+
+
+class Lender(Protocol):
+    """The broker, as the server needs it."""
+
+    def warm(self, request: CredentialRequest) -> Held | None:
+        """What can be answered at once."""
+
+    async def lease(self, request: CredentialRequest, *, program: str = "") -> Held:
+        """What has to be waited for."""
+
+
+Controls = Callable[[ControlRequest], AsyncGenerator[Mapping[str, object], None]]
+
+
+class Server:
+    """Serves one door until :meth:`shut`, and those inside until :meth:`drain` returns."""
+
+    def __init__(
+        self, door: Door, *, tools: Mapping[str, ToolProtocol], lender: Lender, controls: Controls, journal: Journal
+    ) -> None:
+        self._door = door
+        self.tools = tools
+        self.lender = lender
+        self.controls = controls
+        self.journal = journal
+        self._connections: set[Connection] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._parsed: dict[tuple[tuple[bytes, ...], tuple[tuple[str, str], ...]], CredentialRequest] = {}
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_unix_server(
+            lambda: Connection(self), sock=self._door.socket, backlog=BACKLOG, **_KEEP
+        )
+
+    def shut(self) -> None:
+        """Take no more callers."""
+        if self._listener is not None:
+            self._listener.close()
+        self._door.close()
+
+    async def drain(self) -> None:
+        """Let those inside finish for a few seconds, then end them."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), DRAIN_TIME)
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    def parse(self, tool: ToolProtocol, request: Request) -> CredentialRequest:
+        """What ``request`` asks for; parsing is pure, so what was understood once is remembered."""
+        key = (request.argv, tuple(request.variables.items()))
+        asked = self._parsed.get(key)
+        if asked is None:
+            asked = tool.parse(request)
+            if len(self._parsed) >= MAX_PARSED:
+                self._parsed.clear()
+            self._parsed[key] = asked
+        return asked
+
+    def enter(self, connection: Connection) -> bool:
+        """Count a caller in; no more than fit."""
+        if len(self._connections) >= MAX_CONNECTIONS:
+            return False
+        self._connections.add(connection)
+        self._idle.clear()
+        return True
+
+    def leave(self, connection: Connection) -> None:
+        """Count a caller out."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._idle.set()
+
+
+class Connection(asyncio.Protocol):
+    """One caller: a request, then an answer."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._decoder = wire.Decoder()
+        self._reader = wire.RequestReader()
+        self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
+        self._caller: Caller | None = None
+        self._request: Request | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Who is it?"""
+        self._transport = cast("asyncio.Transport", transport)
+        self._socket = transport.get_extra_info("socket")
+        if not self._server.enter(self):
+            self._finish(_failed("the agent has too many callers; try again", 75))
+            return
+        try:
+            self._caller = admit(transport.get_extra_info("socket"))
+        except PeerRefused as error:
+            self._server.journal.note("peer_refused", reason=error.message)
+            self._finish(_failed(str(error), error.exit_status))
+            return
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(REQUEST_TIME, self._too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        """A piece of the request."""
+        if self._caller is None or self._request is not None:
+            return
+        try:
+            self._request = self._read(data)
+        except ProtocolError as error:
+            self._finish(_failed(str(error), error.exit_status))
+            return
+        if self._request is not None:
+            self._answer(self._request)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gone, with or without its answer."""
+        self._server.leave(self)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def abort(self) -> None:
+        """Shut, whatever is unanswered."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _read(self, data: bytes) -> Request | None:
+        for frame in self._decoder.feed(data):
+            if self._decoder.version not in wire.SPOKEN:
+                msg = f"the helper speaks frame version {self._decoder.version}, this agent speaks {wire.VERSION}"
+                raise ProtocolError(
+                    msg, "install helper and agent from one release, then run: juniper down; juniper up"
+                )
+            request = self._reader.take(frame)
+            if request is not None:
+                return request
+        return None
+
+    def _answer(self, request: Request) -> None:
+        if request.name == control.HELPER:
+            self._begin(self._control(request))
+            return
+        tool = self._server.tools.get(request.name)
+        if tool is None:
+            names = ", ".join(sorted(self._server.tools))
+            line = f"this agent serves {names} and not '{request.name}'; {ProtocolError.remedy}"
+            self._finish(_failed(line, ProtocolError.exit_status))
+            return
+        try:
+            asked = self._server.parse(tool, request)
+            held = self._server.lender.warm(asked)
+        except JuniperError as error:
+            self._finish(_frames(tool.render_error(error)))
+            return
+        if held is None:
+            self._begin(self._lease(tool, asked))
+        else:
+            self._finish(_rendered(tool, held))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    async def _lease(self, tool: ToolProtocol, asked: CredentialRequest) -> None:
+        program = self._program()
+        try:
+            held = await self._server.lender.lease(asked, program=program)
+        except JuniperError as error:
+            self._note(tool.HELPER, asked.scope, program, error)
+            self._finish(_frames(tool.render_error(error)))
+        except Exception as error:  # noqa: BLE001 - a defect answers its caller and spares everybody else
+            self._note(tool.HELPER, asked.scope, program, error)
+            self._finish(_frames(tool.render_error(_defect(error))))
+        else:
+            self._note(tool.HELPER, asked.scope, program, None)
+            self._finish(_rendered(tool, held))
+
+    async def _control(self, request: Request) -> None:
+        self._write(_GREETING)
+        try:
+            asked = control.parse(request)
+            async with contextlib.aclosing(self._server.controls(asked)) as events:
+                async for event in events:
+                    self._write(wire.encode_bytes("o", control.render_event(event)))
+        except JuniperError as error:
+            reply = control.render_error(error)
+            self._finish(wire.encode_bytes("e", reply.stderr) + wire.encode_exit(reply.status))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._server.journal.note("defect", kind=type(error).__name__)
+            reply = control.render_error(_defect(error))
+            self._finish(wire.encode_bytes("e", reply.stderr) + wire.encode_exit(reply.status))
+        else:
+            self._finish(wire.encode_exit(0))
+
+    def _program(self) -> str:
+        if self._socket is None or self._caller is None:
+            return ""
+        return program_of(self._socket, self._caller)
+
+    def _note(self, helper: str, scope: str, program: str, error: Exception | None) -> None:
+        self._server.journal.note(
+            "answered",
+            helper=helper,
+            scope=scope,
+            pid=self._caller.pid if self._caller else 0,
+            program=program,
+            error=error.message if isinstance(error, JuniperError) else None if error is None else type(error).__name__,
+        )
+
+    def _too_slow(self) -> None:
+        if self._request is None:
+            self._finish(_failed(f"the request was not complete after {REQUEST_TIME:.0f} s", 76))
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _finish(self, data: bytes) -> None:
+        self._write(data)
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _rendered(tool: ToolProtocol, held: Held) -> bytes:
+    """A lease's answer, made once per lease and tool."""
+    data = held.replies.get(tool.HELPER)
+    if data is None:
+        data = held.replies[tool.HELPER] = _frames(tool.render(held.lease))
+    return data
+
+
+def _defect(error: Exception) -> JuniperError:
+    """Something of ours broke; its text may hold anything, so only its kind is shown."""
+    return JuniperError(f"juniperd failed inside ({type(error).__name__})", "report this, with the log of juniperd")
+
+
+def _frames(reply: Reply) -> bytes:
+    return b"".join(
+        (
+            _GREETING,
+            wire.encode_bytes("e", reply.stderr),
+            wire.encode_bytes("o", reply.stdout),
+            wire.encode_exit(reply.status),
+        )
+    )
+
+
+def _failed(line: str, status: int) -> bytes:
+    return _frames(Reply(stderr=f"juniper: {line}\n".encode(), status=status))

@@ -1,0 +1,227 @@
+"""Where a sign-in rests: the OS keyring, else memory alone, said aloud. The only module that knows ``keyring``.
+
+The backend is built by name. ``keyring.get_keyring()`` would run every backend that any installed package offers,
+in the process where the refresh token lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from juniperd.errors import StoreError, StoreLocked, StoreMissing, one_line
+from juniperd.model import Secret
+
+T = TypeVar("T")
+SERVICE = "juniper"
+VERSION = 1
+UNLOCK = "unlock your keyring and try again, or run: juniper login"
+TIME_LIMIT = 3.0
+"""Seconds; a keyring that asks its owner for a password must not hold up a tool that waits for credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSignIn:
+    """One sign-in at rest: what is needed to go on with it after a restart, and nothing more."""
+
+    issuer: str
+    provider: str
+    refresh_token: Secret
+    key_pem: Secret
+
+
+class Vault(Protocol):
+    """A keyring backend; every call may block."""
+
+    def get_password(self, service: str, username: str) -> str | None:
+        """The entry, or ``None``."""
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        """Write or replace the entry."""
+
+    def delete_password(self, service: str, username: str) -> None:
+        """Remove the entry."""
+
+
+class Store:
+    """Sign-ins by issuer URL. Memory always has the latest; the keyring has it too wherever it can.
+
+    ``note`` says why a sign-in will not outlive this process, or is ``None``.
+    """
+
+    def __init__(self, kind: str, *, open_vault: Callable[[], Vault] | None = None, limit: float = TIME_LIMIT) -> None:
+        self.kind = kind
+        self.note: str | None = None if kind == "keyring" else "sign-ins are kept in memory only, as configured"
+        self._open_vault = open_vault or os_vault
+        self._limit = limit
+        self._vault: Vault | None = None
+        self._memory: dict[str, StoredSignIn] = {}
+
+    async def load(self, issuer: str) -> StoredSignIn | None:
+        """The sign-in of that issuer; raises :class:`StoreError` for a keyring that is there and cannot be read."""
+        if issuer in self._memory or self.kind != "keyring":
+            return self._memory.get(issuer)
+        try:
+            text = await self._use(lambda vault: vault.get_password(SERVICE, issuer))
+        except StoreMissing:
+            return None
+        stored = _decode(issuer, text) if text else None
+        if stored is not None:
+            self._memory[issuer] = stored
+        return stored
+
+    async def save(self, stored: StoredSignIn) -> None:
+        """Keep it; returns once it rests where it will, or once the reason it does not is noted."""
+        self._memory[stored.issuer] = stored
+        if self.kind == "keyring":
+            text = _encode(stored)
+            await self._try(lambda vault: vault.set_password(SERVICE, stored.issuer, text))
+
+    async def delete(self, issuer: str) -> None:
+        """Forget it here and in the keyring."""
+        self._memory.pop(issuer, None)
+        if self.kind == "keyring":
+            await self._try(lambda vault: _delete(vault, issuer))
+
+    async def _try(self, use: Callable[[Vault], None]) -> None:
+        """A change that memory already holds: where the keyring does not take it, the note says so."""
+        with suppress(StoreError):
+            await self._use(use)
+
+    async def _use(self, use: Callable[[Vault], T]) -> T:
+        try:
+            result = await in_thread(lambda: use(self._opened()), self._limit)
+        except StoreError as error:
+            self.note = f"sign-ins are kept in memory only: {error}"
+            raise
+        self.note = None
+        return result
+
+    def _opened(self) -> Vault:
+        """In the thread: the import alone may take longer than the loop has."""
+        if self._vault is None:
+            self._vault = self._open_vault()
+        return _Translated(self._vault)
+
+
+def os_vault() -> Vault:
+    """This system's keyring, by name: macOS Keychain, or the Secret Service (D-Bus)."""
+    from keyring.backend import KeyringBackend
+
+    if sys.platform == "darwin":
+        from keyring.backends.macOS import Keyring as Keychain
+
+        backend: type[KeyringBackend] = Keychain
+    else:
+        from keyring.backends.SecretService import Keyring as SecretService
+
+        backend = SecretService
+    try:
+        _usable = backend.priority
+    except RuntimeError as error:
+        raise StoreMissing(one_line(str(error))) from None
+    vault: Vault = backend()  # type: ignore[no-untyped-call]  # keyring annotates no constructor
+    return vault
+
+
+class _Translated:
+    """A vault whose failures are ours: the border every foreign exception of a keyring crosses."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return _crossing(lambda: self._vault.get_password(service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        _crossing(lambda: self._vault.set_password(service, username, password))
+
+    def delete_password(self, service: str, username: str) -> None:
+        _crossing(lambda: self._vault.delete_password(service, username))
+
+
+def _crossing(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - D-Bus, Keychain and keyring have no common root
+        raise translate(error) from None
+
+
+def translate(error: Exception) -> StoreError:
+    """A failure of keyring or of what it stands on, as one of ours."""
+    from keyring import errors as known
+
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, known.KeyringLocked):
+        return StoreLocked("the keyring is locked", UNLOCK)
+    if isinstance(error, known.InitError):
+        return StoreLocked("the keyring cannot be unlocked without its owner", UNLOCK)
+    if isinstance(error, known.NoKeyringError):
+        return StoreMissing("there is no keyring")
+    return StoreError(f"the keyring failed ({type(error).__name__}: {one_line(str(error), 200)})")
+
+
+def _delete(vault: Vault, issuer: str) -> None:
+    if vault.get_password(SERVICE, issuer) is not None:
+        vault.delete_password(SERVICE, issuer)
+
+
+def _encode(stored: StoredSignIn) -> str:
+    return json.dumps(
+        {
+            "version": VERSION,
+            "provider": stored.provider,
+            "refresh_token": stored.refresh_token.reveal(),
+            "key": stored.key_pem.reveal(),
+        }
+    )
+
+
+def _decode(issuer: str, text: str) -> StoredSignIn | None:
+    """An entry that we wrote; anything else counts as none, so that signing in again mends it."""
+    try:
+        entry = json.loads(text)
+        if entry["version"] != VERSION:
+            return None
+        values = [entry["provider"], entry["refresh_token"], entry["key"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not all(isinstance(value, str) and value for value in values):
+        return None
+    return StoredSignIn(issuer, values[0], Secret(values[1]), Secret(values[2]))
+
+
+async def in_thread(call: Callable[[], T], limit: float) -> T:
+    """Run a call that may never return in a thread that nobody waits for at exit."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # a result of T, or there was an error
+
+    def work() -> None:
+        try:
+            outcome: tuple[T | None, BaseException | None] = (call(), None)
+        except Exception as error:  # noqa: BLE001 - handed over to the loop whatever it is
+            outcome = (None, error)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=work, name="keyring", daemon=True).start()
+    try:
+        return await asyncio.wait_for(future, limit)
+    except TimeoutError:
+        msg = f"the keyring did not answer within {limit:.0f} s"
+        raise StoreLocked(msg, UNLOCK) from None

@@ -1,0 +1,230 @@
+"""What the agent does for our own command line: ``status``, ``login``, ``logout``, ``whoami``, ``catalogue``, …"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from juniperd import __version__, guard
+from juniperd.broker import Broker
+from juniperd.errors import ConfigError, ProtocolError
+from juniperd.freshness import freshness
+from juniperd.issuer_client import IssuerClient
+from juniperd.leases import Held
+from juniperd.login import CodeShown, LoginEvent, Waiting
+from juniperd.model import Clock, rfc3339
+from juniperd.protocols.control import ControlRequest
+from juniperd.signin import SignIn, SignInState
+from juniperd.skew import ClockSkew
+from juniperd.store import Store
+
+Event = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One issuer with everything a verb needs of it."""
+
+    issuer: IssuerClient
+    sign_in: SignIn
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """What the agent says of itself."""
+
+    socket: str
+    config: str
+    started_at: float
+
+
+class Verbs:
+    """The control requests; each is an iterator of events, the last of which is the result."""
+
+    def __init__(
+        self,
+        desks: Mapping[str, Desk],
+        broker: Broker,
+        *,
+        store: Store,
+        skew: ClockSkew,
+        clock: Clock,
+        facts: AgentFacts,
+        stop: Callable[[], Awaitable[None]],
+        ahead: Callable[[], None],
+        problem: ConfigError | None = None,
+    ) -> None:
+        self._ahead = ahead
+        self._problem = problem
+        self._desks = desks
+        self._broker = broker
+        self._store = store
+        self._skew = skew
+        self._clock = clock
+        self._facts = facts
+        self._stop = stop
+        self._verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
+            "ping": self._ping,
+            "status": self._status,
+            "login": self._login,
+            "logout": self._logout,
+            "whoami": self._whoami,
+            "catalogue": self._catalogue,
+            "explain": self._explain,
+            "down": self._down,
+        }
+
+    def answer(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        """The events of one request."""
+        verb = self._verbs.get(request.verb)
+        if verb is None:
+            msg = f"this agent knows no '{request.verb}'"
+            raise ProtocolError(
+                msg, "install juniper and juniperd from one release, then run: juniper down; juniper up"
+            )
+        return verb(request)
+
+    async def _ping(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
+        yield _result(version=__version__, pid=os.getpid())
+
+    async def _status(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
+        sign_ins = [_sign_in(name, await desk.sign_in.state()) for name, desk in self._desks.items()]
+        yield _result(
+            agent=self._agent(),
+            sign_in=sign_ins[0] if sign_ins else None,
+            sign_ins=sign_ins,
+            leases=[self._lease(held) for held in self._broker.held()],
+            sessions=[],
+        )
+
+    async def _login(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        name, desk = self._desk(request.text("issuer"))
+        # The person needs a while to read the code; the exchange's imports need half a second.
+        self._ahead()
+        events = desk.sign_in.login(identity=request.text("identity"), flow=request.text("flow"))
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield {"issuer": name, **_login_event(event)}
+
+    async def _logout(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        name, desk = self._desk(request.text("issuer"))
+        notes = await desk.sign_in.logout()
+        yield _result(issuer=name, notes=list(notes))
+
+    async def _whoami(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        name, desk = self._desk(request.text("issuer"))
+        state = await desk.sign_in.state()
+        shown = _sign_in(name, state)
+        if state.state != "signed-in" or state.login is None:
+            document = await desk.issuer.catalogue(await desk.sign_in.subject())
+            shown = {**_sign_in(name, await desk.sign_in.state()), "user": document.get("user")}
+        yield _result(**shown)
+
+    async def _catalogue(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        wanted = request.text("issuer")
+        desks = self._desks if wanted is None and self._desks else dict([self._desk(wanted)])
+        issuers = {n: await desk.issuer.catalogue(await desk.sign_in.subject()) for n, desk in desks.items()}
+        yield _result(issuers=issuers)
+
+    async def _explain(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        issuer, _slash, scope = request.need("scope").rpartition("/")
+        name, desk = self._desk(request.text("issuer") or issuer or None)
+        selected = {n: request.text(n) for n in ("environment", "ref")}
+        query = {"scope": scope, **{n: value for n, value in selected.items() if value}}
+        verdict = await desk.issuer.explain(await desk.sign_in.subject(), query)
+        # What was remembered may be what the person has just had changed.
+        self._broker.forgive(name)
+        yield _result(issuer=name, **verdict)
+
+    async def _down(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
+        # The door is shut before this is answered, so that "down, up" never meets the agent that goes.
+        await self._stop()
+        yield _result(pid=os.getpid())
+
+    def _desk(self, name: str | None) -> tuple[str, Desk]:
+        if self._problem is not None:
+            raise self._problem
+        if name is None and len(self._desks) == 1:
+            return next(iter(self._desks.items()))
+        if name is None and self._desks:
+            msg = f"several issuers are configured: {', '.join(self._desks)}"
+            raise ConfigError(msg, "name one with --issuer")
+        if name is None or name not in self._desks:
+            msg = f"no issuer '{name}' is configured" if name else "no issuer is configured"
+            raise ConfigError(msg)
+        return name, self._desks[name]
+
+    def _agent(self) -> Event:
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "socket": self._facts.socket,
+            "config": self._facts.config,
+            "started_at": rfc3339(self._facts.started_at),
+            "store": {"kind": self._store.kind, "note": self._store.note},
+            "clock_skew": round(self._skew.seconds),
+            "clock_note": self._skew.complaint,
+            "guard_note": next(filter(None, (guard.note_on(desk.issuer.url) for desk in self._desks.values())), None),
+        }
+
+    def _lease(self, held: Held) -> Event:
+        lease, now = held.lease, self._clock()
+        state = freshness(
+            now=now,
+            issued_at=lease.issued_at,
+            expires_at=lease.expires_at,
+            window=self._broker.window(lease.key.kind),
+            jitter=held.jitter,
+        )
+        return {
+            "issuer": lease.key.issuer,
+            "scope": lease.key.scope,
+            "kind": lease.key.kind,
+            "session": lease.key.session,
+            "issued_at": rfc3339(lease.issued_at),
+            "expires_at": rfc3339(lease.expires_at),
+            "seconds_left": round(lease.expires_at - now),
+            "state": state.value,
+            "problem": str(held.problem) if held.problem is not None else None,
+        }
+
+
+def _sign_in(issuer: str, state: SignInState) -> dict[str, object]:
+    return {
+        "issuer": issuer,
+        "state": state.state,
+        "identity": state.identity,
+        "person": state.person,
+        "user": {"id": state.user_id, "login": state.login} if state.login else None,
+        "ends_at": None if state.ends_at is None else rfc3339(state.ends_at),
+        "reason": state.reason,
+    }
+
+
+def _login_event(event: LoginEvent) -> Event:
+    if isinstance(event, CodeShown):
+        return {
+            "event": "device_code",
+            "verification_uri": event.show.verification_uri,
+            "verification_uri_complete": event.show.verification_uri_complete,
+            "user_code": event.show.user_code,
+            "expires_in": event.show.expires_in,
+            "app": event.app,
+            "host": event.host,
+            "identity": event.identity,
+        }
+    if isinstance(event, Waiting):
+        return {"event": "waiting"}
+    return _result(
+        person=event.person,
+        login=event.login,
+        user={"id": event.user_id, "login": event.login},
+        identity=event.identity,
+        ends_at=event.ends_at,
+    )
+
+
+def _result(**fields: object) -> Event:
+    return {"event": "result", **fields}

@@ -1,0 +1,84 @@
+"""An agent in the test's own loop, before servers of the test's own, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from juniperd import wire
+from juniperd.app import Agent
+from juniperd.config import Config, IssuerEntry, Network
+
+from .doubles import Doubles
+
+SCOPE = "invoice-archive-writer"
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What a helper got."""
+
+    stdout: bytes
+    stderr: bytes
+    status: int
+
+    @property
+    def events(self) -> list[dict[str, object]]:
+        """Standard output as control events."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+async def speak(path: Path, *argv: str) -> Spoken:
+    """One request, as a helper makes it."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(wire.encode_request(wire.Request(tuple(a.encode() for a in argv))))
+        return await listen(reader)
+    finally:
+        writer.close()
+
+
+async def listen(reader: asyncio.StreamReader) -> Spoken:
+    """The answer, to its last frame."""
+    decoder = wire.Decoder()
+    got = {"o": b"", "e": b""}
+    while data := await reader.read(65536):
+        for frame in decoder.feed(data):
+            if frame.kind == "x":
+                return Spoken(got["o"], got["e"], frame.payload[0])
+            got[frame.kind] += frame.payload
+    pytest.fail(f"the agent went away after {got}")
+
+
+@dataclass(slots=True)
+class Running:
+    """An agent that serves."""
+
+    agent: Agent
+    path: Path
+    world: Doubles
+    log: io.StringIO
+
+    async def aws(self, scope: str = SCOPE) -> Spoken:
+        """Ask as the AWS SDKs do."""
+        return await speak(self.path, "juniper-aws", "--scope", scope)
+
+    async def control(self, verb: str, **parameters: object) -> Spoken:
+        """Ask as the command line does."""
+        return await speak(self.path, "juniper", verb, json.dumps(parameters))
+
+    async def login(self) -> dict[str, object]:
+        """Sign in; the result."""
+        answer = await self.control("login")
+        assert answer.status == 0, answer.stderr
+        return answer.events[-1]
+
+
+def config_for(world: Doubles, folder: Path, *, store: str = "memory") -> Config:
+    entry = IssuerEntry("team", world.issuer.url, world.idp.url)
+    return Config(folder / "juniper.toml", {"team": entry}, Network(), store=store, sandbox=True)

@@ -1,0 +1,88 @@
+"""Control requests: the verbs of the command line, as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from juniperd.errors import ProtocolError
+from juniperd.protocols import control
+from juniperd.wire import Request
+
+from .harness import Running, speak
+
+values = st.none() | st.booleans() | st.integers() | st.text()
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1), st.dictionaries(st.text(), values))
+def test_what_the_command_line_says_arrives(verb: str, parameters: dict[str, object]) -> None:
+    asked = control.parse(Request((b"juniper", verb.encode(), json.dumps(parameters).encode())))
+    assert (asked.verb, dict(asked.parameters)) == (verb, parameters)
+
+
+@given(st.dictionaries(st.text(), values))
+def test_an_event_is_one_line_that_reads_back(event: dict[str, object]) -> None:
+    line = control.render_event(event)
+    assert line.count(b"\n") == 1
+    assert json.loads(line) == event
+
+
+@pytest.mark.parametrize("arguments", [(), ("status", "[]"), ("status", "{"), ("status", "{}", "x"), ("a", '"x"')])
+def test_anything_else_is_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(ProtocolError):
+        control.parse(Request((b"juniper", *(a.encode() for a in arguments))))
+
+
+async def test_status_before_and_after(running: Running) -> None:
+    before: Any = (await running.control("status")).events[-1]
+    assert before["sign_in"]["state"] == "signed-out"
+    assert (before["leases"], before["sessions"]) == ([], [])
+    assert before["agent"]["store"]["note"] == "sign-ins are kept in memory only, as configured"
+    await running.login()
+    await running.aws()
+    after: Any = (await running.control("status")).events[-1]
+    assert after["sign_in"] == {
+        "issuer": "team",
+        "state": "signed-in",
+        "identity": "okta",
+        "person": "developer",
+        "user": {"id": "7", "login": "developer"},
+        "ends_at": "2027-01-15T20:00:00Z",
+        "reason": None,
+    }
+    (lease,) = after["leases"]
+    assert (lease["scope"], lease["state"], lease["seconds_left"]) == ("invoice-archive-writer", "fresh", 3600)
+    assert after["agent"]["guard_note"] == "the issuer runs as the same user as the agent: a guard rail, not a control"
+
+
+async def test_the_catalogue_by_issuer(running: Running) -> None:
+    await running.login()
+    answer: Any = (await running.control("catalogue")).events[-1]
+    assert answer["issuers"]["team"]["scopes"][0]["name"] == "invoice-archive-writer"
+    assert (await running.control("catalogue", issuer="nobody")).status == 78
+
+
+async def test_explain_takes_issuer_and_scope_in_one(running: Running) -> None:
+    await running.login()
+    answer: Any = (await running.control("explain", scope="team/archive", ref="branch:main")).events[-1]
+    assert (answer["issuer"], answer["scope"], answer["verdict"]) == ("team", "archive", "permitted")
+    assert (await running.control("explain")).stderr.startswith(b"juniper: parameter 'scope' of explain is missing")
+
+
+async def test_a_verb_of_another_release(running: Running) -> None:
+    answer = await speak(running.path, "juniper", "teleport")
+    assert answer.stderr.startswith(b"juniper: this agent knows no 'teleport'; ")
+    assert (await running.control("login", issuer=7)).status == 76
+
+
+async def test_a_clock_that_is_off_is_in_status_with_its_seconds(running: Running) -> None:
+    running.world.idp.date_offset = running.world.issuer.date_offset = 300
+    answer = await running.control("login")
+    assert b"(this machine's clock is 300 s behind the servers'); set this machine's clock" in answer.stderr
+    status: Any = (await running.control("status")).events[-1]
+    assert status["agent"]["clock_skew"] in {-300, -301}
+    assert "s behind the servers'" in status["agent"]["clock_note"]

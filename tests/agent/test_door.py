@@ -1,0 +1,207 @@
+"""The door: a private folder, one agent, a socket of our own, and nobody else's process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from juniperd.door import AgentRunning, Door, admit, check_folder, open_door, program_of
+from juniperd.errors import ConfigError, StateError
+from juniperd.model import Caller
+
+from .harness import Running
+
+
+def require(condition: bool, reason: str) -> None:
+    """Skip without a peer that the machine does not have, fail where the machine must have it."""
+    if condition:
+        return
+    if os.environ.get("JUNIPER_REQUIRE_PEERS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def door(folder: Path) -> Iterator[Door]:
+    made = open_door(folder / "agent.sock")
+    yield made
+    made.close()
+
+
+def test_folder_and_socket_are_nobody_elses(folder: Path) -> None:
+    path = folder / "deep" / "agent.sock"
+    before = os.umask(0o000)
+    try:
+        door = open_door(path)
+    finally:
+        os.umask(before)
+    try:
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE((path.parent / "agent.sock.lock").stat().st_mode) == 0o600
+    finally:
+        door.close()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("mode", [0o701, 0o710, 0o750, 0o755, 0o777, 0o702])
+def test_a_folder_open_to_others_is_refused_with_the_cure(folder: Path, mode: int) -> None:
+    loose = folder / "loose"
+    loose.mkdir()
+    loose.chmod(mode)
+    with pytest.raises(StateError) as refused:
+        open_door(loose / "agent.sock")
+    assert str(refused.value).endswith(f"run: chmod 700 {loose}")
+    assert list(loose.iterdir()) == []
+
+
+def test_a_link_in_place_of_the_folder_is_refused(folder: Path) -> None:
+    (folder / "real").mkdir(mode=0o700)
+    (folder / "link").symlink_to(folder / "real")
+    with pytest.raises(StateError, match="not a real folder"):
+        open_door(folder / "link" / "agent.sock")
+
+
+def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
+    require(os.getuid() == 0, "only root can make a folder of another user's")
+    foreign = folder / "foreign"
+    foreign.mkdir(mode=0o700)
+    os.chown(foreign, 65534, 65534)
+    with pytest.raises(StateError, match="belongs to another user"):
+        check_folder(foreign)
+
+
+def test_a_file_in_place_of_the_folder_or_the_socket_is_kept(folder: Path) -> None:
+    (folder / "file").write_text("mine")
+    with pytest.raises((StateError, FileExistsError, NotADirectoryError)):
+        check_folder(folder / "file", make=False)
+    with pytest.raises(StateError, match="not a socket"):
+        open_door(folder / "file")
+    assert (folder / "file").read_text() == "mine"
+
+
+def test_a_path_too_long_for_a_socket_names_the_variable(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="107"):
+        open_door(folder / ("x" * 120))
+
+
+def test_a_stale_socket_is_replaced(folder: Path) -> None:
+    path = folder / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    door = open_door(path)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(path))
+    door.close()
+
+
+def test_a_socket_that_answers_is_left_alone(folder: Path) -> None:
+    path = folder / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(str(path))
+        living.listen(1)
+        with pytest.raises(AgentRunning):
+            open_door(path)
+        assert path.exists()
+
+
+def test_the_second_starter_has_nothing_to_do(door: Door, folder: Path) -> None:
+    assert door.socket.fileno() >= 0
+    with pytest.raises(AgentRunning):
+        open_door(folder / "agent.sock")
+
+
+def test_a_socket_passed_in_is_used_and_never_unlinked(folder: Path) -> None:
+    path = folder / "agent.sock"
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(str(path))
+                path.chmod(0o600)
+                made.listen(1)
+                os.dup2(made.fileno(), 3)
+                door = open_door(path, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+                good = door.socket.getsockname() == str(path) and door.socket.fileno() == 3
+                door.close()
+                status = 0 if good and path.exists() else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_socket_passed_to_somebody_else_is_not_ours(folder: Path) -> None:
+    door = open_door(folder / "agent.sock", {"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    assert (folder / "agent.sock").exists()
+    door.close()
+
+
+def test_two_sockets_passed_in_are_a_mistake_of_the_unit(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="one ListenStream"):
+        open_door(folder / "agent.sock", {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2"})
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the kernel names programs by /proc on Linux alone")
+def test_the_callers_program_is_read_while_it_lives() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        caller = admit(ours)
+        assert (caller.pid, caller.uid) == (os.getpid(), os.getuid())
+        assert program_of(ours, caller) == os.readlink("/proc/self/exe")
+        assert program_of(ours, Caller(2**22, caller.uid)) == ""
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="SO_PEERPIDFD is Linux's")
+def test_a_caller_that_ended_names_no_program(folder: Path) -> None:
+    path = folder / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        child = os.fork()
+        if child == 0:
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.connect(str(path))
+            os._exit(0)
+        accepted, _address = listener.accept()
+        with accepted:
+            os.waitpid(child, 0)
+            assert program_of(accepted, Caller(child, os.getuid())) == ""
+
+
+async def test_another_users_process_is_refused_at_the_socket(running: Running) -> None:
+    require(os.getuid() == 0, "only root can become another user")
+    # The folder's mode is what usually keeps others out; loosened here, so that the check itself is seen.
+    running.path.parent.chmod(0o711)
+    running.path.chmod(0o666)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.settimeout(5)
+                caller.connect(str(running.path))
+                answer = b""
+                while data := caller.recv(4096):
+                    answer += data
+                os.write(writing, answer)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.close(writing)
+    answer = await asyncio.to_thread(os.read, reading, 4096)
+    os.close(reading)
+    await asyncio.to_thread(os.waitpid, child, 0)
+    assert b"user 65534 may not use the agent of user 0" in answer
+    assert answer.endswith(b"x\x00\x00\x00\x01\x4d")
+    assert "peer_refused" in running.log.getvalue()

@@ -1,0 +1,106 @@
+"""The contract of every plug: found by its file's name, and the same promises kept by each."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from juniperd import exchanges, identity, protocols
+from juniperd.errors import ConfigError, JuniperError, LoginRequired, TargetUnknown
+from juniperd.exchanges import ExchangeSettings
+from juniperd.model import AwsCredential, Credential, CredentialRequest, Kind, Lease, LeaseKey, Secret
+from juniperd.protocols import ToolProtocol
+from juniperd.wire import Request
+
+TOOLS = protocols.discover()
+PROVIDERS = identity.discover()
+KINDS = sorted(kind for kind in Kind if kind in exchanges.kinds())
+ASKS: dict[str, tuple[bytes, ...]] = {"juniper-aws": (b"--scope", b"archive")}
+"""A request that each tool really makes; a new protocol adds its own."""
+CREDENTIALS: dict[Kind, Credential] = {
+    Kind.AWS: AwsCredential("ASIA1", Secret("key"), Secret("token"), "111122223333", "arn")
+}
+
+
+def asked_of(tool: ToolProtocol) -> CredentialRequest:
+    return tool.parse(Request((tool.HELPER.encode(), *ASKS[tool.HELPER])))
+
+
+def test_the_plugs_of_this_release() -> None:
+    assert set(TOOLS) == {"juniper-aws"}
+    assert set(PROVIDERS) == {"oidc"}
+    assert KINDS == [Kind.AWS]
+
+
+@pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))
+class TestProtocols:
+    def test_its_helper_has_a_name_fit_for_a_file(self, tool: ToolProtocol) -> None:
+        assert re.fullmatch(r"[a-z][a-z-]+", tool.HELPER)
+
+    def test_it_understands_its_tool(self, tool: ToolProtocol) -> None:
+        assert asked_of(tool).scope == "archive"
+        assert asked_of(tool) == asked_of(tool)
+
+    @pytest.mark.parametrize("arguments", [(), (b"\xff\xfe",), (b"",) * 200, (b"--scope", b"\x00"), (b"x" * 60000,)])
+    def test_it_refuses_rubbish_with_one_of_our_errors(self, tool: ToolProtocol, arguments: tuple[bytes, ...]) -> None:
+        with pytest.raises(JuniperError):
+            tool.parse(Request((tool.HELPER.encode(), *arguments)))
+
+    def test_a_failure_is_one_line_and_never_success(self, tool: ToolProtocol) -> None:
+        reply = tool.render_error(LoginRequired("nobody is signed in"))
+        shown = reply.stderr or reply.stdout
+        assert shown.endswith(b"run: juniper login\n")
+        assert shown.count(b"\n") == 1
+        assert 0 < reply.status < 256
+
+    def test_an_answer_has_nothing_on_standard_error(self, tool: ToolProtocol) -> None:
+        kind = asked_of(tool).kind
+        key = LeaseKey("team", "k", None, "archive", kind, None, None, None, None, ())
+        reply = tool.render(Lease(key, CREDENTIALS[kind], 0.0, 3600.0))
+        assert reply.stdout
+        assert (reply.stderr, reply.status) == (b"", 0)
+        assert reply == tool.render(Lease(key, CREDENTIALS[kind], 0.0, 3600.0))
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+class TestProviders:
+    def test_it_is_found_by_its_kind(self, kind: str) -> None:
+        plug = identity.plug(kind)
+        assert plug.KIND == kind
+        assert plug.DECLINED
+        assert plug.EXPIRED
+        assert not plug.DECLINED & plug.EXPIRED
+
+    def test_it_reads_a_discovery_document(self, kind: str) -> None:
+        found = identity.plug(kind).endpoints(
+            {"token_endpoint": "https://idp/token", "device_authorization_endpoint": "https://idp/device"}
+        )
+        assert (found.token, found.device) == ("https://idp/token", "https://idp/device")
+
+    @pytest.mark.parametrize("document", [{}, {"token_endpoint": None}, {"token_endpoint": 7}, {"token_endpoint": ""}])
+    def test_a_document_without_a_token_endpoint_is_refused(self, kind: str, document: dict[str, object]) -> None:
+        if identity.plug(kind).KIND == "oidc":
+            with pytest.raises(ConfigError):
+                identity.plug(kind).endpoints(document)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestExchanges:
+    def test_it_is_found_by_its_kind_and_imports_nothing_slow(self, kind: Kind) -> None:
+        module = exchanges.load(kind)
+        assert module.KIND is kind
+        exchange = module.make(ExchangeSettings(lambda: 0.0))
+        assert exchange.window == module.WINDOW
+        exchange.close()
+
+    def test_its_window_leaves_a_margin_to_renew_in(self, kind: Kind) -> None:
+        window = exchanges.load(kind).WINDOW
+        assert window.renew_ahead > window.wait_below >= window.margin >= 0
+
+
+def test_a_kind_without_a_file_is_refused_with_the_cure() -> None:
+    with pytest.raises(TargetUnknown, match="kind 'api'"):
+        exchanges.load(Kind.API)
+    with pytest.raises(ConfigError, match="unknown kind 'saml'"):
+        identity.plug("saml")

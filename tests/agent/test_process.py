@@ -1,0 +1,154 @@
+"""``juniperd`` as a process: it hardens itself, says what it lacks, gives way to the first, and ends when told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from juniperd import wire
+
+CONFIG = """version = 1
+[issuer.team]
+url = "https://127.0.0.1:1"
+idp = "https://127.0.0.1:2"
+[store]
+kind = "memory"
+"""
+DAEMON = [sys.executable, "-c", "import sys; from juniperd.app import run_agent; sys.exit(run_agent())"]
+
+
+def environment(folder: Path, **extra: str) -> dict[str, str]:
+    return {
+        "HOME": str(folder),
+        "JUNIPER_SOCKET": str(folder / "agent.sock"),
+        "JUNIPER_CONFIG": str(folder / "juniper.toml"),
+        "PATH": os.environ["PATH"],
+        **extra,
+    }
+
+
+@contextmanager
+def daemon(folder: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
+    env = environment(folder, **extra)
+    process = subprocess.Popen(DAEMON, env=env, stderr=subprocess.PIPE, text=True, cwd=os.getcwd())
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ask(folder: Path, *argv: bytes, within: float = 5.0) -> bytes:
+    """The raw answer, as soon as somebody listens."""
+    deadline = time.monotonic() + within
+    while True:
+        with socket.socket(socket.AF_UNIX) as caller:
+            try:
+                caller.connect(str(folder / "agent.sock"))
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                os.sched_yield()
+                continue
+            caller.settimeout(within)
+            caller.sendall(wire.encode_request(wire.Request(argv)))
+            answer = b""
+            while data := caller.recv(65536):
+                answer += data
+            return answer
+
+
+@pytest.fixture
+def configured(folder: Path) -> Path:
+    (folder / "juniper.toml").write_text(CONFIG)
+    return folder
+
+
+def test_it_answers_ends_on_sigterm_and_leaves_no_socket(configured: Path) -> None:
+    with daemon(configured) as process:
+        assert b'"event": "result"' in ask(configured, b"juniper", b"ping")
+        process.send_signal(signal.SIGTERM)
+        _out, log = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert not (configured / "agent.sock").exists()
+    assert [json.loads(line)["event"] for line in log.splitlines()] == ["started", "stopped"]
+
+
+def test_the_second_starter_ends_quietly_and_the_first_goes_on(configured: Path) -> None:
+    with daemon(configured):
+        ask(configured, b"juniper", b"ping")
+        second = subprocess.run(
+            DAEMON, env=environment(configured), capture_output=True, text=True, timeout=10, check=False
+        )
+        assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+        assert b"result" in ask(configured, b"juniper", b"ping")
+
+
+def test_ten_starters_are_one_agent(configured: Path) -> None:
+    env = environment(configured)
+    started = [subprocess.Popen(DAEMON, env=env, stderr=subprocess.DEVNULL) for _ in range(10)]
+    try:
+        ask(configured, b"juniper", b"ping")
+        deadline = time.monotonic() + 20
+        while sum(process.poll() is None for process in started) > 1 and time.monotonic() < deadline:
+            os.sched_yield()
+        assert sorted(process.poll() is None for process in started) == [False] * 9 + [True]
+        assert {process.returncode for process in started if process.returncode is not None} == {0}
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_one_that_was_killed_leaves_a_socket_that_the_next_replaces(configured: Path) -> None:
+    with daemon(configured) as process:
+        ask(configured, b"juniper", b"ping")
+        process.kill()
+        process.wait()
+        assert (configured / "agent.sock").exists()
+    with daemon(configured):
+        assert b"result" in ask(configured, b"juniper", b"ping")
+
+
+def test_without_a_configuration_it_says_so_to_the_tool_and_goes(folder: Path) -> None:
+    with daemon(folder) as process:
+        answer = ask(folder, b"juniper-aws", b"--scope", b"archive")
+        assert b"juniper-aws: no configuration at " in answer
+        assert b"; run: juniper setup https://your-issuer\n" in answer
+        assert process.wait(timeout=10) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_its_memory_is_nobodys_business(configured: Path) -> None:
+    with daemon(configured, AWS_PROFILE="evil", HTTPS_PROXY="http://127.0.0.1:1") as process:
+        ask(configured, b"juniper", b"ping")
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        core = next(line for line in limits.splitlines() if line.startswith("Max core file size"))
+        assert core.split()[4:6] == ["0", "0"]
+        # The owner of /proc/PID/* is root as soon as a process is not dumpable (proc(5)); tell it apart by ptrace.
+        attached = subprocess.run(
+            [sys.executable, "-c", _ATTACH, str(process.pid)], capture_output=True, text=True, check=False
+        )
+        assert attached.stdout.strip() in {"not dumpable", "root"}
+
+
+_ATTACH = """
+import os, sys
+if os.getuid() == 0:
+    print("root")
+else:
+    try:
+        open(f"/proc/{sys.argv[1]}/environ").read()
+    except PermissionError:
+        print("not dumpable")
+"""

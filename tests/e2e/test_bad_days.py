@@ -1,0 +1,135 @@
+"""What a person reads where their set-up is wrong: one line that names the cure, and nothing half-done."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from .company import BIN, Done, done, run, running_with
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def laptop() -> Iterator[dict[str, str]]:
+    """A person's variables with a home of their own, nothing configured and no agent; nothing runs afterwards."""
+    with tempfile.TemporaryDirectory(prefix="jun-") as name:
+        home = Path(name)
+        env = {"HOME": name, "PATH": f"{BIN}:{os.defpath}", "LANG": "C.UTF-8"}
+        for variable, folder in (("XDG_RUNTIME_DIR", "run"), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state")):
+            (home / folder).mkdir(mode=0o700)
+            env[variable] = str(home / folder)
+        yield env
+        juniper(env, "down")
+        if sys.platform == "linux":
+            assert running_with("HOME", name) == []
+
+
+def juniper(env: Mapping[str, str], *words: str) -> Done:
+    return done(run(("juniper", *words), env))
+
+
+def helper(env: Mapping[str, str]) -> Done:
+    return done(run(("juniper-aws", "--scope", "invoice-archive-writer"), env))
+
+
+def configure(env: Mapping[str, str], text: str) -> Path:
+    """Write the agent's configuration."""
+    path = Path(env["XDG_CONFIG_HOME"], "juniper", "juniper.toml")
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_no_configuration(laptop: dict[str, str]) -> None:
+    path = Path(laptop["XDG_CONFIG_HOME"], "juniper", "juniper.toml")
+    said = f"no configuration at {path}; run: juniper setup https://your-issuer"
+    first = juniper(laptop, "login")
+    assert (first.status, first.stdout, first.line) == (78, "", f"juniper: {said}")
+    second = helper(laptop)
+    assert (second.status, second.stdout, second.line) == (78, "", f"juniper-aws: {said}")
+
+
+def test_a_configuration_written_since_is_read(laptop: dict[str, str]) -> None:
+    """The agent that said so ends by itself, so that nobody has to know that it ran."""
+    assert "no configuration" in juniper(laptop, "login").line
+    configure(laptop, 'version = 1\n[issuer.team]\nurl = "https://127.0.0.1:9"\nidp = "https://127.0.0.1:9"\n')
+    juniper(laptop, "down")
+    after = juniper(laptop, "login")
+    assert after.status == 69
+    assert "no configuration" not in after.line
+    assert "127.0.0.1" in after.line
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ('version = 1\n[issuer.team]\nurl = "https://i.example"\nidb = "https://idp.example"\n', 2, "idp"),
+        ('version = 1\n\n[issuer.team\nurl = "https://i.example"\n', 3, ""),
+        ('version = 1\n[issuer.team]\nurl = "http://i.example"\nidp = "https://idp.example"\n', 3, "https"),
+        ('version = 2\n', 1, "version"),
+    ],
+)
+def test_a_broken_configuration_is_named_with_its_line(laptop: dict[str, str], text: str, line: int, word: str) -> None:
+    path = configure(laptop, text)
+    refused = juniper(laptop, "login")
+    assert (refused.status, refused.stdout) == (78, "")
+    assert f"{path}:{line}" in refused.line
+    assert word in refused.line
+    assert "; " in refused.line
+    assert path.read_text() == text
+    assert f"{path}:{line}" in helper(laptop).line
+
+
+def test_a_socket_folder_open_to_others(laptop: dict[str, str]) -> None:
+    folder = Path(laptop["XDG_RUNTIME_DIR"], "juniper")
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    refused = done(run(("juniperd",), laptop))
+    assert (refused.status, refused.line) == (
+        73,
+        f"juniperd: {folder} is open to other users; run: chmod 700 {folder}",
+    )
+    assert list(folder.iterdir()) == []
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    started = juniper(laptop, "up")
+    assert started.status != 0
+    assert "; run" in started.line
+    assert helper(laptop).status != 0
+
+
+def test_a_socket_folder_that_is_a_link(laptop: dict[str, str]) -> None:
+    there = Path(laptop["HOME"], "there")
+    there.mkdir(mode=0o700)
+    folder = Path(laptop["XDG_RUNTIME_DIR"], "juniper")
+    folder.symlink_to(there)
+    refused = done(run(("juniperd",), laptop))
+    assert (refused.status, refused.line) == (73, f"juniperd: {folder} is not a real folder; run: rm {folder}")
+    assert list(there.iterdir()) == []
+
+
+def test_a_file_where_the_socket_should_be(laptop: dict[str, str]) -> None:
+    path = Path(laptop["HOME"], "run", "mine")
+    path.write_text("keep")
+    refused = done(run(("juniperd",), {**laptop, "JUNIPER_SOCKET": str(path)}))
+    assert (refused.status, refused.line) == (73, f"juniperd: {path} is not a socket; run: rm {path}")
+    assert path.read_text() == "keep"
+
+
+def test_a_socket_path_too_long_for_the_system(laptop: dict[str, str]) -> None:
+    long = {**laptop, "JUNIPER_SOCKET": f"{laptop['HOME']}/{'x' * 120}/agent.sock"}
+    for refused in (juniper(long, "status"), juniper(long, "login"), done(run(("juniperd",), long))):
+        assert refused.status == 78
+        assert refused.line.endswith("the socket's path is longer than 107 bytes; set JUNIPER_SOCKET to a shorter path")
+    assert "JUNIPER_SOCKET" in helper(long).line
+
+
+def test_nobody_is_asked_to_know_an_unknown_verb(laptop: dict[str, str]) -> None:
+    refused = juniper(laptop, "lgin")
+    assert (refused.status, refused.line) == (64, "juniper: no verb 'lgin'; run: juniper --help")

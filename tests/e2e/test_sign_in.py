@@ -1,0 +1,110 @@
+"""Who is signed in decides what the tools get; and what a person reads where nobody is."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from .company import REFUSED, SCOPE, Company
+
+pytestmark = pytest.mark.e2e
+
+
+def test_signed_out_is_told_within_a_second(healed: Company) -> None:
+    healed.juniper("logout").good()
+    started = time.monotonic()
+    refused = healed.helper(timeout=10)
+    assert time.monotonic() - started < 1.0
+    assert (refused.status, refused.stdout) == (77, "")
+    assert refused.line == "juniper-aws: nobody is signed in; run: juniper login"
+    through = healed.aws("sts", "get-caller-identity")
+    assert through.status != 0
+    assert through.line.endswith("nobody is signed in; run: juniper login")
+    assert healed.juniper("whoami").line == "juniper: nobody is signed in; run: juniper login"
+
+
+def test_the_code_is_shown_where_no_terminal_is(healed: Company) -> None:
+    login = healed.juniper("login", "--device")
+    assert login.stdout.startswith("signed in as developer (user 7) until ")
+    asked, link, code, _waiting = login.stderr.splitlines()
+    assert asked == f"Juniper asks you to sign in at {healed.url('idp').removeprefix('http://')}"
+    user_code = code.split()[1]
+    assert link.split() == ["open", f"{healed.url('idp')}/activate?user_code={user_code}"]
+
+
+def test_a_denied_login_is_one_line(healed: Company) -> None:
+    healed.juniper("logout").good()
+    healed.sandbox("idp", "--deny")
+    denied = healed.juniper("login")
+    assert denied.status == 77
+    assert denied.stdout == ""
+    assert denied.stderr.splitlines()[-1] == "juniper: the sign-in was declined in the browser; run: juniper login"
+    assert "signed in" not in json.dumps(healed.status()["sign_in"])
+
+
+def test_a_denied_login_leaves_the_old_sign_in(healed: Company) -> None:
+    healed.sandbox("idp", "--deny")
+    assert healed.juniper("login").status == 77
+    assert healed.helper().status == 0
+
+
+def test_maintainer_holds_what_developer_is_refused(healed: Company) -> None:
+    assert healed.helper(REFUSED).status == 77
+    healed.sign_in("maintainer")
+    who = json.loads(healed.aws("sts", "get-caller-identity", profile=REFUSED).good())
+    assert who["Arn"].endswith(f":assumed-role/{REFUSED}/8-maintainer")
+
+
+def test_nothing_of_the_old_person_is_served_to_the_new_one(healed: Company) -> None:
+    healed.helper().good()
+    healed.sign_in("reporter")
+    refused = healed.helper()
+    assert (refused.status, refused.stdout) == (77, "")
+    assert "reporter" in refused.line.lower() or "developer" in refused.line.lower()
+
+
+def test_an_outsider_learns_nothing_but_an_id(healed: Company) -> None:
+    """Who cannot see the project is not told that there is one, by the tool, by explain or by the trail's words."""
+    healed.sign_in("outsider")
+    refused = healed.helper()
+    assert (refused.status, refused.stdout) == (77, "")
+    record = healed.decisions()[-1]
+    assert record["verdict"] == "refused"
+    decision = str(record["id"])
+    assert decision in refused.line
+    explained = json.loads(healed.juniper("explain", SCOPE, "--json").stdout)
+    assert explained["verdict"] == "refused"
+    assert explained.keys() <= {"issuer", "scope", "verdict", "id"}
+    for said in (refused.line, json.dumps(explained)):
+        assert not [word for word in ("billing", "GitLab", "member", "staging", "42") if word in said.replace(decision, "")]
+
+
+def test_an_outsider_cannot_tell_a_scope_from_an_invented_one(healed: Company) -> None:
+    healed.sign_in("outsider")
+    real, invented = (json.loads(healed.juniper("explain", s, "--json").stdout) for s in (SCOPE, "no-such-scope"))
+    assert {**real, "id": "", "scope": ""} == {**invented, "id": "", "scope": ""}
+
+
+def test_the_person_entitled_is_told_why(shop: Company) -> None:
+    explained = shop.juniper("explain", REFUSED, "--json")
+    assert explained.status == 1
+    document = json.loads(explained.stdout)
+    assert (document["verdict"], document["reason"], document["rule"]) == ("refused", "merge_only", "3")
+    assert document["steps"][-1]["verdict"] == "refused" or any(s["verdict"] == "refused" for s in document["steps"])
+    assert shop.juniper("explain", SCOPE).status == 0
+
+
+def test_a_disabled_account_cannot_sign_in(healed: Company) -> None:
+    healed.juniper("logout").good()
+    healed.sandbox("idp", "--disable", "developer")
+    refused = healed.juniper("login")
+    assert refused.status == 77
+    assert "this account is not active" in refused.stderr.splitlines()[-1]
+    assert healed.helper().line == "juniper-aws: nobody is signed in; run: juniper login"
+
+
+def test_whoami(shop: Company) -> None:
+    shown = json.loads(shop.juniper("whoami", "--json").good())
+    assert (shown["user"], shown["issuer"]) == ({"id": "7", "login": "developer"}, "sandbox")

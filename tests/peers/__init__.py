@@ -1,0 +1,1 @@
+"""Juniper against servers that other people wrote."""
