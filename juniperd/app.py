@@ -10,15 +10,18 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from juniperd import config as configuration
 from juniperd.broker import Account, Broker
 from juniperd.config import Config
 from juniperd.door import AgentRunning, Door, open_door
-from juniperd.errors import ConfigError
+from juniperd.errors import ConfigError, JuniperError
 from juniperd.exchanges import Exchange, ExchangeSettings, load
 from juniperd.http import Http
 from juniperd.idp_client import IdpClient
@@ -89,21 +92,25 @@ class Agent:
         accounts = {name: Account(name, desk.sign_in, desk.issuer) for name, desk in self.desks.items()}
         dice = random.SystemRandom().random
         self.broker = Broker(accounts, self.exchanges.of, clock=clock, dice=dice, skew=self.skew, problem=problem)
-        self._ahead: asyncio.Task[None] | None = None
+        self._ahead: dict[str, asyncio.Task[None]] = {}
 
     async def serve(self, door: Door, *, socket_path: Path) -> None:
         """Answer at the door until :attr:`stop` is set; then let what is under way finish."""
-        facts = AgentFacts(str(socket_path), str(self._config.path), self._clock())
+        facts = AgentFacts(
+            socket=str(socket_path),
+            config=str(self._config.path),
+            started_at=self._clock(),
+            store=self.store,
+            skew=self.skew,
+            problem=self._problem,
+        )
         verbs = Verbs(
             self.desks,
             self.broker,
-            store=self.store,
-            skew=self.skew,
-            clock=self._clock,
             facts=facts,
+            clock=self._clock,
             stop=self.end,
             ahead=self.import_ahead,
-            problem=self._problem,
         )
         server = Server(door, tools=discover(), lender=self.broker, controls=verbs.answer, journal=self._journal)
         await server.start()
@@ -128,24 +135,36 @@ class Agent:
 
     def import_ahead(self) -> None:
         """Begin the slow imports, once, while somebody reads a code or nobody asks for anything."""
-        if self._ahead is None:
-            self._ahead = asyncio.get_running_loop().create_task(self.exchanges.warm())
+        if "imports" not in self._ahead:
+            self._ahead_of("imports", self.exchanges.warm())
+
+    def _ahead_of(self, need: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do in the background what somebody will want soon; whoever needs it first does it again if it failed."""
+        self._ahead[need] = asyncio.get_running_loop().create_task(work)
+
+    async def _fetch_catalogue(self, desk: Desk) -> None:
+        with suppress(JuniperError):
+            await desk.issuer.catalogue(await desk.sign_in.subject())
 
     async def _close(self) -> None:
         for desk in self.desks.values():
             await desk.sign_in.close()
         await self.broker.close()
-        if self._ahead is not None:
-            self._ahead.cancel()
+        for task in self._ahead.values():
+            task.cancel()
         self.exchanges.close()
         await self.http.close()
 
     def _sign_in_changed(self, issuer: str) -> None:
-        self.desks[issuer].issuer.forget()
+        desk = self.desks[issuer]
+        desk.issuer.forget()
         self.broker.forget(issuer)
+        self._journal.note("sign_in_changed", issuer=issuer, signed_in=desk.sign_in.identity is not None)
+        if desk.sign_in.identity is not None:
+            self._ahead_of(issuer, self._fetch_catalogue(desk))
 
     def _make_desks(self) -> dict[str, Desk]:
-        idp = IdpClient(self.http, KeySets(self.http, clock=self._clock), self.skew)
+        idp = IdpClient(self.http, KeySets(self.http, clock=self._clock), clock=self._clock, skew=self.skew)
         desks: dict[str, Desk] = {}
         for entry in self._config.issuers.values():
             issuer = IssuerClient(

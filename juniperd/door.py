@@ -68,9 +68,9 @@ def open_door(path: Path, environ: Mapping[str, str] = os.environ) -> Door:
 
 def check_folder(folder: Path, *, make: bool = True) -> None:
     """Ours, a real folder, and nobody else's business: mode 0700 (:class:`StateError` says which it is not)."""
-    if make:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        if make:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
         msg = f"the socket's folder {folder} cannot be used ({error.strerror})"
@@ -192,7 +192,7 @@ def program_of(sock: socket.socket, caller: Caller) -> str:
     except OSError:
         pinned = -1
     try:
-        program = os.readlink(f"/proc/{caller.pid}/exe")
+        program = str(Path(f"/proc/{caller.pid}/exe").readlink())
     except OSError:
         return ""
     finally:

@@ -78,7 +78,7 @@ class Http:
         if session is not None:
             await session.close()
 
-    async def request(
+    async def request(  # noqa: PLR0913  # one call of HTTP has this many parts, each with a default
         self,
         method: str,
         url: str,

@@ -12,14 +12,15 @@ from juniperd.identity.device import described
 from juniperd.identity.tokens import ReadClaims
 from juniperd.jwks import KeySets
 from juniperd.login import Tell, device_client, device_login
-from juniperd.model import Secret
+from juniperd.model import Clock, Secret
 from juniperd.skew import ClockSkew
 
 
 class IdpClient:
     """Identity providers, as a sign-in needs them."""
 
-    def __init__(self, http: Http, keys: KeySets, skew: ClockSkew) -> None:
+    def __init__(self, http: Http, keys: KeySets, *, clock: Clock, skew: ClockSkew) -> None:
+        self._clock = clock
         self._http = http
         self._keys = keys
         self._skew = skew
@@ -63,8 +64,9 @@ class IdpClient:
         return plug(provider.kind).endpoints(await self._keys.metadata(provider.issuer))
 
     async def _post(self, url: str, form: Mapping[str, str]) -> Answer:
+        asked_at = self._clock()
         answer = await self._http.request("POST", url, form=form)
-        self._skew.observe(answer.date)
+        self._skew.observe(answer.date, asked_at=asked_at)
         return answer
 
 

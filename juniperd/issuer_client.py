@@ -72,13 +72,14 @@ class IssuerClient:
         """What the issuer says of itself, checked against what the configuration pins."""
         if self._directory is not None and 0 <= self._clock() - self._directory[1] < DIRECTORY_LIFE:
             return self._directory[0]
+        asked_at = self._clock()
         try:
             answer = await self._http.request("GET", self.url + "/.well-known/juniper")
         except UpstreamUnreachable as error:
             if self._directory is not None:
                 return self._directory[0]
             raise answers.unreachable(self.url, error) from None
-        self._skew.observe(answer.date)
+        self._skew.observe(answer.date, asked_at=asked_at)
         directory = answers.directory(answer)
         self._check(directory)
         self._directory = (directory, self._clock())
@@ -117,9 +118,9 @@ class IssuerClient:
             raise answers.refusal(answer, self._skew, request.scope)
         return answers.issued(answer, request.kind, self._clock())
 
-    async def catalogue(self, subject: SubjectToken, *, timeout: float = 10.0) -> Mapping[str, object]:
+    async def catalogue(self, subject: SubjectToken, *, within: float = 10.0) -> Mapping[str, object]:
         """What this person may hold, fetched anew."""
-        document = await self._get(subject, "/catalogue", {}, timeout=timeout)
+        document = await self._get(subject, "/catalogue", {}, within=within)
         self._catalogue = _Catalogue(document, self._clock())
         return document
 
@@ -168,13 +169,13 @@ class IssuerClient:
         self._asked_at = now
         # /token decides and words every refusal; the catalogue only spares the issuer a choice.
         with suppress(JuniperError):
-            await self.catalogue(subject, timeout=CATALOGUE_PATIENCE)
+            await self.catalogue(subject, within=CATALOGUE_PATIENCE)
         return self._catalogue.relying_parties(request.scope, request.kind)
 
     async def _get(
-        self, subject: SubjectToken, path: str, query: Mapping[str, str], timeout: float = 10.0
+        self, subject: SubjectToken, path: str, query: Mapping[str, str], within: float = 10.0
     ) -> Mapping[str, object]:
-        answer = await self._authorized("GET", subject, path, query=query, timeout=timeout)
+        answer = await self._authorized("GET", subject, path, query=query, within=within)
         if answer.status != 200:
             raise answers.refusal(answer, self._skew)
         return answers.object_of(answer)
@@ -187,13 +188,13 @@ class IssuerClient:
         *,
         query: Mapping[str, str] | None = None,
         json: object = None,
-        timeout: float = 10.0,
+        within: float = 10.0,
     ) -> Answer:
         url = (await self.directory()).api_url + path
         token = subject.token.reveal()
         headers = {"Authorization": f"DPoP {token}", "DPoP": self._proof(subject, method, url, bound=True)}
         address = f"{url}?{urlencode(query)}" if query else url
-        return await self._call(method, address, headers, json=json, timeout=timeout)
+        return await self._call(method, address, headers, json=json, within=within)
 
     def _proof(self, subject: SubjectToken, method: str, url: str, *, bound: bool = False) -> str:
         """A proof made now; bound to the ID token where that stands in ``Authorization``."""
@@ -210,13 +211,14 @@ class IssuerClient:
         *,
         form: Mapping[str, str] | None = None,
         json: object = None,
-        timeout: float = 10.0,
+        within: float = 10.0,
     ) -> Answer:
+        asked_at = self._clock()
         try:
-            answer = await self._http.request(method, url, headers=headers, form=form, json=json, timeout=timeout)
+            answer = await self._http.request(method, url, headers=headers, form=form, json=json, timeout=within)
         except UpstreamUnreachable as error:
             raise answers.unreachable(url, error) from None
-        self._skew.observe(answer.date)
+        self._skew.observe(answer.date, asked_at=asked_at)
         return answer
 
     def _check(self, directory: Directory) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -154,6 +155,8 @@ class LeaseTable:
         reached: list[Held] = []
         while (deadline := self.next_deadline()) is not None and deadline <= now:
             _deadline, _number, key = heapq.heappop(self._deadlines)
+            # Taken: a second entry of the same moment, left by an earlier schedule, is no longer current.
+            self._held[key].deadline = math.inf
             reached.append(self._held[key])
         return reached
 

@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
         self._alarm: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Who is it?"""
+        """Ask who it is, and let only our own user in."""
         self._transport = cast("asyncio.Transport", transport)
         self._socket = transport.get_extra_info("socket")
         if not self._server.enter(self):
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
         if self._request is not None:
             self._answer(self._request)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Gone, with or without its answer."""
         self._server.leave(self)
         if self._alarm is not None:

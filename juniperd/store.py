@@ -13,10 +13,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from juniperd.errors import StoreError, StoreLocked, StoreMissing, one_line
 from juniperd.model import Secret
+
+if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
 
 T = TypeVar("T")
 SERVICE = "juniper"
@@ -112,8 +115,6 @@ class Store:
 
 def os_vault() -> Vault:
     """This system's keyring, by name: macOS Keychain, or the Secret Service (D-Bus)."""
-    from keyring.backend import KeyringBackend
-
     if sys.platform == "darwin":
         from keyring.backends.macOS import Keyring as Keychain
 
@@ -124,8 +125,9 @@ def os_vault() -> Vault:
         backend = SecretService
     try:
         _usable = backend.priority
-    except RuntimeError as error:
-        raise StoreMissing(one_line(str(error))) from None
+    except Exception as error:  # noqa: BLE001 - D-Bus libraries fail in many ways where there is no bus
+        msg = f"there is no usable keyring ({one_line(str(error), 200)})"
+        raise StoreMissing(msg) from None
     vault: Vault = backend()  # type: ignore[no-untyped-call]  # keyring annotates no constructor
     return vault
 

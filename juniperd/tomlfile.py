@@ -70,6 +70,10 @@ class Table:
         self._where = where
         self._left = dict(values)
 
+    def __iter__(self) -> Iterator[str]:
+        """The keys that nobody took yet, as they stand now."""
+        return iter(tuple(self._left))
+
     def __contains__(self, key: str) -> bool:
         return key in self._left
 
@@ -124,7 +128,7 @@ class Table:
     def tables(self, key: str) -> Iterator[Table]:
         """The tables below ``key``, in the file's order."""
         parent = self.table(key)
-        for name in list(parent._left):
+        for name in parent:
             yield parent.table(name)
 
     def version(self, current: int) -> None:

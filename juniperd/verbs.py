@@ -1,9 +1,10 @@
-"""What the agent does for our own command line: ``status``, ``login``, ``logout``, ``whoami``, ``catalogue``, …"""
+"""What the agent does for our own command line: ``status``, ``login``, ``logout``, ``whoami`` and the like."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -38,6 +39,9 @@ class AgentFacts:
     socket: str
     config: str
     started_at: float
+    store: Store
+    skew: ClockSkew
+    problem: ConfigError | None = None
 
 
 class Verbs:
@@ -48,20 +52,14 @@ class Verbs:
         desks: Mapping[str, Desk],
         broker: Broker,
         *,
-        store: Store,
-        skew: ClockSkew,
-        clock: Clock,
         facts: AgentFacts,
+        clock: Clock,
         stop: Callable[[], Awaitable[None]],
         ahead: Callable[[], None],
-        problem: ConfigError | None = None,
     ) -> None:
         self._ahead = ahead
-        self._problem = problem
         self._desks = desks
         self._broker = broker
-        self._store = store
-        self._skew = skew
         self._clock = clock
         self._facts = facts
         self._stop = stop
@@ -144,8 +142,8 @@ class Verbs:
         yield _result(pid=os.getpid())
 
     def _desk(self, name: str | None) -> tuple[str, Desk]:
-        if self._problem is not None:
-            raise self._problem
+        if self._facts.problem is not None:
+            raise self._facts.problem
         if name is None and len(self._desks) == 1:
             return next(iter(self._desks.items()))
         if name is None and self._desks:
@@ -163,9 +161,9 @@ class Verbs:
             "socket": self._facts.socket,
             "config": self._facts.config,
             "started_at": rfc3339(self._facts.started_at),
-            "store": {"kind": self._store.kind, "note": self._store.note},
-            "clock_skew": round(self._skew.seconds),
-            "clock_note": self._skew.complaint,
+            "store": {"kind": self._facts.store.kind, "note": self._facts.store.note},
+            "clock_skew": round(self._facts.skew.seconds),
+            "clock_note": self._facts.skew.complaint,
             "guard_note": next(filter(None, (guard.note_on(desk.issuer.url) for desk in self._desks.values())), None),
         }
 
@@ -213,6 +211,7 @@ def _login_event(event: LoginEvent) -> Event:
             "expires_in": event.show.expires_in,
             "app": event.app,
             "host": event.host,
+            "asking_host": socket.gethostname(),
             "identity": event.identity,
         }
     if isinstance(event, Waiting):

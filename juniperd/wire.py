@@ -63,7 +63,7 @@ class Request:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """argv without the name, as text."""
+        """The arguments without the name, as text."""
         return tuple(a.decode(errors="surrogateescape") for a in self.argv[1:])
 
 

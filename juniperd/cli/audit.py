@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from juniperd.cli import show
-from juniperd.cli.issuer import config_path
+from juniperd.cli.issuer import config_path, takes_config
 
 EXAMPLES = """examples:
   juniper audit tail -n 20
@@ -17,7 +16,7 @@ EXAMPLES = """examples:
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Both verbs only read."""
-    parser.add_argument("--config", type=Path, help="issuer.toml (default: JUNIPER_ISSUER_CONFIG)")
+    takes_config(parser)
     verbs = parser.add_subparsers(dest="audit_verb", required=True, metavar="VERB")
     tail = verbs.add_parser("tail", help="the last events, one a line")
     tail.add_argument("-n", type=int, default=1000, metavar="N", dest="count", help="how many (default: 1000)")
@@ -25,6 +24,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     tail.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
     verify = verbs.add_parser("verify", help="walk the chain of hashes")
     verify.add_argument("--head", metavar="SEQ:HASH", help="a head the issuer printed, kept elsewhere")
+    for verb in verbs.choices.values():
+        takes_config(verb, default=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:

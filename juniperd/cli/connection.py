@@ -71,9 +71,7 @@ def ask(verb: str, parameters: Mapping[str, object] | None = None, *, timeout: f
 
 def result(verb: str, parameters: Mapping[str, object] | None = None, *, timeout: float = 30.0) -> Event:
     """The last event of a control request."""
-    last: Event = {}
-    for last in ask(verb, parameters, timeout=timeout):
-        pass
+    *_, last = [{}, *ask(verb, parameters, timeout=timeout)]
     return last
 
 

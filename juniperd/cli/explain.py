@@ -37,12 +37,13 @@ def run(args: argparse.Namespace) -> int:
 def _lines(scope: str, answer: Shown) -> Iterator[str]:
     permitted = answer.get("verdict") == "permitted"
     verdict = show.coloured("permitted", "green") if permitted else show.coloured("refused", "red")
-    reason = f": {answer['reason']}" if answer.get("reason") and not permitted else ""
+    reason = f" by rule {answer['rule']}: {answer['text']}" if answer.get("text") else ""
     yield f"{scope}: {verdict}{reason}"
     steps = answer.get("steps")
-    for step in steps if isinstance(steps, list) else []:
-        mark = show.coloured("ok     ", "green") if step.get("verdict") == "ok" else show.coloured("refused", "red")
-        yield f"  {mark} rule {step.get('rule'):<2} {step.get('asked')}"
-        yield f"                  {show.coloured(str(step.get('answered')), 'dim')}"
-    if not permitted and not steps:
-        yield f"  the issuer's records know why: {answer.get('id')}"
+    rows = [{k: str(v) for k, v in step.items()} for step in steps] if isinstance(steps, list) else []
+    width = max((len(row["asked"]) for row in rows), default=0)
+    for row in rows:
+        mark = show.coloured("ok     ", "green") if row["verdict"] == "ok" else show.coloured("refused", "red")
+        yield f"  rule {row['rule']}  {mark}  {row['asked']:<{width}}  {show.coloured(row['answered'], 'dim')}"
+    if not permitted and not rows:
+        yield f"  ask who runs the issuer, with this id: {answer.get('id')}"

@@ -24,12 +24,12 @@ EXAMPLES = """examples:
   juniper issuer trust aws invoice-archive-writer --terraform
   juniper issuer publish /srv/www/juniper"""
 
-Verbs = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
+Verbs = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for what add_subparsers returns
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """The issuer's verbs; all take ``--config``."""
-    parser.add_argument("--config", type=Path, help="issuer.toml (default: JUNIPER_ISSUER_CONFIG)")
+    takes_config(parser)
     verbs = parser.add_subparsers(dest="issuer_verb", required=True, metavar="VERB")
     verbs.add_parser("serve", help="run the issuer in the foreground")
     verbs.add_parser("reload", help="read the policy files anew, whole or not at all")
@@ -44,6 +44,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     trust.add_argument("scope")
     trust.add_argument("--terraform", action="store_true", help="as Terraform (default: JSON)")
     trust.add_argument("--pin-role", action="store_true", help="demand the claim that names this one role")
+    for verb in verbs.choices.values():
+        takes_config(verb, default=argparse.SUPPRESS)
 
 
 def _register_deny(verbs: Verbs[argparse.ArgumentParser]) -> None:
@@ -126,6 +128,12 @@ _VERBS: dict[str, Callable[[argparse.Namespace, Path], Outcome]] = {
     "keys": _keys,
     "trust": _trust,
 }
+
+
+def takes_config(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """``--config``, before or after the verb it belongs to."""
+    about = "issuer.toml (default: JUNIPER_ISSUER_CONFIG)"
+    parser.add_argument("--config", type=Path, default=default, help=about)
 
 
 def config_path(named: Path | None) -> Path:

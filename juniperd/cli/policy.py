@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from juniperd.cli import show
-from juniperd.cli.issuer import config_path
+from juniperd.cli.issuer import config_path, takes_config
 
 EXAMPLES = """examples:
   juniper policy check policy/ relying_parties/
@@ -21,7 +21,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     check.add_argument("policy", type=Path, nargs="?", help="a policy file or folder (default: what issuer.toml names)")
     check.add_argument("relying_parties", type=Path, nargs="?", help="the relying parties' file or folder")
     check.add_argument("--against", type=Path, metavar="OLD", help="an older policy: print who gains what")
-    check.add_argument("--config", type=Path, help="issuer.toml (default: JUNIPER_ISSUER_CONFIG)")
+    takes_config(check)
 
 
 def run(args: argparse.Namespace) -> int:

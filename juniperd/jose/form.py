@@ -46,6 +46,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def json_object(data: bytes, rule: str) -> dict[str, object]:
+    """One JSON object whose names are unique, or a refusal."""
     try:
         value = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
@@ -56,6 +57,7 @@ def json_object(data: bytes, rule: str) -> dict[str, object]:
 
 
 def split(token: str) -> tuple[dict[str, object], dict[str, object]]:
+    """Header and claims of a compact JWS (RFC 7515 section 3.1), unverified, with every limit checked first."""
     if len(token) > MAX_TOKEN:
         raise reject("size", f"the token is longer than {MAX_TOKEN} characters")
     parts = token.split(".")
@@ -71,6 +73,7 @@ def split(token: str) -> tuple[dict[str, object], dict[str, object]]:
 
 
 def text(value: object, rule: str, name: str) -> str:
+    """A value that is text and not empty, or a refusal that names it."""
     if not isinstance(value, str) or not value:
         raise reject(rule, f"the token's {name} is missing or not text")
     return value

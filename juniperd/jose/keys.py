@@ -189,6 +189,7 @@ class SigningKey:
 
 
 def check_signature(token: str, key: PublicKey, algorithm: str) -> None:
+    """Refuse a token whose signature does not fit ``key`` under exactly this algorithm."""
     try:
         jwt.api_jws.decode(token, key, algorithms=[algorithm])
     except jwt.PyJWTError:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPConnection
 from typing import Any
-from urllib.request import Request, urlopen
 
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import iam_backends
@@ -63,12 +63,12 @@ class AwsAccount:
         self.expiries: dict[str, float] = {}
 
     @property
-    def _iam(self) -> Any:
+    def _iam(self) -> Any:  # noqa: ANN401  # moto publishes no types
         return iam_backends[self.number][PARTITION]
 
     @property
     def endpoint(self) -> str:
-        """moto's own address, for the proxy alone."""
+        """Moto's own address, for the proxy alone."""
         host, port = self.moto.get_host_and_port()
         return f"http://{host}:{port}"
 
@@ -91,10 +91,12 @@ class AwsAccount:
 
     def _check_after(self, calls: str) -> str:
         """Let moto apply policies after so many calls; it permits everything before. The answer is what was set."""
-        reset = Request(f"{self.endpoint}/moto-api/reset-auth", data=calls.encode())
-        reset.add_header("Content-Type", "text/plain")
-        with urlopen(reset, timeout=10) as answer:  # our own loopback address
-            return str(json.load(answer)["PREVIOUS_INITIAL_NO_AUTH_ACTION_COUNT"])
+        line = HTTPConnection(*self.moto.get_host_and_port(), timeout=10)
+        try:
+            line.request("POST", "/moto-api/reset-auth", body=calls, headers={"Content-Type": "text/plain"})
+            return str(json.load(line.getresponse())["PREVIOUS_INITIAL_NO_AUTH_ACTION_COUNT"])
+        finally:
+            line.close()
 
     def add_bucket(self, name: str) -> None:
         """A private bucket."""

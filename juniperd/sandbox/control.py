@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from juniperd.sandbox.folder import SandboxError
+from juniperd.sandbox.world import Unknown
 
 LIMIT: Final = 64 * 1024
 PATIENCE: Final = 15.0
@@ -30,16 +31,21 @@ async def serve(path: Path, act: Act) -> asyncio.Server:
         finally:
             writer.close()
 
-    server = await asyncio.start_unix_server(one, path, limit=LIMIT)
+    return await asyncio.start_unix_server(one, sock=_private_socket(path), limit=LIMIT)
+
+
+def _private_socket(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(os.fsencode(path))
     path.chmod(0o600)
-    return server
+    return listener
 
 
 def _answer(act: Act, words: Sequence[str]) -> bytes:
     try:
         answer = {"said": act(words)}
-    except LookupError as problem:
-        answer = {"problem": str(problem.args[0]) if problem.args else "unknown"}
+    except Unknown as problem:
+        answer = {"problem": str(problem)}
     return json.dumps(answer).encode() + b"\n"
 
 
@@ -57,7 +63,7 @@ def ask(path: Path, words: Sequence[str]) -> str:
                 f"the sandbox does not answer ({problem.strerror or problem}); "
                 "look into its log folder, or bring it up again"
             ) from problem
-    answer = json.loads(text or '{"problem": "the sandbox ended"}')
+    answer = json.loads(text or '{"problem": "the sandbox gave no answer; look into its log folder"}')
     if "problem" in answer:
         raise SandboxError(str(answer["problem"]))
     return str(answer["said"])

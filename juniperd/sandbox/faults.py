@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Middleware
 
 # Where a request carries the first page that its answer must hide.
 HIDE_PAGES_FROM = web.RequestKey("hide_pages_from", int)

@@ -61,7 +61,7 @@ class Folder:
     @classmethod
     def at(cls, given: str) -> Folder:
         """An absolute, plain path, or `SandboxError`."""
-        root = Path(os.path.abspath(given))  # a symlink stays as given: /tmp is one on macOS
+        root = Path(os.path.abspath(given))  # noqa: PTH100  # a symlink stays as given: /tmp is one on macOS
         if not _PLAIN.fullmatch(str(root)):
             raise SandboxError(
                 f"the folder {str(root)!r} has characters that AWS configuration files cannot carry; "
@@ -127,7 +127,7 @@ def private_run_dir() -> Path:
     """A new short folder, mode 0700, for sockets, whose paths have 107 bytes at most."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     places = [runtime] if runtime and _private(Path(runtime)) else []
-    for place in [*places, tempfile.gettempdir(), "/tmp"]:
+    for place in [*places, tempfile.gettempdir(), "/tmp"]:  # noqa: S108  # mkdtemp below makes a private folder in it
         if len(os.fsencode(f"{place}/juniper-sandbox-XXXXXXXX/control.sock")) <= SOCKET_LIMIT:
             return Path(tempfile.mkdtemp(prefix="juniper-sandbox-", dir=place))
     raise SandboxError("no folder with a path short enough for a socket; set TMPDIR to a shorter one")

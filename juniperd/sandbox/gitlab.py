@@ -144,7 +144,7 @@ class GitLabDouble(Double):
     def _user_of(self, request: web.Request, problem: str = "404 User Not Found") -> User:
         given = request.match_info["user_id"]
         try:
-            return self.world.user(int(given) if given.isdigit() else -1)
+            return self.world.user(int(given) if given.isdecimal() else -1)
         except Unknown:
             raise _NotFoundError(problem) from None
 

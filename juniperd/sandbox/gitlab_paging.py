@@ -40,7 +40,7 @@ def paged(request: web.Request, rows: Sequence[object]) -> web.Response:
 
 def _number(request: web.Request, name: str, default: int) -> int:
     given = request.query.get(name, str(default))
-    if not given.isdigit() or int(given) < 1:
+    if not given.isdecimal() or int(given) < 1:
         raise web.HTTPBadRequest(text=f'{{"error":"{name} is invalid"}}', content_type="application/json")
     return int(given)
 

@@ -17,7 +17,7 @@ def free_socket(port: int = 0) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     listener.listen(512)
-    listener.setblocking(False)
+    listener.setblocking(False)  # noqa: FBT003  # the standard library takes it by position alone
     return listener
 
 

@@ -72,6 +72,6 @@ def _started(pid: int) -> str | None:
         fields = text.rpartition(")")[2].split()
         return None if fields[0] in ("Z", "X") else fields[19]
     answer = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.strip()
     return None if not answer or answer.startswith("Z") else answer.partition(" ")[2].strip()

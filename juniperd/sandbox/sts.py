@@ -38,7 +38,7 @@ class Call:
             # Dropping a session policy would widen what the caller asked for, and moto applies none.
             raise validation("session policies are not supported by this sandbox")
         duration = form.get("DurationSeconds", str(DEFAULT))
-        if not duration.isdigit() or not SHORTEST <= int(duration) <= LONGEST:
+        if not duration.isdecimal() or not SHORTEST <= int(duration) <= LONGEST:
             raise _constraint(duration, "durationSeconds", f"value between {SHORTEST} and {LONGEST}")
         call = cls(
             _needed(form, "RoleArn"),

@@ -74,12 +74,13 @@ class TokenReader:
             raise invalid_token(f"No OpenIDConnect provider found in your account for {issuer}")
         key = await self._key(issuer, str(header.get("kid", "")))
         _check_signature(token, key, str(header.get("alg")))
-        audience = _audience(claims, provider)
-        self._check_times(claims)
-        subject = claims.get("sub")
-        if not isinstance(subject, str) or not subject:
-            raise invalid_token("The ID Token provided is not a valid JWT. Subject is missing")
-        return _identity(provider, subject, audience, claims)
+        try:
+            audience = _audience(claims, provider)
+            self._check_times(claims)
+            return _identity(provider, audience, claims)
+        except (TypeError, AttributeError):
+            # A claim of another type than its own: a number for a list, a list for an object.
+            raise invalid_token("The ID Token provided is not a valid JWT. A claim has the wrong type") from None
 
     async def warm(self, issuer: str) -> None:
         """Fetch an issuer's keys ahead of its first token."""
@@ -121,6 +122,8 @@ class TokenReader:
         for name in ("exp", "iat"):
             if type(claims.get(name)) is not int:
                 raise invalid_token(f"The ID Token provided is not a valid JWT. {name} must be an integer")
+        if type(claims.get("nbf", 0)) is not int:
+            raise invalid_token("The ID Token provided is not a valid JWT. nbf must be an integer")
         if now >= claims["exp"] + GRACE:
             raise StsError(
                 "ExpiredTokenException",
@@ -165,17 +168,22 @@ def _audience(claims: dict[str, Any], provider: Provider) -> str:
     raise invalid_token("Incorrect token audience")
 
 
-def _identity(provider: Provider, subject: str, audience: str, claims: dict[str, Any]) -> WebIdentity:
+def _identity(provider: Provider, audience: str, claims: dict[str, Any]) -> WebIdentity:
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise invalid_token("The ID Token provided is not a valid JWT. Subject is missing")
     tags, transitive = _session_tags(claims)
     roles = claims.get(f"{_PREFIX}roles")
     source = claims.get(f"{_PREFIX}source_identity")
+    if not isinstance(source, str | None):
+        raise invalid_token("The source identity must be a string")
     return WebIdentity(
         provider,
         subject,
         audience,
         tags,
         transitive,
-        source_identity=None if source is None else str(source),
+        source_identity=source,
         roles=None if roles is None else tuple([roles] if isinstance(roles, str) else roles),
         amr=tuple(claims.get("amr") or ()),
     )

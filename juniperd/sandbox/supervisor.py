@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     # Child processes must not hold the caller's pipe open.
-    os.set_inheritable(args.ready_fd, False)
+    os.set_inheritable(args.ready_fd, False)  # noqa: FBT003  # the standard library takes it by position alone
     try:
         asyncio.run(run(Folder.at(args.dir), args.ready_fd, args.without.split(",")))
     except SandboxError as problem:

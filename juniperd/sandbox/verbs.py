@@ -174,7 +174,7 @@ def _rotate_key(doubles: Doubles) -> str:
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise Unknown(f"{text!r} is no number")
     return int(text)
 

@@ -51,7 +51,7 @@ async def gitlab(clock: Clock) -> AsyncIterator[GitLabDouble]:
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[AwsAccount]:
-    """moto with policies in force."""
+    """Moto with policies in force."""
     account = AwsAccount("111122223333", "eu-west-1")
     account.start()
     yield account

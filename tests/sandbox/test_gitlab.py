@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
 from yarl import URL
 
@@ -14,6 +13,9 @@ from juniperd.sandbox.gitlab import GitLabDouble
 from juniperd.sandbox.world import Access, Place, ProtectedEnvironment, ProtectedRef
 
 from .clock import Clock
+
+if TYPE_CHECKING:
+    import aiohttp
 
 
 async def get(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 import pytest
+from jwt.api_jws import PyJWS
 
 from juniperd.sandbox.company import ACCOUNT, AUDIENCE
 from juniperd.sandbox.faults import Fault
@@ -164,3 +166,25 @@ async def test_too_many_tags_to_pack(bench: Bench) -> None:
     tags = {f"{at}": ["v" * 256] for at in range(40)} | {"juniper_scope": [SCOPE.name]}
     code, _, _ = await bench.refused(bench.token(**{f"{AWS}tags": {"principal_tags": tags}}))
     assert code == "PackedPolicyTooLarge"
+
+
+NAMES = ("roles", "tags", "source_identity", "tags/transitive_tag_keys", "tags/principal_tags/more")
+# Claims that STS does not compare with anything, so that some of the values are as good as any.
+UNCOMPARED = ("amr", "azp", "exp", "iat", "nbf", AWS + "tags/transitive_tag_keys", AWS + "tags/principal_tags/more")
+CLAIMS = ("iss", "sub", "aud", "azp", "exp", "iat", "nbf", "amr", *(AWS + name for name in NAMES))
+VALUES: list[Any] = [7, -1.5, True, "", "text", [], [7], ["a"], {}, {"a": 7}, {"principal_tags": 7}, [[]], 10**30]
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+async def test_a_claim_of_the_wrong_type_is_never_a_fault_of_sts(bench: Bench, claim: str) -> None:
+    for value in VALUES:
+        key = bench.issuer.keys.keys[0]
+        payload = json.dumps(bench.claims() | {claim: value}).encode()
+        token = PyJWS().encode(payload, key.private, algorithm="RS256", headers={"kid": key.kid})
+        form = {"Action": "AssumeRoleWithWebIdentity", "RoleArn": bench.role_arn, "RoleSessionName": "7-developer"}
+        form |= {"WebIdentityToken": token}
+        async with aiohttp.ClientSession() as session, session.post(bench.aws.url, data=form) as got:
+            answer = await got.text()
+            assert got.status in (200, 400, 403), (value, answer)
+            good = claim in UNCOMPARED or (claim == f"{AWS}source_identity" and value == "text")
+            assert got.status != 200 or good, (value, answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import ssl
 import subprocess
 import urllib.request
@@ -89,6 +90,15 @@ def test_up_warms_without_a_decision_and_down_ends_everything(company: Company) 
     assert all(process.runs() for process in running)
     assert company.sandbox("down").returncode == 0
     assert not any(process.runs() for process in running)
+    assert not Path(company.exported["JUNIPER_SOCKET"]).parent.exists()
+
+
+def test_down_ends_issuer_and_agent_when_their_parent_was_killed(company: Company) -> None:
+    rows = json.loads((company.folder / "sandbox.json").read_text())["processes"]
+    supervisor, *children = [Process(**row) for row in rows]
+    supervisor.send(signal.SIGKILL)
+    assert company.sandbox("down").returncode == 0
+    assert not any(process.runs() for process in (supervisor, *children))
     assert not Path(company.exported["JUNIPER_SOCKET"]).parent.exists()
 
 

@@ -52,7 +52,7 @@ def test_what_they_write_behind_our_block_stays() -> None:
 
 @pytest.mark.parametrize("heading", ["[profile invoice-archive-writer]", "[ profile  'invoice-archive-writer' ]"])
 def test_a_profile_of_that_name_is_never_overwritten(heading: str) -> None:
-    with pytest.raises(ConfigError, match="line 2.*rename it there"):
+    with pytest.raises(ConfigError, match=r"line 2.*rename it there"):
         aws.with_profiles(f"# x\n{heading}\n", [WRITER], HELPER)
 
 

@@ -83,7 +83,7 @@ async def test_an_answer_that_is_not_json_says_so(client: Http, base: str) -> No
 async def test_a_server_that_hangs_up_or_is_not_there_is_unreachable(client: Http, base: str) -> None:
     with pytest.raises(UpstreamUnreachable):
         await client.request("GET", base + "/never")
-    with pytest.raises(UpstreamUnreachable, match="127.0.0.1:1 cannot be reached"):
+    with pytest.raises(UpstreamUnreachable, match=r"127\.0\.0\.1:1 cannot be reached"):
         await client.request("GET", "http://127.0.0.1:1/")
 
 

@@ -43,9 +43,8 @@ def test_frames_split_at_every_byte() -> None:
     stream = wire.encode_request(Request((b"juniper-aws", b"--scope", b"x"), {"KUBERNETES_EXEC_INFO": "{}"}))
     decoder, reader, got = Decoder(), RequestReader(), []
     for position in range(len(stream)):
-        for frame in decoder.feed(stream[position : position + 1]):
-            if (request := reader.take(frame)) is not None:
-                got.append(request)
+        taken = [reader.take(frame) for frame in decoder.feed(stream[position : position + 1])]
+        got += [request for request in taken if request is not None]
     assert got == [Request((b"juniper-aws", b"--scope", b"x"), {"KUBERNETES_EXEC_INFO": "{}"})]
 
 
@@ -100,8 +99,7 @@ def test_a_payload_over_the_limit_is_never_written() -> None:
 def test_a_request_that_breaks_a_rule_is_refused(sent: list[Frame], what: str) -> None:
     reader = RequestReader()
     with pytest.raises(ProtocolError, match=what):
-        for frame in sent:
-            reader.take(frame)
+        list(map(reader.take, sent))
 
 
 def test_an_unfinished_frame_is_seen() -> None:

@@ -1,0 +1,142 @@
+"""The documents against the program: every command parses, every example loads, every setting has its line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from juniperd import errors
+from juniperd.cli import VERBS
+from juniperd.errors import JuniperError
+from juniperd.issuer import config, policy_file
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [m[2] for m in FENCE.finditer(page.read_text()) if m[1] == language]
+
+
+FAMILIES = {"issuer": {"deny", "publish", "aws"}}
+"""Words after which a text speaks of a whole family: ``juniper issuer deny`` takes options it need not repeat."""
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"juniper {verb}", exit_on_error=False)
+    import_module(f"juniperd.cli.{verb}").register(parser)
+    return parser
+
+
+def commands(text: str) -> Iterator[str]:
+    """Each ``juniper …`` command of some text: comments, pipes and what is around it cut away."""
+    for line in text.splitlines():
+        for found in re.finditer(r"(?:^\s*|\(|&& )(juniper [a-z][^#|()`]*?)(?=\s{2,}|\s*[#|)&\"]|$)", line):
+            yield found[1].split(" && ")[0].strip()
+
+
+def written() -> list[tuple[str, str]]:
+    found = [(page.name, c) for page in PAGES for block in blocks(page, "") for c in commands(block)]
+    found += [(page.name, c) for page in PAGES for c in re.findall(r"`(juniper [a-z][^`]*)`", page.read_text())]
+    for verb in VERBS:
+        examples = import_module(f"juniperd.cli.{verb}").EXAMPLES or ""
+        found += [(f"juniper {verb} --help", c) for c in commands(examples)]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("page", "command"), written())
+def test_every_command_that_is_written_down_parses(page: str, command: str) -> None:
+    words = shlex.split(command.replace("…", ""))
+    assert words[1] in VERBS, page
+    if len(words) > 2 and words[-1] not in {"--help", *FAMILIES.get(words[1], ())}:
+        parser_of(words[1]).parse_args(words[2:])
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(written()) > 40
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_helps(verb: str) -> None:
+    assert parser_of(verb).format_help().startswith(f"usage: juniper {verb}")
+
+
+def test_the_example_policy_is_a_policy(tmp_path: Path) -> None:
+    parties, scopes = blocks(ROOT / "docs/policy.md", "toml")
+    (tmp_path / "parties.toml").write_text(parties)
+    (tmp_path / "scopes.toml").write_text(scopes)
+    found = policy_file.load(tmp_path / "scopes.toml", tmp_path / "parties.toml")
+    assert list(found.scopes) == ["invoice-archive-reader", "invoice-archive-writer"]
+
+
+def test_the_example_issuer_is_a_configuration(tmp_path: Path) -> None:
+    (whole,) = blocks(ROOT / "docs/operations.md", "toml")
+    (tmp_path / "issuer.toml").write_text(whole)
+    found = config.load(tmp_path / "issuer.toml")
+    assert (found.url, found.api_url) == ("https://juniper.example.com", "https://juniper.internal.example.com")
+    (identity,) = blocks(ROOT / "docs/identity.md", "toml")
+    (tmp_path / "issuer.toml").write_text(
+        whole[: whole.index("[identity.")] + identity + whole[whole.index("[gitlab]") :]
+    )
+    assert list(config.load(tmp_path / "issuer.toml").identities) == ["company"]
+
+
+def keys_read_by(module: str) -> set[str]:
+    """The keys a reader of ours takes from its TOML, as its source names them."""
+    text = (ROOT / module).read_text()
+    return set(
+        re.findall(r"""(?:table|inner|link)\.(?:text|texts|choice|flag|integer|table|raw)\(\s*"(\w+)\"""", text)
+    ) | set(re.findall(r"""_(?:number|words|url|listen)\(table, "(\w+)\"""", text))
+
+
+@pytest.mark.parametrize(
+    ("module", "pages"),
+    [
+        ("juniperd/issuer/policy_file.py", ["docs/policy.md"]),
+        ("juniperd/issuer/config.py", ["docs/operations.md", "docs/identity.md"]),
+    ],
+)
+def test_every_setting_is_documented(module: str, pages: list[str]) -> None:
+    text = "".join((ROOT / page).read_text() for page in pages)
+    keys = keys_read_by(module)
+    assert len(keys) > 10
+    assert sorted(k for k in keys if not re.search(rf"\b{k}\b", text)) == []
+
+
+def leaves(kind: type[JuniperError]) -> Iterator[type[JuniperError]]:
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield child
+            yield from leaves(child)
+
+
+@pytest.mark.parametrize("kind", sorted(leaves(JuniperError), key=repr))
+def test_every_error_stands_in_the_tree_with_its_blame_and_has_a_cure(kind: type[JuniperError]) -> None:
+    assert re.search(rf"─ {kind.__name__} +{kind.blame}\b", errors.__doc__ or "")
+    assert kind.remedy
+    assert kind.exit_status
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_two_commands_of_the_readme_are_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    numbers = sorted(int(p.name[:4]) for p in (ROOT / "docs/decisions").glob("*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))
