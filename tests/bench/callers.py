@@ -6,6 +6,7 @@ import selectors
 import socket
 import time
 from collections.abc import Sequence
+from typing import cast
 
 from juniperd import wire
 
@@ -25,8 +26,7 @@ def call(path: str, *, times: int, at_once: int, request: bytes = REQUEST) -> Se
                 waiting[connection] = (time.perf_counter(), bytearray())
                 started += 1
             for key, _ in selector.select(timeout=10):
-                connection = key.fileobj
-                assert isinstance(connection, socket.socket)
+                connection = cast("socket.socket", key.fileobj)
                 begun, answer = waiting[connection]
                 if data := connection.recv(65536):
                     answer += data

@@ -61,7 +61,7 @@ def company() -> Iterator[Company]:
     """A signed-in sandbox from here to the end of the block."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         place = Path(folder) / "company"
-        up = [BIN / "juniper", "sandbox", "up", "--dir", place]
+        up: list[str | Path] = [BIN / "juniper", "sandbox", "up", "--dir", place]
         subprocess.run(up, check=True, stdout=subprocess.DEVNULL)
         try:
             lines = subprocess.run(

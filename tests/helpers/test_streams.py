@@ -46,7 +46,7 @@ def test_a_large_answer_arrives_whole(helper: Helper, folder: Path, env: dict[st
 def test_a_pipe_that_does_not_block_loses_nothing(helper: Helper, folder: Path, env: dict[str, str]) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    with ScriptedAgent(folder / "agent.sock", answer_large), open(reader, "rb") as stdout:
+    with ScriptedAgent(folder / "agent.sock", answer_large), os.fdopen(reader, "rb") as stdout:
         call = helper.start(env=env, stdout=writer)
         os.close(writer)
         assert stdout.read() == LARGE

@@ -26,7 +26,7 @@ def test_transcript(helper: Helper, folder: Path, env: dict[str, str], *, file: 
     reader, writer = os.pipe()
     os.write(writer, transcript.texts.get("stdin", b""))
     os.close(writer)
-    with ScriptedAgent(folder / "agent.sock", transcript.script(by_bytes=by_bytes)), open(reader, "rb") as stdin:
+    with ScriptedAgent(folder / "agent.sock", transcript.script(by_bytes=by_bytes)), os.fdopen(reader, "rb") as stdin:
         one_screen = subprocess.STDOUT if "screen" in transcript.texts else subprocess.PIPE
         call = helper.start(*transcript.arguments, env=env | transcript.variables, stdin=stdin, stderr=one_screen)
         outcome = ended(call)
