@@ -100,6 +100,9 @@ def load(path: Path) -> Config:
     issuers = {t.name: _issuer(t, sandbox=sandbox) for t in root.tables("issuer")}
     if not issuers:
         raise root.error("issuer", "no issuer is configured", "run: juniper setup https://your-issuer")
+    if len({entry.url for entry in issuers.values()}) != len(issuers):
+        # Both would keep their sign-in under one name, and each would spend the other's refresh token.
+        raise root.error("issuer", "two issuers have the same url", f"keep one of them in {path}")
     network = _network(root.table("network"), path.parent)
     store_table = root.table("store")
     store = store_table.choice("kind", ("keyring", "memory"), "keyring")

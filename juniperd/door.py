@@ -52,9 +52,9 @@ class Door:
 def open_door(path: Path, environ: Mapping[str, str] = os.environ) -> Door:
     """The door at ``path``: passed in by systemd, or made here. Raises :class:`AgentRunning` for the second starter."""
     passed = _passed_socket(environ)
-    check_folder(path.parent, make=passed is None)
     if passed is not None:
         return Door(passed, path=None, lock=None)
+    check_folder(path.parent)
     if len(os.fsencode(path)) > MAX_PATH:
         msg = f"the socket's path is longer than {MAX_PATH} bytes"
         raise ConfigError(msg, "set JUNIPER_SOCKET to a shorter path")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from juniperd.errors import StoreError, StoreLocked, StoreMissing, one_line
 from juniperd.model import Secret
+from juniperd.threads import in_thread
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -99,12 +99,19 @@ class Store:
 
     async def _use(self, use: Callable[[Vault], T]) -> T:
         try:
-            result = await in_thread(lambda: use(self._opened()), self._limit)
+            result = await self._in_time(use)
         except StoreError as error:
             self.note = f"sign-ins are kept in memory only: {error}"
             raise
         self.note = None
         return result
+
+    async def _in_time(self, use: Callable[[Vault], T]) -> T:
+        try:
+            return await asyncio.wait_for(in_thread(lambda: use(self._opened()), name="keyring"), self._limit)
+        except TimeoutError:
+            msg = f"the keyring did not answer within {self._limit:.0f} s"
+            raise StoreLocked(msg, UNLOCK) from None
 
     def _opened(self) -> Vault:
         """In the thread: the import alone may take longer than the loop has."""
@@ -198,32 +205,3 @@ def _decode(issuer: str, text: str) -> StoredSignIn | None:
     if not all(isinstance(value, str) and value for value in values):
         return None
     return StoredSignIn(issuer, values[0], Secret(values[1]), Secret(values[2]))
-
-
-async def in_thread(call: Callable[[], T], limit: float) -> T:
-    """Run a call that may never return in a thread that nobody waits for at exit."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # a result of T, or there was an error
-
-    def work() -> None:
-        try:
-            outcome: tuple[T | None, BaseException | None] = (call(), None)
-        except Exception as error:  # noqa: BLE001 - handed over to the loop whatever it is
-            outcome = (None, error)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=work, name="keyring", daemon=True).start()
-    try:
-        return await asyncio.wait_for(future, limit)
-    except TimeoutError:
-        msg = f"the keyring did not answer within {limit:.0f} s"
-        raise StoreLocked(msg, UNLOCK) from None

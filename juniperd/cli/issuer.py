@@ -66,7 +66,7 @@ def _register_people(verbs: Verbs[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the verb."""
-    from juniperd.issuer.app import run as run_issuer
+    from juniperd.app import run_issuer
 
     path = config_path(args.config)
     if args.issuer_verb == "serve":

@@ -14,14 +14,13 @@ from typing import Protocol, cast
 
 from juniperd.errors import RelyingPartyRefused, TargetUnknown
 from juniperd.freshness import Window
-from juniperd.model import Clock, Credential, IssuedToken, Kind
+from juniperd.model import Credential, IssuedToken, Kind
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeSettings:
     """How a relying party is reached; ``loopback_endpoints`` is the sandbox's permission for addresses of its own."""
 
-    clock: Clock
     ca_file: Path | None = None
     proxy: str | None = None
     no_proxy: tuple[str, ...] = ()

@@ -6,10 +6,10 @@ boto3 is imported in the worker thread, off the loop and ahead of need.
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from juniperd.errors import (
 from juniperd.exchanges import Exchanged, ExchangeSettings, IssuedTokenExpired
 from juniperd.freshness import Window
 from juniperd.model import AwsCredential, IssuedToken, Kind, Secret, Target
+from juniperd.threads import in_thread
 
 if TYPE_CHECKING:
     import botocore.session
@@ -37,7 +38,6 @@ LONGEST = 12 * 3600
 DEFAULT_CAP = 3600
 SHORTEST = 900
 """Seconds ``DurationSeconds`` may be; every role allows 3600, which is the least its maximum can be set to."""
-THREADS = 8
 
 
 def make(settings: ExchangeSettings) -> AwsExchange:
@@ -50,7 +50,8 @@ class AwsExchange:
 
     def __init__(self, settings: ExchangeSettings) -> None:
         self._settings = settings
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sts")
+        self._making = threading.Lock()
+        self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
         self._durations: dict[str, int] = {}
 
@@ -60,19 +61,19 @@ class AwsExchange:
         return WINDOW
 
     async def warm(self) -> None:
-        """Import boto3 and load the model of STS."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, hermetic_session)
+        """Import boto3 and read the model of STS, which is what takes long about a first client."""
+        anywhere = Target("", KIND, 0.0, region="us-east-1")
+        await in_thread(partial(self._client, anywhere), name="sts")
 
     async def trade(self, issued: IssuedToken) -> Exchanged:
         """Assume the role the issuer named."""
         _check_target(issued.target, allow=self._settings.loopback_endpoints)
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._threads, self._assume, issued)
-        return _read(answer, issued)
+        return _read(await in_thread(partial(self._assume, issued), name="sts"), issued)
 
     def close(self) -> None:
-        """Let the threads end by themselves; each call has time limits of its own."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Let go of the connections."""
+        for client in self._clients.values():
+            client.close()
 
     def _assume(self, issued: IssuedToken) -> Mapping[str, Any]:
         """In a thread: one call, and once more with a shorter duration where the role caps it."""
@@ -100,14 +101,15 @@ class AwsExchange:
             raise translate(error, issued, seconds) from None
         return answer
 
-    def _client(self, target: Target) -> Any:  # boto3 publishes no types
-        """One client per place; made again is harmless, so two threads need no lock."""
+    def _client(self, target: Target) -> Any:  # noqa: ANN401 - boto3 publishes no types
+        """One client per place, all from one session; a session makes one client at a time, clients share freely."""
         place = (target.region, target.endpoint)
-        client = self._clients.get(place)
-        if client is None:
-            client = _make_client(target, self._settings)
-            self._clients[place] = client
-        return client
+        with self._making:
+            if self._session is None:
+                self._session = hermetic_session()
+            if place not in self._clients:
+                self._clients[place] = _make_client(self._session, target, self._settings)
+            return self._clients[place]
 
 
 def endpoint_of(target: Target) -> str:
@@ -184,7 +186,7 @@ class _NoToken:
         """STS takes no bearer token here."""
 
 
-def _make_client(target: Target, settings: ExchangeSettings) -> Any:  # boto3 publishes no types
+def _make_client(session: botocore.session.Session, target: Target, settings: ExchangeSettings) -> Any:  # noqa: ANN401 - boto3 publishes no types
     import boto3.session
     from botocore import UNSIGNED
     from botocore.config import Config
@@ -202,7 +204,7 @@ def _make_client(target: Target, settings: ExchangeSettings) -> Any:  # boto3 pu
     # A variable of the user's may name plug-ins that botocore would import.
     token = set_plugin_context(PluginContext(plugins="DISABLED"))
     try:
-        return boto3.session.Session(botocore_session=hermetic_session()).client(
+        return boto3.session.Session(botocore_session=session).client(
             "sts",
             region_name=target.region,
             endpoint_url=endpoint,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from juniperd.errors import LoginDeclined, UpstreamAnswer, one_line
@@ -75,12 +76,13 @@ class Wait:
 
 
 Step = Ask | Show | Wait
-Flow = Generator[Step, Answered | None, Mapping[str, object]]
+Flow = Generator[Step, Any, Mapping[str, object]]
+"""What is sent in fits the step that came out: an :class:`Answered` for an :class:`Ask`, else ``None``."""
 
 
 def device_flow(client: DeviceClient) -> Flow:
     """Ends with the token endpoint's answer; raises :class:`LoginDeclined` or :class:`UpstreamAnswer`."""
-    answer = yield Ask(client.device_url, {"client_id": client.client_id, "scope": " ".join(client.scopes)})
+    answer: Answered = yield Ask(client.device_url, {"client_id": client.client_id, "scope": " ".join(client.scopes)})
     body = _granted(answer)
     device_code = Secret(_text(body, "device_code"))
     ends = min(_seconds(body, "expires_in", 600.0), LONGEST_CODE)
@@ -94,8 +96,7 @@ def _poll(client: DeviceClient, device_code: Secret, *, ends: float, interval: f
     while True:
         # Before the first poll too: some servers count the code's making as a poll.
         yield Wait(interval)
-        answer = yield Ask(client.token_url, form)
-        assert answer is not None
+        answer: Answered = yield Ask(client.token_url, form)
         if answer.status == 200 and isinstance(answer.body, dict):
             return answer.body
         if answer.status == 0 or answer.status >= 500:
@@ -119,9 +120,8 @@ def _refusal(client: DeviceClient, code: str, answer: Answered) -> LoginDeclined
     return LoginDeclined(msg, _LOGIN)
 
 
-def _granted(answer: Answered | None) -> Mapping[str, object]:
+def _granted(answer: Answered) -> Mapping[str, object]:
     """The device authorization answer (section 3.2), or the reason why there is none."""
-    assert answer is not None
     if answer.status == 200 and isinstance(answer.body, dict):
         return answer.body
     if answer.status == 0:

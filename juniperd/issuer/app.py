@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from aiohttp import web
 
-from juniperd.errors import ConfigError, JuniperError
+from juniperd.errors import ConfigError, JuniperError, StateError
 from juniperd.http import Http
 from juniperd.issuer import admin, audit, lint, policy_file
 from juniperd.issuer import config as configuration
@@ -25,10 +26,11 @@ from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig, Listen
 from juniperd.issuer.desk import Desk
 from juniperd.issuer.gitlab import Gitlab
+from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import InForce, Judge
 from juniperd.issuer.keys import Keys
-from juniperd.issuer.limits import MAX_HEADER, PER_ADDRESS, PER_SUBJECT, Rate
+from juniperd.issuer.limits import MAX_HEADER, Rate
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.proof import EVERY, SOON, Proof
 from juniperd.issuer.proofs import Proofs
@@ -61,6 +63,7 @@ class Issuer:
     gitlab: Gitlab
     clock: Clock
     addresses: tuple[Listen, ...] = ()
+    reloaded: asyncio.Event = field(default_factory=asyncio.Event)
 
     def desk(self) -> Desk:
         """What administrators may do to this issuer."""
@@ -73,10 +76,11 @@ class Issuer:
         )
 
     def reload(self) -> Policy:
-        """Read the policy files anew, whole or not at all."""
+        """Read the policy files and the reader token anew, whole or not at all."""
         policy = load_policy(self.config)
+        self.gitlab.use(self.config.gitlab.token())
         self.in_force.policy = policy
-        self.gitlab.forget()
+        self.reloaded.set()
         return policy
 
     async def record(self, event: str, fields: Mapping[str, object]) -> None:
@@ -132,36 +136,22 @@ async def running(
 
 def _parts(issuer: Issuer, key_sets: KeySets, ids: Callable[[], str]) -> Parts:
     config, state, clock = issuer.config, issuer.state, issuer.clock
+    ground = Ground(config, state, clock, ids)
     inquiry = Inquiry(issuer.gitlab, unlicensed=config.gitlab.unlicensed, clock=clock)
     judge = Judge(issuer.in_force, inquiry, state, clock=clock)
     subjects = Subjects(config, key_sets)
     proofs = Proofs(config.api_url, clock=clock)
     state.read(proofs.load)
-    age = config.sign_in_max_age
     return Parts(
         config=config,
-        token=TokenEndpoint(
-            issuer_url=config.url,
-            sign_in_max_age=age,
-            subjects=subjects,
-            judge=judge,
-            keys=lambda: issuer.keys,
-            state=state,
-            proofs=proofs,
-            clock=clock,
-            new_id=ids,
-        ),
-        sign_ins=SignIns(
-            issuer_url=config.url, sign_in_max_age=age, inquiry=inquiry, state=state, clock=clock, new_id=ids
-        ),
-        catalogue=Catalogue(
-            sign_in_max_age=age, judge=judge, inquiry=inquiry, state=state, clock=clock, new_id=ids
-        ),
+        token=TokenEndpoint(ground, subjects=subjects, judge=judge, keys=lambda: issuer.keys, proofs=proofs),
+        sign_ins=SignIns(ground, inquiry=inquiry),
+        catalogue=Catalogue(ground, judge=judge, inquiry=inquiry),
         subjects=subjects,
         proofs=proofs,
         keys=lambda: issuer.keys,
-        by_subject=Rate(PER_SUBJECT, clock=clock),
-        by_address=Rate(PER_ADDRESS, clock=clock),
+        by_subject=Rate(config.limits.per_subject, clock=clock),
+        by_address=Rate(config.limits.per_address, clock=clock),
         clock=clock,
     )
 
@@ -188,9 +178,7 @@ def _tls(config: IssuerConfig) -> ssl.SSLContext | None:
     return context
 
 
-async def _site(
-    stack: AsyncExitStack, listen: Listen, app: web.Application, tls: ssl.SSLContext | None
-) -> Listen:
+async def _site(stack: AsyncExitStack, listen: Listen, app: web.Application, tls: ssl.SSLContext | None) -> Listen:
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -223,7 +211,7 @@ async def serve(config: IssuerConfig, *, clock: Clock = time.time) -> None:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(asyncio.ensure_future(_reload(issuer))))
         proving = asyncio.create_task(_keep_proving(issuer))
-        print(f"issuer: listening on {', '.join(map(str, issuer.addresses))}", file=sys.stderr, flush=True)
+        _say(sys.stderr, f"listening on {', '.join(map(str, issuer.addresses))}")
         while not stop.is_set():
             _tell_head(issuer)
             with contextlib.suppress(TimeoutError):
@@ -233,8 +221,16 @@ async def serve(config: IssuerConfig, *, clock: Clock = time.time) -> None:
 
 
 async def _keep_proving(issuer: Issuer) -> None:
+    """Prove at the start, hourly, after a reload, and soon again where GitLab was late."""
     while True:
-        await asyncio.sleep(EVERY if await issuer.prove() else SOON)
+        issuer.reloaded.clear()
+        try:
+            whole = await issuer.prove()
+        except JuniperError as error:  # a trail that cannot be written stops issuance, not this loop
+            log.warning("%s", error)
+            whole = False
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(issuer.reloaded.wait(), EVERY if whole else SOON)
 
 
 async def _reload(issuer: Issuer) -> None:
@@ -242,17 +238,27 @@ async def _reload(issuer: Issuer) -> None:
         policy = issuer.reload()
         await issuer.record("policy", {"policy": policy.digest})
     except JuniperError as error:
-        print(f"issuer: policy not reloaded, the old one stays in force: {error}", file=sys.stderr, flush=True)
+        _say(sys.stderr, f"policy not reloaded, the old one stays in force: {error}")
     else:
-        print(f"issuer: policy reloaded, {policy.digest}", file=sys.stderr, flush=True)
+        _say(sys.stderr, f"policy reloaded, {policy.digest}")
 
 
 def _tell_head(issuer: Issuer) -> None:
-    """The chain's head to stdout and beside the data base: what a shortened trail is compared with."""
-    head = issuer.state.read(audit.head)
-    (issuer.config.state / "head").write_text(f"{head}\n")
-    with contextlib.suppress(BrokenPipeError):
-        print(f"issuer: audit head {head}", flush=True)
+    """The chain's head to stdout and beside the data base: what a shortened trail is compared with.
+
+    A disk that takes nothing stops issuance where it is written, and not the server that says so.
+    """
+    try:
+        head = issuer.state.read(audit.head)
+        (issuer.config.state / "head").write_text(f"{head}\n")
+        _say(sys.stdout, f"audit head {head}")
+    except (OSError, StateError) as error:
+        log.warning("the trail's head cannot be told (%s)", error)
+
+
+def _say(stream: IO[str], text: str) -> None:
+    stream.write(f"issuer: {text}\n")
+    stream.flush()
 
 
 def run(config_path: Path) -> int:
@@ -261,6 +267,6 @@ def run(config_path: Path) -> int:
     try:
         asyncio.run(serve(configuration.load(config_path)))
     except JuniperError as error:
-        print(f"issuer: {error}", file=sys.stderr)
+        _say(sys.stderr, str(error))
         return error.exit_status
     return 0

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from juniperd.issuer import decision, pins, refusal
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.facts import Fact, User
+from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import Judge
 from juniperd.issuer.policy import AwsTarget, Scope, Target
 from juniperd.issuer.refusal import OAuthError
-from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subject
 from juniperd.issuer.verdict import Permitted, Refused, Verdict
-from juniperd.model import Clock, Origin
+from juniperd.model import Origin
 
 _AT_ONCE = 8
 
@@ -24,22 +23,13 @@ _AT_ONCE = 8
 class Catalogue:
     """Answers a verified person; writes nothing, for nothing here is issued."""
 
-    def __init__(
-        self,
-        *,
-        sign_in_max_age: float,
-        judge: Judge,
-        inquiry: Inquiry,
-        state: State,
-        clock: Clock,
-        new_id: Callable[[], str],
-    ) -> None:
-        self._max_age = sign_in_max_age
+    def __init__(self, ground: Ground, *, judge: Judge, inquiry: Inquiry) -> None:
+        self._max_age = ground.config.sign_in_max_age
+        self._state = ground.state
+        self._clock = ground.clock
+        self._new_id = ground.new_id
         self._judge = judge
         self._inquiry = inquiry
-        self._state = state
-        self._clock = clock
-        self._new_id = new_id
 
     async def listing(self, subject: Subject) -> dict[str, object]:
         """Every laptop scope of the projects that this person is at least Reporter of."""
@@ -82,9 +72,7 @@ class Catalogue:
             "reason": refused.reason if refused else None,
             "text": refused.text if refused else None,
             "rule": refused.rule if refused else None,
-            "steps": [
-                {"rule": s.rule, "asked": s.asked, "answered": s.answered, "verdict": s.verdict} for s in steps
-            ],
+            "steps": [{"rule": s.rule, "asked": s.asked, "answered": s.answered, "verdict": s.verdict} for s in steps],
             "id": number,
         }
 

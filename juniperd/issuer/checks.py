@@ -28,6 +28,13 @@ def _troubled(rule: str, fact: Fact[object]) -> Refused | None:
     return Refused(rule, trouble.reason, f"{trouble.text}; {_cure(trouble)}", trouble.passing)
 
 
+def _unlisted(rule: str, fact: Fact[object]) -> Refused | None:
+    """A list whose absence would permit: nothing there is not the same as a list with nothing in it."""
+    if fact.trouble is None and fact.value is None:
+        return Refused(rule, "gitlab_doubtful", f"{fact.asked.question} has no answer; try again")
+    return _troubled(rule, fact)
+
+
 def _cure(trouble: Trouble) -> str:
     cures = {
         "hidden": "ask the issuer's administrator to run: juniper issuer reload, with a reader token that sees it",
@@ -115,7 +122,9 @@ def _check_membership(case: Case) -> Refused | None:
     if member is None:
         return Refused("2", "not_a_member", f"you are no member of {case.scope.project}; ask its maintainers")
     if not member.holds_on(case.today):
-        return Refused("2", "membership_ended", f"your membership of {case.scope.project} has ended; ask its maintainers")
+        return Refused(
+            "2", "membership_ended", f"your membership of {case.scope.project} has ended; ask its maintainers"
+        )
     if member.level < case.scope.role:
         return _role_refusal("2", case.scope.role, member)
     return None
@@ -124,7 +133,9 @@ def _check_membership(case: Case) -> Refused | None:
 def _role_refusal(rule: str, wanted: int, member: Membership) -> Refused:
     names = {level: name for name, level in ROLES.items()}
     have = names.get(member.level, f"access level {member.level}")
-    return Refused(rule, "role", f"the scope asks for {names[wanted]} and you are {have}; ask the project's maintainers")
+    return Refused(
+        rule, "role", f"the scope asks for {names[wanted]} and you are {have}; ask the project's maintainers"
+    )
 
 
 def _check_author(case: Case) -> Refused | None:
@@ -142,11 +153,13 @@ def _check_author(case: Case) -> Refused | None:
 
 def _check_new_branch(case: Case) -> Refused | None:
     """A branch of a random name: only a wildcard that covers any name can stand in the way."""
-    if (refused := _troubled("3", case.facts.branches)) is not None:
+    if (refused := _unlisted("3", case.facts.branches)) is not None:
         return refused
     barred = [b for b in case.facts.branches.value or () if covers_any_name(b.name) and not case.person.any_of(b.push)]
     if barred:
-        return _protected(case, "3", "new_branch", "you may not push to a new branch of this project; ask its maintainers")
+        return _protected(
+            case, "3", "new_branch", "you may not push to a new branch of this project; ask its maintainers"
+        )
     return None
 
 
@@ -163,16 +176,18 @@ def _check_named_ref(case: Case, ref: str) -> Refused | None:
 
 
 def _check_tag(case: Case, name: str) -> Refused | None:
-    if (refused := _troubled("3", case.facts.tags)) is not None:
+    if (refused := _unlisted("3", case.facts.tags)) is not None:
         return refused
     barred = [t for t in case.facts.tags.value or () if matches(t.name, name) and not case.person.any_of(t.create)]
     if barred:
-        return _protected(case, "3", "tag_protected", f"you may not create the protected tag '{name}'; ask the maintainers")
+        return _protected(
+            case, "3", "tag_protected", f"you may not create the protected tag '{name}'; ask the maintainers"
+        )
     return None
 
 
 def _check_branch(case: Case, name: str) -> Refused | None:
-    if (refused := _troubled("3", case.facts.branches)) is not None:
+    if (refused := _unlisted("3", case.facts.branches)) is not None:
         return refused
     covering = _covering(case, name)
     if all(case.person.any_of(b.push) for b in covering):
@@ -221,13 +236,13 @@ def _check_environment(case: Case) -> Refused | None:
 
 def _check_protected_environment(case: Case) -> Refused | None:
     facts = case.facts
-    if (refused := _troubled("4", facts.groups)) is not None:
+    if (refused := _unlisted("4", facts.groups)) is not None:
         return refused
     project = facts.project.value
     if project is None or not project.ancestors <= (facts.groups.value or frozenset()):
         return Refused("4", "groups_incomplete", "GitLab did not list every group above the project; try again")
     for fact in facts.protected_environments:
-        if (refused := _troubled("4", fact)) is not None:
+        if (refused := _unlisted("4", fact)) is not None:
             return refused
     if len(facts.protected_environments) != 1 + len(facts.groups.value or ()):
         return Refused("4", "groups_incomplete", "GitLab did not list every group above the project; try again")
@@ -270,7 +285,9 @@ def _check_production(case: Case) -> Refused | None:
 def _check_sleep(case: Case) -> Refused | None:
     if case.scope.activation is Activation.SIGN_IN:
         return None
-    return Refused("7", "asleep", f"the scope sleeps until a debugging session wakes it; run: juniper debug {case.scope.name}")
+    return Refused(
+        "7", "asleep", f"the scope sleeps until a debugging session wakes it; run: juniper debug {case.scope.name}"
+    )
 
 
 # --- what each check looked at ----------------------------------------------------------------------------------------
@@ -290,7 +307,8 @@ def _sign_in_evidence(case: Case) -> tuple[Asked, ...]:
 def _ref_evidence(case: Case) -> tuple[Asked, ...]:
     refs = (case.facts.named_refs.asked,) if case.facts.named_refs is not None else ()
     groups = tuple(f.asked for f in case.facts.group_memberships)
-    return (*refs, case.facts.branches.asked, case.facts.tags.asked, *groups)
+    protections = case.facts.tags if (case.selection.ref or "").startswith("tag:") else case.facts.branches
+    return (*refs, protections.asked, *groups)
 
 
 def _protection_evidence(case: Case) -> tuple[Asked, ...]:

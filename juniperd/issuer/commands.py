@@ -205,9 +205,7 @@ def _denial(user: int | None, scope: str | None) -> Document:
     return {"kind": "scope", "value": scope} if scope is not None else {"kind": "all", "value": ""}
 
 
-def deny(
-    config_path: Path, *, user: int | None = None, scope: str | None = None, everybody: bool = False
-) -> Outcome:
+def deny(config_path: Path, *, user: int | None = None, scope: str | None = None, everybody: bool = False) -> Outcome:
     """Deny at once, and print what cuts the credentials that are out."""
 
     def work() -> str:
@@ -223,9 +221,7 @@ def deny(
     return _attempt(work)
 
 
-def undeny(
-    config_path: Path, *, user: int | None = None, scope: str | None = None, everybody: bool = False
-) -> Outcome:
+def undeny(config_path: Path, *, user: int | None = None, scope: str | None = None, everybody: bool = False) -> Outcome:
     """Undo a denial."""
 
     def work() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -113,6 +113,14 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Requests a minute: with one subject token, and unverified ones of one address."""
+
+    per_subject: int = 600
+    per_address: int = 120
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerConfig:
     """``issuer.toml``, checked."""
 
@@ -130,6 +138,7 @@ class IssuerConfig:
     gitlab: GitlabConfig
     sign_in_max_age: float = 12 * 3600.0
     network: Network = Network()
+    limits: Limits = Limits()
     sandbox: bool = False
 
 
@@ -146,8 +155,9 @@ def load(path: Path) -> IssuerConfig:
     gitlab = _gitlab(root.table("gitlab"), path.parent, sandbox=sandbox)
     network = _network(root.table("network"), path.parent)
     config = _issuer(root.table("issuer"), path, sandbox=sandbox, parts=(identities, gitlab, network))
+    limits = _limits(root.table("limits"))
     root.finish()
-    return config
+    return replace(config, limits=limits)
 
 
 def _issuer(
@@ -225,6 +235,15 @@ def _network(table: Table, folder: Path) -> Network:
     )
     table.finish()
     return network
+
+
+def _limits(table: Table) -> Limits:
+    usual = Limits()
+    limits = Limits(table.integer("per_subject", usual.per_subject), table.integer("per_address", usual.per_address))
+    table.finish()
+    if min(limits.per_subject, limits.per_address) < 1:
+        raise table.error("per_subject", "a limit is 1 a minute or more")
+    return limits
 
 
 def _tls(table: Table, folder: Path) -> Tls | None:

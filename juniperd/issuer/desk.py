@@ -57,9 +57,7 @@ class Desk:
             raise ConfigError(msg, "upgrade juniperd here and where the issuer runs")
         return await acts[verb](params)
 
-    async def _record(
-        self, event: str, fields: Mapping[str, object], work: Callable[[sqlite3.Connection], T]
-    ) -> T:
+    async def _record(self, event: str, fields: Mapping[str, object], work: Callable[[sqlite3.Connection], T]) -> T:
         now = self._clock()
 
         def both(connection: sqlite3.Connection) -> T:

@@ -41,13 +41,14 @@ _CLAIMS = [
 
 
 def metadata(config: IssuerConfig) -> dict[str, object]:
-    """OpenID Connect Discovery 1.0 section 3 and RFC 8414 section 2, one document for both."""
+    """OpenID Connect Discovery 1.0 section 3 and RFC 8414 section 2, one document for both.
+
+    There is no ``authorization_endpoint``: no browser is ever sent here, and no grant offered here uses one.
+    """
     return {
         "issuer": config.url,
         "jwks_uri": f"{config.url}/jwks",
         "token_endpoint": f"{config.api_url}/token",
-        # Required by both documents; no client is ever redirected here, so there is nothing to authorize.
-        "authorization_endpoint": f"{config.api_url}/token",
         "grant_types_supported": [GRANT_TYPE],
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],

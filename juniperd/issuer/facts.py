@@ -264,9 +264,7 @@ def _date(value: object) -> date | None:
 def branch_of(raw: object) -> Branch:
     """One row of ``protected_branches``."""
     found = mapping(raw)
-    return Branch(
-        text(found, "name"), _entries(found, "push_access_levels"), _entries(found, "merge_access_levels")
-    )
+    return Branch(text(found, "name"), _entries(found, "push_access_levels"), _entries(found, "merge_access_levels"))
 
 
 def tag_of(raw: object) -> Tag:

@@ -89,6 +89,11 @@ class Gitlab:
         # A caller that gives up must not take the others' answer with it.
         return await asyncio.shield(flight)
 
+    def use(self, token: Secret) -> None:
+        """Ask with another token from now on."""
+        self._token = token
+        self.forget()
+
     def forget(self) -> None:
         """Drop every reply: after a denial or a reload the next decision asks anew."""
         self._replies.clear()

@@ -18,7 +18,9 @@ def flaw(pattern: str) -> str | None:
     if pattern.startswith("*"):
         return f"the pattern '{pattern}' is not anchored: begin it with a literal, as in review/*"
     if not _ALLOWED.fullmatch(pattern):
-        return f"the pattern '{pattern}' holds a character that no pattern has: only letters, digits and _./@- * are used"
+        return (
+            f"the pattern '{pattern}' holds a character that no pattern has: only letters, digits and _./@- * are used"
+        )
     if "***" in pattern:
         return f"the pattern '{pattern}' holds more than two stars in a row"
     return None
@@ -30,7 +32,7 @@ def is_literal(pattern: str) -> bool:
 
 
 @lru_cache(maxsize=20_000)
-def _compiled(pattern: str, fold: bool) -> re.Pattern[str]:
+def _compiled(pattern: str, *, fold: bool) -> re.Pattern[str]:
     parts = re.split(r"(\*\*|\*)", pattern)
     spoken = {"**": ".*", "*": "[^/]*"}
     expression = "".join(spoken.get(p, re.escape(p)) for p in parts)
@@ -41,4 +43,4 @@ def matches(pattern: str, text: str, *, fold: bool = False) -> bool:
     """Whether the whole of ``text`` matches; ``fold`` disregards case, which production's patterns alone do."""
     if "*" not in pattern:
         return pattern.casefold() == text.casefold() if fold else pattern == text
-    return _compiled(pattern, fold).fullmatch(text) is not None
+    return _compiled(pattern, fold=fold).fullmatch(text) is not None

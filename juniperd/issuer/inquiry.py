@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from juniperd.issuer import facts as shapes
+from juniperd.issuer import glob
 from juniperd.issuer.facts import (
     Asked,
     Environment,
@@ -29,6 +30,7 @@ from juniperd.issuer.protection import DEVELOPER, Entry, GroupMembership, Holder
 from juniperd.model import Clock
 
 T = TypeVar("T")
+_MOST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Inquiry:
     async def _rows(self, question: Question, make: Callable[[object], T]) -> Fact[tuple[T, ...]]:
         def read(value: object) -> tuple[tuple[T, ...], str]:
             rows = tuple(make(row) for row in _list(value))
-            return rows, f"{len(rows)} rows"
+            return rows, _names(rows)
 
         return await self._ask(question, read)
 
@@ -120,9 +122,7 @@ class Inquiry:
             unasked = Trouble("not_asked", passing=False, text="not asked, because nobody is linked")
             nobody = Asked("the user's record", unasked.text, link.asked.at)
             return link, Fact(nobody, trouble=unasked), Fact(nobody, trouble=unasked)
-        user, membership = await asyncio.gather(
-            self._user(link.value, who), self._membership(project_id, link.value)
-        )
+        user, membership = await asyncio.gather(self._user(link.value, who), self._membership(project_id, link.value))
         return link, user, membership
 
     async def _link(self, who: Who) -> Fact[int]:
@@ -173,7 +173,9 @@ class Inquiry:
         name = where.ref.partition(":")[2]
         params = (("search", f"^{name}$"),)
         kinds = {"branch": "branches", "tag": "tags"}
-        questions = [Question(("projects", where.project_id, "repository", p), params, many=True) for p in kinds.values()]
+        questions = [
+            Question(("projects", where.project_id, "repository", p), params, many=True) for p in kinds.values()
+        ]
         facts = await asyncio.gather(*(self._rows(q, _name) for q in questions))
         for fact in facts:
             if fact.value is None:
@@ -182,6 +184,17 @@ class Inquiry:
             f"{kind}:{name}" for kind, fact in zip(kinds, facts, strict=True) if name in (fact.value or ())
         )
         return Fact(replace(facts[0].asked, answer=", ".join(sorted(found)) or "no such ref"), found)
+
+    async def choices(self, project_id: int, pattern: str) -> tuple[str, ...]:
+        """What a pattern of environments, or of ``branch:`` or ``tag:`` names, covers at this moment."""
+        kind, colon, name = pattern.partition(":")
+        place = {"branch": ("repository", "branches"), "tag": ("repository", "tags")}.get(kind) if colon else None
+        prefix = (name if place else pattern).partition("*")[0]
+        params = (("search", f"^{prefix}"),) if place else (("states", "available"),)
+        question = Question(("projects", project_id, *(place or ("environments",))), params, many=True)
+        found = await self._rows(question, _name)
+        names = (f"{kind}:{n}" if place else n for n in found.value or ())
+        return tuple(n for n in names if glob.matches(pattern, n))
 
     # --- environments -------------------------------------------------------------------------------------------------
 
@@ -206,9 +219,9 @@ class Inquiry:
         question = Question(("projects", project_id, "groups"), many=True)
         listed = await self._rows(question, _group)
         above = await asyncio.gather(
-            *(self._protections(("groups", number), f"group {path}") for number, path in listed.value or ())
+            *(self._protections(("groups", g.id), f"group {g.name}") for g in listed.value or ())
         )
-        paths = frozenset(path for _, path in listed.value) if listed.value is not None else None
+        paths = frozenset(g.name for g in listed.value) if listed.value is not None else None
         return Fact(listed.asked, paths, listed.trouble), (await own, *above)
 
     async def _protections(self, place: tuple[str, int], named: str) -> Fact[tuple[ProtectedEnvironment, ...]]:
@@ -237,6 +250,14 @@ class Inquiry:
             return (membership if counts else None), answer
 
         return await self._ask(question, read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A group above a project; ``name`` is its full path."""
+
+    id: int
+    name: str
 
 
 class _NotLinked(Exception):  # a fact, told to the reader of one answer
@@ -268,13 +289,20 @@ def _list(value: object) -> list[object]:
     return value
 
 
+def _names(rows: tuple[object, ...]) -> str:
+    """A list in a few words: its first names, and how many there are."""
+    names = [row if isinstance(row, str) else str(getattr(row, "name", row)) for row in rows]
+    more = f", … {len(names)} in all" if len(names) > _MOST else ""
+    return ", ".join(names[:_MOST]) + more or "none"
+
+
 def _name(row: object) -> str:
     return shapes.text(shapes.mapping(row), "name")
 
 
-def _group(row: object) -> tuple[int, str]:
+def _group(row: object) -> _Group:
     raw = shapes.mapping(row)
-    return shapes.number(raw, "id"), shapes.text(raw, "full_path")
+    return _Group(shapes.number(raw, "id"), shapes.text(raw, "full_path"))
 
 
 def _member(value: object, user_id: int) -> tuple[Membership | None, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from juniperd.issuer import decision, denials, links
@@ -11,10 +11,11 @@ from juniperd.issuer.policy import Policy, Scope
 from juniperd.issuer.selection import select
 from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subject
-from juniperd.issuer.verdict import Case, Refused, Step, Verdict
+from juniperd.issuer.verdict import Case, Refused, Selection, Step, Verdict
 from juniperd.model import Clock
 
 OLDEST_FACT = 60.0
+_MOST = 10
 
 
 @dataclass(slots=True)
@@ -44,11 +45,23 @@ class Judge:
     ) -> Case:
         """Everything a decision on this scope looks at."""
         policy = self.policy
-        selection = select(scope, environment=environment, ref=ref)
+        selection = await self._choices(scope, select(scope, environment=environment, ref=ref))
         where = Where(scope.project_id or 0, selection.environment, selection.ref)
         facts = await self._inquiry.facts(subject.who, where)
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         return Case(policy, scope, subject.sign_in, selection, facts, today)
+
+    async def _choices(self, scope: Scope, selection: Selection) -> Selection:
+        """A refusal for want of a selector, with what there is to choose from."""
+        problem = selection.problem
+        what = problem.reason.removesuffix("_unselected") if problem else ""
+        pattern = {"environment": scope.environment, "ref": scope.ref}.get(what)
+        if problem is None or pattern is None or not problem.reason.endswith("_unselected"):
+            return selection
+        names = await self._inquiry.choices(scope.project_id or 0, pattern)
+        shown = ", ".join(names[:_MOST]) + (", …" if len(names) > _MOST else "") or "nothing now"
+        text = f"the scope covers '{pattern}', that is {shown}; choose one with --{what} NAME"
+        return replace(selection, problem=replace(problem, text=text))
 
     def verdict(self, case: Case, subject: Subject) -> Verdict:
         """The verdict, with what the issuer itself knows against it."""

@@ -10,9 +10,6 @@ from juniperd.model import Clock
 MAX_BODY = 32 * 1024
 MAX_HEADER = 20 * 1024
 """Bytes of one header: an ID token stands in ``Authorization``."""
-PER_SUBJECT = 600
-PER_ADDRESS = 120
-"""Requests a minute: of one verified subject, and unverified ones of one address."""
 _MAX_KEYS = 10_000
 
 

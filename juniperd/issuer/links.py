@@ -33,10 +33,8 @@ def conflict(connection: sqlite3.Connection, *, identity: str, key: str, user_id
     ).fetchone()
     if mine is not None and mine[0] != user_id:
         return Refused("1", "link_changed", f"this sign-in was linked to another GitLab user; {_ADMINISTRATOR}")
-    theirs = connection.execute(
-        "SELECT subject FROM links WHERE identity = ? AND user_id = ?", (identity, user_id)
-    ).fetchone()
-    if theirs is not None and theirs[0] != key:
+    theirs = connection.execute("SELECT identity, subject FROM links WHERE user_id = ?", (user_id,)).fetchone()
+    if theirs is not None and tuple(theirs) != (identity, key):
         return Refused("1", "link_taken", f"the GitLab user is linked to another sign-in; {_ADMINISTRATOR}")
     return None
 

@@ -12,8 +12,8 @@ import sqlite3
 from juniperd.issuer.subject import Subject, cure, expected_nonce
 from juniperd.issuer.verdict import Refused
 
-_KEPT = 2 * 24 * 3600.0
-_OF = "identity = ? AND client_id = ? AND subject = ? AND auth_time = ? AND (sid = ? OR sid = '' OR ? = '')"
+_OF = """SELECT thumbprint FROM pins WHERE identity = ? AND client_id = ? AND subject = ? AND auth_time = ?
+         AND (sid = ? OR sid = '' OR ? = '')"""
 
 
 def _sign_in(subject: Subject) -> tuple[object, ...]:
@@ -28,8 +28,7 @@ def _sign_in(subject: Subject) -> tuple[object, ...]:
 
 
 def _thumbprints(connection: sqlite3.Connection, subject: Subject) -> set[str]:
-    query = f"SELECT thumbprint FROM pins WHERE {_OF}"  # a constant of ours
-    return {row[0] for row in connection.execute(query, _sign_in(subject))}
+    return {row[0] for row in connection.execute(_OF, _sign_in(subject))}
 
 
 def missing(connection: sqlite3.Connection, subject: Subject) -> Refused | None:
@@ -39,8 +38,13 @@ def missing(connection: sqlite3.Connection, subject: Subject) -> Refused | None:
     return Refused("0", "not_pinned", f"this sign-in belongs to another key; {cure(subject)}")
 
 
-def pin(connection: sqlite3.Connection, subject: Subject, *, issuer_url: str, now: float) -> Refused | None:
-    """Tie the key to the sign-in, or say why not; a pin that exists is left as it is."""
+def pin(
+    connection: sqlite3.Connection, subject: Subject, *, issuer_url: str, oldest: float, now: float
+) -> Refused | None:
+    """Tie the key to the sign-in, or say why not; a pin that exists is left as it is.
+
+    ``oldest``: sign-ins made before it count for nothing any more, and their pins are dropped.
+    """
     known = _thumbprints(connection, subject)
     if subject.thumbprint in known:
         return None
@@ -50,7 +54,7 @@ def pin(connection: sqlite3.Connection, subject: Subject, *, issuer_url: str, no
         wanted = expected_nonce(issuer_url, subject.thumbprint)
         if not hmac.compare_digest(subject.nonce.encode(), wanted.encode()):
             return Refused("0", "nonce", "the sign-in was made for another key or issuer; run: juniper login")
-    connection.execute("DELETE FROM pins WHERE pinned_at < ?", (now - _KEPT,))
+    connection.execute("DELETE FROM pins WHERE auth_time < ?", (oldest,))
     connection.execute(
         "INSERT INTO pins (identity, client_id, subject, auth_time, sid, thumbprint, pinned_at) VALUES (?,?,?,?,?,?,?)",
         (*_sign_in(subject)[:5], subject.thumbprint, now),

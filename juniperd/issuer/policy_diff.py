@@ -57,7 +57,16 @@ def _changes(old: Scope, new: Scope) -> Iterator[str]:
     if new.role != old.role:
         verb = "gains" if new.role < old.role else "loses"
         yield f"{verb}: {new.name} asks for {role_name(new.role)} where it asked for {role_name(old.role)}"
-    for field in ("environment", "ref", "ttl", "laptop_basis", "ci_config_elsewhere", "read_only", "outlives", "sources"):
+    for field in (
+        "environment",
+        "ref",
+        "ttl",
+        "laptop_basis",
+        "ci_config_elsewhere",
+        "read_only",
+        "outlives",
+        "sources",
+    ):
         before, after = getattr(old, field), getattr(new, field)
         if before != after:
             yield f"{_direction(field, before, after)}: {new.name} {field} was {_shown(before)}, is {_shown(after)}"

@@ -27,13 +27,15 @@ class Proofs:
         if len(proofs) != 1:
             raise TokenRejected("dpop", "one DPoP proof is needed", "upgrade juniperd")
         url = self._api_url + path
-        proof = jose.verify_dpop(proofs[0], method=method, url=url, now=self._clock(), access_token=access_token)
+        return jose.verify_dpop(proofs[0], method=method, url=url, now=self._clock(), access_token=access_token)
+
+    def use(self, proof: Proof) -> None:
+        """Use a proof up, once its caller is known: a stranger's would only fill the memory."""
         digest = digest_of(proof)
         if digest in self._seen:
             raise TokenRejected("replay", "the proof was used before", "send a new proof with each call")
         self._forget()
         self._seen[digest] = self._clock() + _KEPT
-        return proof
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Take up what was seen before a restart."""

@@ -10,13 +10,13 @@ from juniperd.errors import StateError
 from juniperd.issuer import audit, links, pins, refusal
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.facts import Trouble, User
+from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.refusal import OAuthError
-from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subject
 from juniperd.issuer.token import record_link
 from juniperd.issuer.verdict import Refused
-from juniperd.model import Clock
+from juniperd.jose import LEEWAY
 
 T = TypeVar("T")
 
@@ -24,29 +24,22 @@ T = TypeVar("T")
 class SignIns:
     """Writes and undoes pins; tells the person who they are at GitLab."""
 
-    def __init__(
-        self,
-        *,
-        issuer_url: str,
-        sign_in_max_age: float,
-        inquiry: Inquiry,
-        state: State,
-        clock: Clock,
-        new_id: Callable[[], str],
-    ) -> None:
-        self._issuer_url = issuer_url
-        self._max_age = sign_in_max_age
+    def __init__(self, ground: Ground, *, inquiry: Inquiry) -> None:
+        self._issuer_url = ground.config.url
+        self._max_age = ground.config.sign_in_max_age
+        self._state = ground.state
+        self._clock = ground.clock
+        self._new_id = ground.new_id
         self._inquiry = inquiry
-        self._state = state
-        self._clock = clock
-        self._new_id = new_id
 
     async def begin(self, subject: Subject) -> dict[str, object]:
         """Pin the key, then find the person at GitLab; the pin comes first, for the first key is the one that counts."""
         now, number = self._clock(), self._new_id()
         stale = subjects.stale(subject, now=now, max_age=self._max_age)
         if stale is not None or subject.auth_time is None:
-            raise refusal.of(stale or Refused("0", "auth_time_missing", "sign in again"), decision=number, entitled=True)
+            raise refusal.of(
+                stale or Refused("0", "auth_time_missing", "sign in again"), decision=number, entitled=True
+            )
         refused = await self._write(lambda c: self._pin(c, subject, number, now))
         if refused is not None:
             raise refusal.of(refused, decision=number, entitled=True)
@@ -69,7 +62,8 @@ class SignIns:
         await self._write(work)
 
     def _pin(self, connection: sqlite3.Connection, subject: Subject, number: str, now: float) -> Refused | None:
-        refused = pins.pin(connection, subject, issuer_url=self._issuer_url, now=now)
+        oldest = now - self._max_age - 2 * LEEWAY
+        refused = pins.pin(connection, subject, issuer_url=self._issuer_url, oldest=oldest, now=now)
         outcome = {"outcome": refused.reason if refused else "pinned", "id": number}
         audit.append(connection, "sign_in", at=now, fields={**_who(subject), **outcome})
         return refused

@@ -31,7 +31,7 @@ CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the
 CREATE TRIGGER audit_keeps BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;
 CREATE TABLE links (
   identity TEXT NOT NULL, subject TEXT NOT NULL, user_id INTEGER NOT NULL, login TEXT NOT NULL, linked_at REAL NOT NULL,
-  PRIMARY KEY (identity, subject), UNIQUE (identity, user_id)
+  PRIMARY KEY (identity, subject), UNIQUE (user_id)
 );
 CREATE TABLE pins (
   identity TEXT NOT NULL, client_id TEXT NOT NULL, subject TEXT NOT NULL, auth_time REAL NOT NULL, sid TEXT NOT NULL,

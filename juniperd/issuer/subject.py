@@ -77,9 +77,7 @@ def _subject(identity: Identity, claims: VerifiedClaims, thumbprint: str, digest
         sid=_text(claims, "sid", ""),
         nonce=_text(claims, "nonce", ""),
         thumbprint=thumbprint,
-        sign_in=SignIn(
-            identity, flow, _words(claims, "amr"), _text(claims, "acr", ""), _words(claims, "acrs")
-        ),
+        sign_in=SignIn(identity, flow, _words(claims, "amr"), _text(claims, "acr", ""), _words(claims, "acrs")),
         token_digest=digest,
     )
 

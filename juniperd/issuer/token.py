@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from juniperd.errors import StateError, TokenRejected, UpstreamError, one_line
 from juniperd.issuer import audit, claims, decision, denials, links, pins, proofs, refusal
 from juniperd.issuer import subject as subjects
+from juniperd.issuer.ground import Ground
 from juniperd.issuer.judge import Judge
 from juniperd.issuer.keys import TOKEN_LIFE, Keys
 from juniperd.issuer.policy import AwsTarget, Scope, Target
 from juniperd.issuer.proofs import Proofs
 from juniperd.issuer.refusal import OAuthError
-from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subject, Subjects
 from juniperd.issuer.verdict import Case, Grant, Permitted, Refused, Verdict
 from juniperd.jose import Proof
-from juniperd.model import Clock
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
@@ -87,38 +86,41 @@ class TokenEndpoint:
 
     def __init__(
         self,
+        ground: Ground,
         *,
-        issuer_url: str,
-        sign_in_max_age: float,
         subjects: Subjects,
         judge: Judge,
         keys: Callable[[], Keys],
-        state: State,
         proofs: Proofs,
-        clock: Clock,
-        new_id: Callable[[], str],
     ) -> None:
-        self._issuer_url = issuer_url
-        self._max_age = sign_in_max_age
+        self._issuer_url = ground.config.url
+        self._max_age = ground.config.sign_in_max_age
+        self._state = ground.state
+        self._clock = ground.clock
+        self._new_id = ground.new_id
         self._subjects = subjects
         self._judge = judge
         self._keys = keys
-        self._state = state
         self._proofs = proofs
-        self._clock = clock
-        self._new_id = new_id
 
     async def answer(self, form: Sequence[tuple[str, str]], dpop: list[str]) -> dict[str, object]:
         """The body of a 200; every other answer is raised as OAuthError."""
         request = parse(form)
         proof = self._proof(dpop)
         subject = await self._subject(request.subject_token, proof)
+        self._use(proof)
         decided = await self._decide(subject, request)
         return await self._conclude(subject, request, decided, proof)
 
     def _proof(self, dpop: list[str]) -> Proof:
         try:
             return self._proofs.check(dpop, method="POST", path="/token")
+        except TokenRejected as error:
+            raise OAuthError("invalid_dpop_proof", str(error)) from None
+
+    def _use(self, proof: Proof) -> None:
+        try:
+            self._proofs.use(proof)
         except TokenRejected as error:
             raise OAuthError("invalid_dpop_proof", str(error)) from None
 
@@ -139,7 +141,11 @@ class TokenEndpoint:
             return _Decided(own)
         scope = self._judge.policy.scope(request.scope)
         if scope is None:
-            return _Decided(Refused("select", "unknown_scope", "there is no such scope; run: juniper catalogue"))
+            return _Decided(
+                Refused(
+                    "select", "unknown_scope", "there is no such scope; mend its name, or run: juniper setup aws --diff"
+                )
+            )
         if request.session is not None:
             return _Decided(Refused("select", "unknown_target", "there is no such session; run: juniper debug"))
         target = scope.target(request.audience)
@@ -276,7 +282,9 @@ def _person(subject: Subject, case: Case | None) -> dict[str, object]:
 def _facts(case: Case | None, now: float) -> dict[str, object]:
     if case is None:
         return {"project_id": None, "facts": []}
-    asked = [{"asked": a.question, "answered": a.answer, "age": round(max(0.0, now - a.at), 1)} for a in case.facts.asked]
+    asked = [
+        {"asked": a.question, "answered": a.answer, "age": round(max(0.0, now - a.at), 1)} for a in case.facts.asked
+    ]
     return {"project_id": case.scope.project_id, "facts": asked}
 
 

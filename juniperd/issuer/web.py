@@ -24,7 +24,6 @@ from juniperd.issuer.token import TokenEndpoint
 from juniperd.model import Clock
 
 log = logging.getLogger("juniperd.issuer")
-_UNVERIFIED = frozenset({"invalid_dpop_proof", "invalid_token"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -186,11 +185,15 @@ class _Api:
 
     def _admit(self, request: web.Request) -> None:
         if self._parts.by_address.exhausted(request.remote):
-            raise OAuthError("temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60)
+            raise OAuthError(
+                "temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60
+            )
 
     def _limit(self, token: str) -> None:
         if not self._parts.by_subject.spend(hash(token)):
-            raise OAuthError("temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60)
+            raise OAuthError(
+                "temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60
+            )
 
     def _unverified(self, request: web.Request, error: OAuthError) -> OAuthError:
         self._parts.by_address.spend(request.remote)
@@ -200,28 +203,36 @@ class _Api:
     async def _verified(self, request: web.Request, path: str) -> Subject:
         """The person behind ``Authorization: DPoP`` and its proof (RFC 9449 section 7.1)."""
         self._admit(request)
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        self._limit(token)
+        error = "invalid_dpop_proof"
         try:
-            if scheme.lower() != "dpop" or not token:
-                raise TokenRejected("authorization", "Authorization: DPoP is needed")
-            proof = self._parts.proofs.check(
-                request.headers.getall("DPoP", []), method=request.method, path=path, access_token=token
-            )
-        except TokenRejected as error:
-            raise self._unverified(request, OAuthError("invalid_dpop_proof", str(error), status=401)) from None
-        try:
-            return await self._parts.subjects.verify(token, proof.thumbprint)
-        except TokenRejected as error:
-            raise self._unverified(request, OAuthError("invalid_token", str(error), status=401)) from None
-        except UpstreamError as error:
+            token = _authorization(request)
+            self._limit(token)
+            proofs = request.headers.getall("DPoP", [])
+            proof = self._parts.proofs.check(proofs, method=request.method, path=path, access_token=token)
+            error = "invalid_token"
+            subject = await self._parts.subjects.verify(token, proof.thumbprint)
+            error = "invalid_dpop_proof"
+            self._parts.proofs.use(proof)
+        except TokenRejected as rejected:
+            raise self._unverified(request, OAuthError(error, str(rejected), status=401)) from None
+        except UpstreamError as late:
             retry = refusal.RETRY_AFTER
-            raise OAuthError("temporarily_unavailable", error.message, status=503, retry_after=retry) from None
+            raise OAuthError("temporarily_unavailable", late.message, status=503, retry_after=retry) from None
+        return subject
+
+
+def _authorization(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "dpop" or not token:
+        raise TokenRejected("authorization", "Authorization: DPoP is needed")
+    return token
 
 
 def _form(body: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=64)
+        return parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=64
+        )
     except (ValueError, UnicodeError):
         raise OAuthError("invalid_request", "the body is not a form") from None
 

@@ -46,6 +46,6 @@ def discover() -> Mapping[str, ToolProtocol]:
     found: dict[str, ToolProtocol] = {}
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
-        if hasattr(module, "render_error") and hasattr(module, "HELPER"):
+        if all(hasattr(module, name) for name in ("HELPER", "parse", "render", "render_error")):
             found[module.HELPER] = cast("ToolProtocol", module)
     return found

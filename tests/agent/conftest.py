@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from juniperd.app import Agent
-from juniperd.door import open_door
-from juniperd.journal import Journal
-
 from .doubles import Doubles, FakeClock, doubles
-from .harness import Running, config_for
+from .harness import Running, serving
 
 
 @pytest.fixture
@@ -37,18 +30,13 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture
-async def running(world: Doubles, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+@pytest.fixture(autouse=True)
+def _quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doubles ask for polls every hundredth of a second; no real provider may."""
     monkeypatch.setattr("juniperd.identity.device.SHORTEST_INTERVAL", 0.01)
-    world.idp.interval = 0.01
-    log = io.StringIO()
-    agent = Agent(config_for(world, folder), clock=world.clock, journal=Journal(log, world.clock))
-    path = folder / "agent.sock"
-    task = asyncio.create_task(agent.serve(open_door(path), socket_path=path))
-    await asyncio.sleep(0)
-    try:
-        yield Running(agent, path, world, log)
-    finally:
-        agent.stop.set()
-        with suppress(asyncio.CancelledError):
-            await task
+
+
+@pytest.fixture
+async def running(world: Doubles, folder: Path) -> AsyncIterator[Running]:
+    async with serving(world, folder) as made:
+        yield made

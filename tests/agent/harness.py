@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from juniperd import wire
-from juniperd.app import Agent
+from juniperd.agent import Agent
 from juniperd.config import Config, IssuerEntry, Network
+from juniperd.door import open_door
+from juniperd.journal import Journal
+from juniperd.store import Vault
 
 from .doubles import Doubles
 
@@ -55,6 +60,13 @@ async def listen(reader: asyncio.StreamReader) -> Spoken:
     pytest.fail(f"the agent went away after {got}")
 
 
+async def until(condition: Callable[[], object], within: float = 5.0) -> None:
+    """Let the servers work until ``condition`` holds."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in programs that set no event of ours
+            await asyncio.sleep(0.002)
+
+
 @dataclass(slots=True)
 class Running:
     """An agent that serves."""
@@ -76,9 +88,32 @@ class Running:
         """Sign in; the result."""
         answer = await self.control("login")
         assert answer.status == 0, answer.stderr
+        await asyncio.gather(*self.agent._ahead.values())
         return answer.events[-1]
 
 
 def config_for(world: Doubles, folder: Path, *, store: str = "memory") -> Config:
     entry = IssuerEntry("team", world.issuer.url, world.idp.url)
     return Config(folder / "juniper.toml", {"team": entry}, Network(), store=store, sandbox=True)
+
+
+@asynccontextmanager
+async def serving(
+    world: Doubles, folder: Path, *, vault: Vault | None = None, config: Config | None = None
+) -> AsyncIterator[Running]:
+    """An agent before ``world``, until the block ends; with ``vault`` its sign-ins rest in that."""
+    world.idp.interval = 0.01
+    log = io.StringIO()
+    config = config or config_for(world, folder, store="memory" if vault is None else "keyring")
+    agent = Agent(config, clock=world.clock, journal=Journal(log, world.clock))
+    if vault is not None:
+        agent.store._open_vault = lambda: vault
+    path = folder / "agent.sock"
+    task = asyncio.create_task(agent.serve(open_door(path), socket_path=path))
+    await asyncio.sleep(0)
+    try:
+        yield Running(agent, path, world, log)
+    finally:
+        agent.stop.set()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -18,7 +18,7 @@ from juniperd.model import AwsCredential, CredentialRequest, IssuedToken, Kind, 
 from juniperd.skew import ClockSkew
 
 from .doubles import FakeClock
-from .harness import Running
+from .harness import Running, until
 
 REFUSAL = (
     403,
@@ -57,8 +57,7 @@ async def test_a_helper_that_vanishes_does_not_stop_the_exchange(running: Runnin
     _reader, writer = await asyncio.open_unix_connection(running.path)
     writer.write(b"\x01a\x00\x00\x00\x0bjuniper-awsa\x00\x00\x00\x1e--scope=invoice-archive-writerg\x00\x00\x00\x00")
     await writer.drain()
-    while not len(running.agent.broker._flights):
-        await asyncio.sleep(0)
+    await until(lambda: len(running.agent.broker._flights))
     writer.close()
     await settle(running)
     assert running.world.sts.calls["/"] == 1

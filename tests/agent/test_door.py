@@ -8,7 +8,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +16,12 @@ import pytest
 from juniperd.door import AgentRunning, Door, admit, check_folder, open_door, program_of
 from juniperd.errors import ConfigError, StateError
 from juniperd.model import Caller
+from tests.requirements import require_peer
 
 from .harness import Running
 
-
-def require(condition: bool, reason: str) -> None:
-    """Skip without a peer that the machine does not have, fail where the machine must have it."""
-    if condition:
-        return
-    if os.environ.get("JUNIPER_REQUIRE_PEERS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+ORDINARY = 65534
+"""The uid of "nobody": root hides mistakes with modes."""
 
 
 @pytest.fixture
@@ -71,10 +66,11 @@ def test_a_link_in_place_of_the_folder_is_refused(folder: Path) -> None:
 
 
 def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
-    require(os.getuid() == 0, "only root can make a folder of another user's")
+    if os.getuid() != 0:
+        require_peer("root", "only root can make a folder of another user's")
     foreign = folder / "foreign"
     foreign.mkdir(mode=0o700)
-    os.chown(foreign, 65534, 65534)
+    os.chown(foreign, ORDINARY, ORDINARY)
     with pytest.raises(StateError, match="belongs to another user"):
         check_folder(foreign)
 
@@ -156,7 +152,7 @@ def test_the_callers_program_is_read_while_it_lives() -> None:
     with ours, theirs:
         caller = admit(ours)
         assert (caller.pid, caller.uid) == (os.getpid(), os.getuid())
-        assert program_of(ours, caller) == os.readlink("/proc/self/exe")
+        assert program_of(ours, caller) == str(Path("/proc/self/exe").readlink())
         assert program_of(ours, Caller(2**22, caller.uid)) == ""
 
 
@@ -178,7 +174,8 @@ def test_a_caller_that_ended_names_no_program(folder: Path) -> None:
 
 
 async def test_another_users_process_is_refused_at_the_socket(running: Running) -> None:
-    require(os.getuid() == 0, "only root can become another user")
+    if os.getuid() != 0:
+        require_peer("root", "only root can become another user")
     # The folder's mode is what usually keeps others out; loosened here, so that the check itself is seen.
     running.path.parent.chmod(0o711)
     running.path.chmod(0o666)
@@ -187,8 +184,8 @@ async def test_another_users_process_is_refused_at_the_socket(running: Running) 
     if child == 0:
         try:
             os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
+            os.setgid(ORDINARY)
+            os.setuid(ORDINARY)
             with socket.socket(socket.AF_UNIX) as caller:
                 caller.settimeout(5)
                 caller.connect(str(running.path))
@@ -205,3 +202,50 @@ async def test_another_users_process_is_refused_at_the_socket(running: Running) 
     assert b"user 65534 may not use the agent of user 0" in answer
     assert answer.endswith(b"x\x00\x00\x00\x01\x4d")
     assert "peer_refused" in running.log.getvalue()
+
+
+def _own_folder(folder: Path) -> None:
+    door = open_door(folder / "agent.sock")
+    assert stat.S_IMODE((folder / "agent.sock").stat().st_mode) == 0o600
+    with pytest.raises(AgentRunning):
+        open_door(folder / "agent.sock")
+    door.close()
+
+
+def _loose_folder(folder: Path) -> None:
+    folder.chmod(0o750)
+    with pytest.raises(StateError, match="open to other users"):
+        open_door(folder / "agent.sock")
+
+
+def _roots_folder(_folder: Path) -> None:
+    with pytest.raises(StateError, match="belongs to another user"):
+        check_folder(Path("/etc"))
+
+
+def _no_place_to_make_one(_folder: Path) -> None:
+    with pytest.raises(StateError, match="cannot be used"):
+        open_door(Path("/etc/juniper-of-nobody/agent.sock"))
+
+
+@pytest.mark.parametrize("check", [_own_folder, _loose_folder, _roots_folder, _no_place_to_make_one])
+def test_the_door_of_an_ordinary_user(check: Callable[[Path], None], folder: Path) -> None:
+    if os.getuid() != 0:
+        check(folder)
+        return
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    folder.chmod(0o711)
+    os.chown(home, ORDINARY, ORDINARY)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setgid(ORDINARY)
+            os.setuid(ORDINARY)
+            check(home)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -23,14 +23,14 @@ from juniperd.exchanges import ExchangeSettings, IssuedTokenExpired
 from juniperd.exchanges.aws import ERRORS, AwsExchange, endpoint_of, make, translate
 from juniperd.model import IssuedToken, Kind, Secret, Target
 
-from .doubles import ASSUMED, ROLE, SIGNER, Doubles, FakeClock
+from .doubles import ASSUMED, ROLE, SIGNER, Doubles
 
 SUBJECT = "scope:invoice-archive-writer:origin:laptop:project_id:42"
 
 
 @pytest.fixture
-def exchange(clock: FakeClock) -> Iterator[AwsExchange]:
-    made = make(ExchangeSettings(clock, loopback_endpoints=True))
+def exchange() -> Iterator[AwsExchange]:
+    made = make(ExchangeSettings(loopback_endpoints=True))
     yield made
     made.close()
 
@@ -144,10 +144,8 @@ async def test_a_target_that_is_not_whole_is_not_guessed(world: Doubles, exchang
     ("allowed", "endpoint"),
     [(False, "http://127.0.0.1:1"), (True, "https://sts.example.com"), (True, "http://127.0.0.1.example.com")],
 )
-async def test_an_endpoint_is_for_the_sandboxs_loopback_alone(
-    world: Doubles, clock: FakeClock, allowed: bool, endpoint: str
-) -> None:
-    strict = make(ExchangeSettings(clock, loopback_endpoints=allowed))
+async def test_an_endpoint_is_for_the_sandboxs_loopback_alone(world: Doubles, allowed: bool, endpoint: str) -> None:
+    strict = make(ExchangeSettings(loopback_endpoints=allowed))
     with pytest.raises(ConfigError, match="only the sandbox may"):
         await strict.trade(issued(world, endpoint=endpoint))
     strict.close()
@@ -159,6 +157,26 @@ def test_the_regional_endpoint_is_set_explicitly() -> None:
     assert endpoint_of(dataclasses.replace(target, region="cn-north-1")) == "https://sts.cn-north-1.amazonaws.com.cn"
 
 
+@pytest.mark.parametrize(
+    ("settings", "proxies"),
+    [
+        (ExchangeSettings(), {}),
+        (ExchangeSettings(proxy="http://proxy:3128"), {"https": "http://proxy:3128", "http": "http://proxy:3128"}),
+        (ExchangeSettings(proxy="http://proxy:3128", no_proxy=(".amazonaws.com",)), {}),
+        (ExchangeSettings(proxy="http://proxy:3128", no_proxy=("sts.eu-west-1.amazonaws.com",)), {}),
+    ],
+)
+def test_proxy_and_ca_are_the_configurations(
+    settings: ExchangeSettings, proxies: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    target = Target("p", Kind.AWS, 3600.0, ROLE, "eu-west-1", "", "s")
+    exchange = make(settings)
+    assert exchange._client(target).meta.config.proxies == proxies
+    with_ca = make(dataclasses.replace(settings, ca_file=Path(__file__)))
+    assert with_ca._client(target)._endpoint.http_session._verify == str(Path(__file__))
+
+
 async def test_no_server_is_unreachable(world: Doubles, exchange: AwsExchange) -> None:
     token = issued(world, endpoint="http://127.0.0.1:1")
     with pytest.raises(RelyingPartyUnreachable, match=r"127\.0\.0\.1:1 cannot be reached"):
@@ -166,7 +184,7 @@ async def test_no_server_is_unreachable(world: Doubles, exchange: AwsExchange) -
 
 
 async def test_nothing_of_the_users_is_read_or_run(
-    world: Doubles, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Doubles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker = tmp_path / "was-run"
     plugin = tmp_path / "evil_plugin.py"
@@ -204,7 +222,7 @@ async def test_nothing_of_the_users_is_read_or_run(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("botocore.loaders.Loader.CUSTOMER_DATA_PATH", str(tmp_path / ".aws" / "models"))
-    exchange = make(ExchangeSettings(clock, loopback_endpoints=True))
+    exchange = make(ExchangeSettings(loopback_endpoints=True))
     await exchange.trade(issued(world))
     exchange.close()
     assert not marker.exists()

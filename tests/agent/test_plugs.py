@@ -67,7 +67,7 @@ class TestProtocols:
 class TestProviders:
     def test_it_is_found_by_its_kind(self, kind: str) -> None:
         plug = identity.plug(kind)
-        assert plug.KIND == kind
+        assert kind == plug.KIND
         assert plug.DECLINED
         assert plug.EXPIRED
         assert not plug.DECLINED & plug.EXPIRED
@@ -90,7 +90,7 @@ class TestExchanges:
     def test_it_is_found_by_its_kind_and_imports_nothing_slow(self, kind: Kind) -> None:
         module = exchanges.load(kind)
         assert module.KIND is kind
-        exchange = module.make(ExchangeSettings(lambda: 0.0))
+        exchange = module.make(ExchangeSettings())
         assert exchange.window == module.WINDOW
         exchange.close()
 

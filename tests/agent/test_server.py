@@ -11,7 +11,7 @@ import pytest
 from juniperd import wire
 from juniperd.wire import Frame
 
-from .harness import Running, Spoken, listen, speak
+from .harness import Running, Spoken, listen, speak, until
 
 
 async def raw(running: Running, *pieces: bytes) -> Spoken:
@@ -135,8 +135,7 @@ async def test_the_program_that_asked_is_told_to_the_issuer_and_the_log(running:
 async def test_draining_lets_those_inside_finish(running: Running) -> None:
     await running.login()
     asking = asyncio.create_task(running.aws())
-    while not len(running.agent.broker._flights):
-        await asyncio.sleep(0)
+    await until(lambda: len(running.agent.broker._flights) or asking.done())
     running.agent.stop.set()
     assert (await asking).status == 0
     assert not running.path.exists()

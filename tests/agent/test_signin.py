@@ -13,7 +13,7 @@ from juniperd.errors import LoginExpired, LoginRequired, UpstreamUnreachable
 from juniperd.signin import SignIn
 from juniperd.store import StoredSignIn
 
-from .harness import Running, Spoken
+from .harness import Running, Spoken, until
 
 
 def sign_in(running: Running) -> SignIn:
@@ -40,11 +40,9 @@ async def test_the_code_is_shown_with_who_asks_and_where(running: Running) -> No
 async def test_ten_callers_are_one_login(running: Running) -> None:
     running.world.idp.approve = "authorization_pending"
     callers = [asyncio.create_task(running.control("login")) for _ in range(10)]
-    while running.world.idp.calls["/token"] < 2:
-        await asyncio.sleep(0.005)
+    await until(lambda: running.world.idp.calls["/token"] >= 2)
     late = asyncio.create_task(running.control("login"))
-    while running.world.idp.calls["/token"] < 5:
-        await asyncio.sleep(0.005)
+    await until(lambda: running.world.idp.calls["/token"] >= 5)
     running.world.idp.approve = None
     answers = await asyncio.gather(*callers, late)
     assert {answer.events[0]["user_code"] for answer in answers} == {"BCDF-GHJK"}
@@ -69,8 +67,7 @@ async def test_who_leaves_does_not_end_it_for_the_others_and_the_last_one_does(r
     leaver.close()
     await leaver.wait_closed()
     polls = idp.calls["/token"]
-    while idp.calls["/token"] < polls + 3:
-        await asyncio.sleep(0.005)
+    await until(lambda: idp.calls["/token"] >= polls + 3)
     last.close()
     await last.wait_closed()
     await asyncio.sleep(0.05)

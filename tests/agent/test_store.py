@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -15,37 +14,11 @@ from keyring import errors as keyring_errors
 from juniperd.errors import StoreError, StoreLocked, StoreMissing
 from juniperd.model import Secret
 from juniperd.store import Store, StoredSignIn, Vault, translate
+from tests.requirements import require_peer
 
-from .test_door import require
+from .vault import FakeVault
 
 ENTRY = StoredSignIn("https://issuer", "okta", Secret("refresh-1"), Secret("-----BEGIN PRIVATE KEY-----"))
-
-
-class FakeVault:
-    """A keyring in a dictionary, which fails or sleeps when it is told to."""
-
-    def __init__(self) -> None:
-        self.entries: dict[tuple[str, str], str] = {}
-        self.fails: Exception | None = None
-        self.blocks = threading.Event()
-        self.blocks.set()
-
-    def _enter(self) -> None:
-        self.blocks.wait(10)
-        if self.fails is not None:
-            raise self.fails
-
-    def get_password(self, service: str, username: str) -> str | None:
-        self._enter()
-        return self.entries.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self._enter()
-        self.entries[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        self._enter()
-        del self.entries[service, username]
 
 
 @pytest.fixture
@@ -152,9 +125,7 @@ def test_the_keyring_is_found_by_name_and_never_by_entry_points() -> None:
 
 
 def test_the_agent_starts_without_importing_keyring_boto3_or_aiohttp() -> None:
-    program = (
-        "import sys, juniperd.app\nprint([n for n in ('keyring', 'boto3', 'botocore', 'aiohttp') if n in sys.modules])"
-    )
+    program = "import sys, juniperd.process\nprint([n for n in ('keyring', 'boto3', 'botocore', 'aiohttp') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -177,10 +148,8 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("unlocked", [True, False])
 def test_a_real_secret_service(tmp_path: Path, unlocked: bool) -> None:
-    require(
-        all(shutil.which(name) for name in ("gnome-keyring-daemon", "dbus-run-session")),
-        "gnome-keyring-daemon and dbus-run-session are not installed",
-    )
+    if not all(shutil.which(name) for name in ("gnome-keyring-daemon", "dbus-run-session")):
+        require_peer("gnome-keyring", "gnome-keyring-daemon and dbus-run-session are not both installed")
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     start = "printf pw | gnome-keyring-daemon --unlock --components=secrets >/dev/null;" if unlocked else ""

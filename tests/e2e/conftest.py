@@ -1,4 +1,4 @@
-"""One sandbox for each module, its developer signed in; tests that change it put it right again."""
+"""One sandbox for all tests, its developer signed in; tests that change it put it right again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from .company import Company, company
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
     """A private folder with a path short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="jun-") as name:
         yield Path(name)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shop(place: Path) -> Iterator[Company]:
     """A company where the developer is signed in."""
     with company(place) as made:

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,16 +23,17 @@ pytestmark = pytest.mark.e2e
 STRANGER = 65_534
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def again(shop: Company) -> Iterator[Company]:
-    """The company for a test after which another agent runs."""
+    """The company for tests after which another agent runs, with nobody signed in."""
+    shop.juniper("up").good()
     yield shop
     shop.juniper("up").good()
-    if shop.signed_in() != "developer":
-        shop.sign_in()
+    shop.sign_in()
 
 
 def test_killed_and_started_again(again: Company) -> None:
+    again.sign_in()
     again.helper().good()
     again.kill_agent()
     gone = again.juniper("status", "--json")
@@ -47,12 +49,14 @@ def test_killed_and_started_again(again: Company) -> None:
     again.helper().good()
 
 
-def test_a_killed_agent_is_started_by_the_first_helper(again: Company) -> None:
+def test_no_helper_starts_an_agent_at_a_socket_that_somebody_named(again: Company) -> None:
+    """A repository's `.envrc` could have named it; who wants an agent there says so."""
+    again.juniper("up").good()
     again.kill_agent()
     answer = again.helper()
-    assert (answer.status, answer.stdout) == (77, "")
-    assert answer.line == "juniper-aws: nobody is signed in; run: juniper login"
-    assert again.status()["agent"] is not None
+    assert (answer.status, answer.stdout) == (1, "")
+    assert answer.line == f"juniper-aws: no agent answers at {again.env['JUNIPER_SOCKET']}; run: juniper up"
+    assert _agents(again) == []
 
 
 def test_down_and_up(again: Company) -> None:
@@ -87,12 +91,13 @@ def _agents(company: Company) -> list[int]:
 
 
 @pytest.fixture
-def open_folder(shop: Company) -> Iterator[Path]:
+def open_folder(again: Company) -> Iterator[Path]:
     """The socket within another user's reach: what a loose umask or a stray chmod would do."""
     if os.geteuid() != 0:
         require_peer("a second user", "only root can be two users at once")
-    path = Path(shop.env["JUNIPER_SOCKET"])
-    modes = {found: stat.S_IMODE(found.stat().st_mode) for found in (shop.run_dir, shop.folder.parent, path)}
+    again.juniper("up").good()
+    path = Path(again.env["JUNIPER_SOCKET"])
+    modes = {path: stat.S_IMODE(path.stat().st_mode)}
     widened = [parent for parent in path.parents if parent.stat().st_mode & 0o001 == 0]
     before = {parent: stat.S_IMODE(parent.stat().st_mode) for parent in widened}
     for parent in widened:
@@ -122,7 +127,7 @@ sys.stdout.buffer.write(answer)
 """
 
 
-def test_another_user_is_refused_at_the_socket(shop: Company, open_folder: Path) -> None:
+def test_another_user_is_refused_at_the_socket(again: Company, open_folder: Path) -> None:
     from juniperd import wire
 
     request = wire.encode_request(wire.Request((b"juniper-aws", b"--scope", b"invoice-archive-writer"))).hex()
@@ -132,14 +137,13 @@ def test_another_user_is_refused_at_the_socket(shop: Company, open_folder: Path)
     assert asked.returncode == 0, asked.stderr
     assert b"AccessKeyId" not in asked.stdout
     assert f"user {STRANGER} may not use the agent of user 0".encode() in asked.stdout
-    assert "peer_refused" in (shop.folder / "log" / "agent.log").read_text() or _agents(shop) != [shop.agent.pid]
+    assert "peer_refused" in (again.folder / "log" / "agent.log").read_text() or _agents(again) != [again.agent.pid]
 
 
 def test_an_agent_of_another_user_is_not_asked(shop: Company) -> None:
     if os.geteuid() != 0:
         require_peer("a second user", "only root can be two users at once")
-    folder = shop.folder.parent / "theirs"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="jun-"))
     folder.chmod(0o777)
     path = folder / "agent.sock"
     with socket.socket(socket.AF_UNIX) as listener:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -89,13 +88,13 @@ def test_twenty_cold_processes_are_one_decision(shop: Company) -> None:
 
 
 @pytest.fixture
-def session(shop: Company, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def session(shop: Company, monkeypatch: pytest.MonkeyPatch) -> Any:
     """boto3 in this process, as a program on that laptop has it."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in shop.env.items():
         monkeypatch.setenv(name, value)
-    yield boto3.Session(profile_name=SCOPE)
+    return boto3.Session(profile_name=SCOPE)
 
 
 def test_boto3_reads_and_writes(session: Any) -> None:

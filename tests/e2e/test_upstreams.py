@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from .company import SCOPE, Company
 
 pytestmark = pytest.mark.e2e
-OTHER = "invoice-archive-reader"
 
 
 def test_a_held_lease_outlives_a_broken_gitlab(healed: Company) -> None:
     held = healed.helper().good()
     healed.sandbox("gitlab", "break", "503")
     assert healed.helper().good() == held
-
-
-def test_a_broken_gitlab_is_no_verdict(healed: Company) -> None:
-    """Nothing of this person's membership is known yet: the answer is "not now", and no tool takes it for a no."""
-    healed.sign_in("maintainer")
-    healed.sandbox("gitlab", "break", "503")
-    unanswered = healed.helper(OTHER)
-    assert (unanswered.status, unanswered.stdout) == (69, "")
-    assert unanswered.line.startswith("juniper-aws: ")
-    assert "GitLab" in unanswered.line
-    assert "try again" in unanswered.line
-
-
-def test_a_late_gitlab_is_no_hang(healed: Company) -> None:
-    healed.sign_in("reporter")
-    healed.sandbox("gitlab", "slow", "9000")
-    started = time.monotonic()
-    unanswered = healed.helper(OTHER, timeout=15)
-    assert time.monotonic() - started < 5.0
-    assert (unanswered.status, unanswered.stdout) == (69, "")
-    assert "; " in unanswered.line
 
 
 def test_a_broken_sts_is_named(healed: Company) -> None:
@@ -47,6 +24,7 @@ def test_a_broken_sts_is_named(healed: Company) -> None:
     assert (unanswered.status, unanswered.stdout) == (69, "")
     assert unanswered.line.startswith("juniper-aws: STS answered ServiceUnavailable")
     assert "try again" in unanswered.line
+    healed.juniper("logout").good()
 
 
 def test_status_names_what_is_held(shop: Company) -> None:

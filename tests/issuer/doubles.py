@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ class Gitlab:
         app.router.add_get("/api/v4/{path:.*}", self._answer)
         return app
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.Response:  # noqa: PLR0911  # one line per table
         path = request.match_info["path"]
         self.asked.append(path)
         if request.headers.get("PRIVATE-TOKEN") != "reader":
@@ -203,11 +204,30 @@ def company() -> Gitlab:
     return gitlab
 
 
+@cache
+def _pem(name: str) -> bytes:
+    """A key per name and run: making one takes longer than most tests."""
+    assert name
+    return SigningKey.generate_rs256().to_pem().reveal().encode()
+
+
+def seed_keys(folder: Path) -> None:
+    """A keys folder as a first start leaves it."""
+    if folder.exists():
+        return
+    folder.mkdir(mode=0o700)
+    kid = SigningKey.from_pem(_pem("issuer")).kid
+    document = {"version": 1, "keys": [{"kid": kid, "signs_from": NOW, "ends_at": None}]}
+    for name, data in ((f"{kid}.pem", _pem("issuer")), ("keys.json", json.dumps(document).encode())):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_bytes(data)
+
+
 class Idp:
     """Discovery and keys, and ID tokens of every make."""
 
     def __init__(self, clock: Clock) -> None:
-        self.key = SigningKey.generate_rs256()
+        self.key = SigningKey.from_pem(_pem("idp"))
         self.clock = clock
         self.url = ""
         self.jwks: object = None
@@ -433,6 +453,7 @@ async def open_company(
         gitlab.url = str(gitlab_server.make_url("")).rstrip("/")
         idp.url = str(idp_server.make_url("")).rstrip("/")
         path = write_files(folder, gitlab=gitlab.url, idp=idp.url, extra=extra)
+        seed_keys(folder / "keys")
         if change is not None:
             change(folder)
         issuer = await stack.enter_async_context(issuer_app.running(configuration.load(path), clock=clock))

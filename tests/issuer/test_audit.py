@@ -45,7 +45,10 @@ def test_a_whole_chain_verifies(trail: sqlite3.Connection) -> None:
         ("UPDATE audit SET hash = 'x' WHERE seq = 2", 2),
         ("DELETE FROM audit WHERE seq = 1", 1),
         ("DELETE FROM audit WHERE seq = 4", 4),
-        ("UPDATE audit SET seq = 9 WHERE seq = 2; UPDATE audit SET seq = 2 WHERE seq = 3; UPDATE audit SET seq = 3 WHERE seq = 9", 2),
+        (
+            "UPDATE audit SET seq = 9 WHERE seq = 2; UPDATE audit SET seq = 2 WHERE seq = 3; UPDATE audit SET seq = 3 WHERE seq = 9",
+            2,
+        ),
         ("INSERT INTO audit VALUES (6, 'x', '{}')", 6),
     ],
 )

@@ -23,7 +23,9 @@ GRANT = Grant(SCOPE, USER, PROJECT, 30, "push", STAGING, None)
 STAMP = Stamp("https://issuer.test", "j1", 1_790_000_000.7, "sha256:ab")
 (AWS,) = SCOPE.targets
 EKS = KubernetesTarget(
-    RelyingParty("eu", Kind.KUBERNETES, "staging-eu", server="https://k8s.test"), "billing", ("gitlab:project_env:42:staging",)
+    RelyingParty("eu", Kind.KUBERNETES, "staging-eu", server="https://k8s.test"),
+    "billing",
+    ("gitlab:project_env:42:staging",),
 )
 
 
@@ -87,7 +89,16 @@ def test_a_ref_is_said_only_where_the_scope_constrains_it(ref: str, said: dict[s
 
 def test_what_was_not_checked_is_never_said() -> None:
     said = set(claims.build(replace(GRANT, ref="branch:main"), AWS, replace(STAMP, session="s")))
-    absent = {"ref_protected", "environment_protected", "user_email", "job_id", "pipeline_id", "runner_id", "sha", "cnf"}
+    absent = {
+        "ref_protected",
+        "environment_protected",
+        "user_email",
+        "job_id",
+        "pipeline_id",
+        "runner_id",
+        "sha",
+        "cnf",
+    }
     assert not said & absent
     assert "juniper_session" in said
 
@@ -98,7 +109,8 @@ def test_without_an_environment_in_the_scope_none_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "name"), [(10, "guest"), (20, "reporter"), (30, "developer"), (40, "maintainer"), (50, "owner"), (35, "developer")]
+    ("level", "name"),
+    [(10, "guest"), (20, "reporter"), (30, "developer"), (40, "maintainer"), (50, "owner"), (35, "developer")],
 )
 def test_levels_are_said_by_name(level: int, name: str) -> None:
     assert claims.build(replace(GRANT, level=level), AWS, STAMP)["user_access_level"] == name

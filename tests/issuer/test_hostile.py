@@ -64,8 +64,8 @@ TOKENS: dict[str, Any] = {
     "crit": lambda c: signed(c, {"crit": ["exp"]}),
     "padding": lambda c: c.idp.token() + "==",
     "a fourth part": lambda c: c.idp.token() + ".x",
-    "no token at all": lambda c: "x",
-    "twice the same claim": lambda c: ".".join(
+    "no token at all": lambda _: "x",
+    "twice the same claim": lambda _: ".".join(
         [b64({"alg": "RS256"}), b64(b'{"iss":"a","iss":"b"}'), b64(b"signature")]
     ),
     "oversize": lambda c: c.idp.token(padding="x" * 17_000),
@@ -238,6 +238,13 @@ async def test_a_proof_for_another_call_or_time_is_refused(company: Company, oth
     laptop, token = await company.signed_in()
     status, body = await laptop.token(token, proof=laptop.proof("POST", "/token", **others))
     assert (status, body["error"]) == (400, "invalid_dpop_proof")
+
+
+async def test_a_proof_is_used_up_by_a_verified_caller_alone(company: Company) -> None:
+    laptop, token = await company.signed_in()
+    proof = laptop.proof("POST", "/token")
+    assert (await laptop.token("x", proof=proof))[0] == 400
+    assert (await laptop.token(token, proof=proof))[0] == 200
 
 
 async def test_no_proof_or_two_are_refused(company: Company) -> None:

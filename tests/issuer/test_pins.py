@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from juniperd.issuer import links
 from juniperd.issuer.subject import expected_nonce
 from tests.issuer.doubles import Company, Laptop, open_company
 
@@ -17,9 +18,9 @@ async def company(tmp_path: Path) -> AsyncIterator[Company]:
         yield opened
 
 
-def browser_token(company: Company, laptop: Laptop, *, issuer: str | None = None, **others: object) -> str:
+def browser_token(company: Company, laptop: Laptop, *, issuer: str | None = None) -> str:
     nonce = expected_nonce(issuer or company.url, laptop.key.kid)
-    return company.idp.token(aud="juniper-browser", nonce=nonce, **others)
+    return company.idp.token(aud="juniper-browser", nonce=nonce)
 
 
 async def test_a_sign_in_says_who_one_is_and_when_it_ends(company: Company) -> None:
@@ -151,6 +152,21 @@ async def test_one_gitlab_user_is_one_identity_for_good(company: Company) -> Non
     company.issuer.gitlab.forget()
     status, body = await company.laptop().sign_in(company.idp.token("second"))
     assert (status, body["refusal"]["reason"]) == (400, "link_taken")
+
+
+async def test_a_second_identity_provider_is_no_second_person(company: Company) -> None:
+    await company.signed_in()
+    taken = company.issuer.state.read(lambda c: links.conflict(c, identity="entra", key="u-developer", user_id=7))
+    assert taken is not None
+    assert taken.reason == "link_taken"
+
+
+async def test_pins_of_sign_ins_that_ended_are_dropped(company: Company) -> None:
+    await company.signed_in()
+    company.clock.pass_(13 * 3600)
+    await company.signed_in("maintainer")
+    rows = company.issuer.state.read(lambda c: c.execute("SELECT subject FROM pins").fetchall())
+    assert rows == [("u-maintainer",)]
 
 
 async def test_an_identity_that_becomes_another_user_is_refused(company: Company) -> None:

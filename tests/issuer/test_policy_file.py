@@ -9,7 +9,7 @@ import pytest
 
 from juniperd.errors import PolicyError
 from juniperd.issuer import glob, lint, policy_file
-from juniperd.issuer.policy import Access, Activation, KubernetesTarget
+from juniperd.issuer.policy import Access, Activation, KubernetesTarget, Policy
 from juniperd.model import Origin
 from tests.issuer.doubles import PARTIES
 
@@ -33,7 +33,7 @@ server = "https://k8s.example.com"
 """
 
 
-def load(folder: Path, text: str, parties: str = PARTIES, *, sandbox: bool = False) -> policy_file.Policy:
+def load(folder: Path, text: str, parties: str = PARTIES, *, sandbox: bool = False) -> Policy:
     (folder / "billing.toml").write_text(text)
     (folder / "parties").mkdir(exist_ok=True)
     (folder / "parties" / "aws.toml").write_text(parties)
@@ -98,7 +98,11 @@ FLAWS: dict[str, tuple[str, int, str]] = {
     "production for names": (with_line('laptop_production = {users = ["me"], until = 2026-12-31}'), 9, "user ids"),
     "production for ever": (with_line("laptop_production = {users = [7]}"), 9, "is a date"),
     "production until a text": (with_line('laptop_production = {users = [7], until = "2026"}'), 9, "is a date"),
-    "production with more": (with_line("laptop_production = {users = [7], until = 2026-12-31, x = 1}"), 9, "unknown key 'x'"),
+    "production with more": (
+        with_line("laptop_production = {users = [7], until = 2026-12-31, x = 1}"),
+        9,
+        "unknown key 'x'",
+    ),
     "a sibling that is not there": (with_line('read_only = "other"'), 9, "no scope 'other'"),
     "a sign-in by mail": (with_line('sign_in = ["mail"]'), 9, "not 'mail'"),
     "a flag as text": (with_line('outlives = "yes"'), 9, "true or false"),
@@ -121,7 +125,10 @@ def test_a_flaw_names_file_line_and_cure(tmp_path: Path, name: str) -> None:
 
 
 PARTY_FLAWS = {
-    "a re-used audience": (PARTIES + PARTIES.partition("\n")[2].replace("aws-staging", "aws-other"), "is already the one of"),
+    "a re-used audience": (
+        PARTIES + PARTIES.partition("\n")[2].replace("aws-staging", "aws-other"),
+        "is already the one of",
+    ),
     "an unknown kind": (PARTIES.replace('"aws"', '"azure"'), "'kind' must be one of"),
     "an unknown key": (PARTIES + 'region = "x"\n', "unknown key 'region'"),
     "an empty audience": (PARTIES.replace("juniper:aws:111122223333", ""), "1 to 255"),
@@ -202,7 +209,10 @@ def test_a_pattern_of_projects_needs_its_namespace(tmp_path: Path) -> None:
     text = changed("project", '"shop/*"').replace('"laptop"', '"pipeline"').replace("project_id = 42\n", "")
     with pytest.raises(PolicyError, match="needs namespace_id"):
         load(tmp_path, text)
-    assert load(tmp_path, text.replace("environment", "namespace_id = 5\nenvironment")).scopes["archive"].project_id is None
+    assert (
+        load(tmp_path, text.replace("environment", "namespace_id = 5\nenvironment")).scopes["archive"].project_id
+        is None
+    )
 
 
 def test_the_digest_is_of_the_very_text(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def peer(issuer_url: str, http: Http) -> Peer:
 @pytest.fixture
 def idp(http: Http) -> IdpClient:
     """The agent's own calls."""
-    return IdpClient(http, KeySets(http, clock=time.time), ClockSkew(time.time))
+    return IdpClient(http, KeySets(http, clock=time.time), clock=time.time, skew=ClockSkew(time.time))
 
 
 @pytest.fixture

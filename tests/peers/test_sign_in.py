@@ -148,4 +148,4 @@ async def test_a_client_that_the_provider_does_not_know(peer: Peer, idp: IdpClie
 
 
 def _idp(http: Http) -> IdpClient:
-    return IdpClient(http, KeySets(http, clock=time.time), ClockSkew(time.time))
+    return IdpClient(http, KeySets(http, clock=time.time), clock=time.time, skew=ClockSkew(time.time))

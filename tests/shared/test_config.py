@@ -44,6 +44,7 @@ def test_network_and_store_are_read_and_the_ca_file_is_beside_the_configuration(
         (ONE.replace(".com/", ".com/?x=1"), "is not an https URL"),
         ("sandbox = true\n" + ONE.replace("https://idp", "http://idp"), "is not an https URL"),
         (ONE.replace("issuer.team", 'issuer."a/b"'), "has no '/'"),
+        (ONE + ONE.replace("version = 1\n", "").replace("team", "other"), "two issuers have the same url"),
         (ONE + '[store]\nkind = "file"\n', "must be one of keyring, memory"),
     ],
 )
@@ -63,7 +64,7 @@ def test_a_missing_file_and_an_unknown_issuer_name_their_cure(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="no configuration") as caught:
         config.load(tmp_path / "juniper.toml")
     assert str(caught.value).endswith("run: juniper setup https://your-issuer")
-    two = load(tmp_path, ONE + ONE.replace("version = 1\n", "").replace("team", "other"))
+    two = load(tmp_path, ONE + ONE.replace("version = 1\n", "").replace("team", "other").replace("//j", "//other-j"))
     with pytest.raises(ConfigError, match="several issuers"):
         two.issuer(None)
     with pytest.raises(ConfigError, match="no issuer 'x'"):

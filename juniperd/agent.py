@@ -1,0 +1,174 @@
+"""The agent, put together: the only module of its half that knows all the others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import uuid
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from juniperd.broker import Account, Broker
+from juniperd.config import Config
+from juniperd.door import Door
+from juniperd.errors import ConfigError, JuniperError
+from juniperd.exchanges import Exchange, ExchangeSettings, load
+from juniperd.http import Http
+from juniperd.idp_client import IdpClient
+from juniperd.issuer_client import IssuerClient
+from juniperd.journal import Journal
+from juniperd.jwks import KeySets
+from juniperd.model import Clock, Kind
+from juniperd.protocols import discover
+from juniperd.server import Server
+from juniperd.signin import SignIn
+from juniperd.skew import ClockSkew
+from juniperd.store import Store
+from juniperd.verbs import AgentFacts, Desk, Verbs
+
+
+@dataclass(slots=True)
+class Exchanges:
+    """The exchanges by kind, each made when it is first needed."""
+
+    settings: ExchangeSettings
+    _made: dict[Kind, Exchange] = field(default_factory=dict)
+
+    def of(self, kind: Kind) -> Exchange:
+        """The exchange of that kind."""
+        if kind not in self._made:
+            self._made[kind] = load(kind).make(self.settings)
+        return self._made[kind]
+
+    async def warm(self) -> None:
+        """Import ahead of need, off the loop."""
+        await self.of(Kind.AWS).warm()
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for exchange in self._made.values():
+            exchange.close()
+
+
+class Agent:
+    """Everything one agent consists of, from its configuration."""
+
+    def __init__(self, config: Config, *, clock: Clock, journal: Journal, problem: ConfigError | None = None) -> None:
+        network = config.network
+        self._config = config
+        self._clock = clock
+        self._journal = journal
+        self._problem = problem
+        self.stop = asyncio.Event()
+        self._shut = asyncio.Event()
+        self.skew = ClockSkew(clock)
+        self.store = Store(config.store)
+        self.http = Http(
+            ca_file=network.ca_file, proxy=network.proxy, no_proxy=network.no_proxy, plain_loopback=config.sandbox
+        )
+        self.exchanges = Exchanges(
+            ExchangeSettings(network.ca_file, network.proxy, network.no_proxy, loopback_endpoints=config.sandbox)
+        )
+        self.desks = self._make_desks()
+        accounts = {name: Account(name, desk.sign_in, desk.issuer) for name, desk in self.desks.items()}
+        dice = random.SystemRandom().random
+        self.broker = Broker(accounts, self.exchanges.of, clock=clock, dice=dice, skew=self.skew, problem=problem)
+        self._ahead: dict[str, asyncio.Task[None]] = {}
+
+    async def serve(self, door: Door, *, socket_path: Path) -> None:
+        """Answer at the door until :attr:`stop` is set; then let what is under way finish."""
+        facts = AgentFacts(
+            socket=str(socket_path),
+            config=str(self._config.path),
+            started_at=self._clock(),
+            store=self.store,
+            skew=self.skew,
+            problem=self._problem,
+        )
+        verbs = Verbs(
+            self.desks,
+            self.broker,
+            facts=facts,
+            clock=self._clock,
+            stop=self.end,
+            ahead=self.import_ahead,
+        )
+        server = Server(door, tools=discover(), lender=self.broker, controls=verbs.answer, journal=self._journal)
+        await server.start()
+        self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
+        renewals = asyncio.create_task(self.broker.run())
+        try:
+            await self.stop.wait()
+        finally:
+            renewals.cancel()
+            server.shut()
+            self._shut.set()
+            for desk in self.desks.values():
+                desk.sign_in.abandon_login()
+            await server.drain()
+            await self._close()
+            self._journal.note("stopped", pid=os.getpid())
+
+    async def end(self) -> None:
+        """Stop serving; returns once nobody can come in any more."""
+        self.stop.set()
+        await self._shut.wait()
+
+    def import_ahead(self) -> None:
+        """Begin the slow imports, once, while somebody reads a code or nobody asks for anything."""
+        if "imports" not in self._ahead:
+            self._ahead_of("imports", self.exchanges.warm())
+
+    def _ahead_of(self, need: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do in the background what somebody will want soon; whoever needs it first does it again if it failed."""
+        self._ahead[need] = asyncio.get_running_loop().create_task(work)
+
+    async def _fetch_catalogue(self, desk: Desk) -> None:
+        with suppress(JuniperError):
+            await desk.issuer.catalogue(await desk.sign_in.subject())
+
+    async def _close(self) -> None:
+        for desk in self.desks.values():
+            await desk.sign_in.close()
+        await self.broker.close()
+        for task in self._ahead.values():
+            task.cancel()
+        self.exchanges.close()
+        await self.http.close()
+
+    def _sign_in_changed(self, issuer: str) -> None:
+        desk = self.desks[issuer]
+        desk.issuer.forget()
+        self.broker.forget(issuer)
+        self._journal.note("sign_in_changed", issuer=issuer, signed_in=desk.sign_in.identity is not None)
+        if desk.sign_in.identity is not None:
+            self._ahead_of(issuer, self._fetch_catalogue(desk))
+
+    def _make_desks(self) -> dict[str, Desk]:
+        idp = IdpClient(self.http, KeySets(self.http, clock=self._clock), clock=self._clock, skew=self.skew)
+        desks: dict[str, Desk] = {}
+        for entry in self._config.issuers.values():
+            issuer = IssuerClient(
+                entry.name,
+                entry.url,
+                entry.idp,
+                http=self.http,
+                clock=self._clock,
+                new_id=lambda: uuid.uuid4().hex,
+                skew=self.skew,
+            )
+            sign_in = SignIn(
+                issuer,
+                idp,
+                store=self.store,
+                clock=self._clock,
+                skew=self.skew,
+                changed=partial(self._sign_in_changed, entry.name),
+            )
+            desks[entry.name] = Desk(issuer, sign_in)
+        return desks

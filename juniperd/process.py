@@ -1,0 +1,93 @@
+"""The agent as a process: it takes the door, hardens itself, and serves until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+from juniperd import config as configuration
+from juniperd.agent import Agent
+from juniperd.config import Config
+from juniperd.door import AgentRunning, Door, open_door
+from juniperd.errors import ConfigError
+from juniperd.journal import Journal
+from juniperd.model import Clock
+
+UNCONFIGURED_LIFE = 2.0
+"""Seconds an agent without a usable configuration stays to say so; the next one reads the file anew."""
+IDLE_BEFORE_IMPORTS = 1.0
+_PR_SET_DUMPABLE = 4
+_KEPT_VARIABLES = frozenset(
+    {"HOME", "USER", "LANG", "PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "DBUS_SESSION_BUS_ADDRESS"}
+)
+_KEPT_FAMILIES = ("XDG_", "JUNIPER_", "LC_", "LISTEN_")
+
+
+async def agent(
+    config: Config,
+    door: Door,
+    *,
+    socket_path: Path,
+    journal: Journal,
+    clock: Clock = time.time,
+    problem: ConfigError | None = None,
+) -> None:
+    """Run one agent at ``door`` until SIGTERM, SIGINT or ``juniper down``."""
+    made = Agent(config, clock=clock, journal=journal, problem=problem)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, made.stop.set)
+    if problem is not None:
+        loop.call_later(UNCONFIGURED_LIFE, made.stop.set)
+    elif config.store == "keyring":
+        loop.call_later(IDLE_BEFORE_IMPORTS, made.import_ahead)
+    await made.serve(door, socket_path=socket_path)
+
+
+def run_agent() -> int:
+    """``juniperd``: harden the process, take the door, serve. The second starter ends at once, with status 0."""
+    harden()
+    path = configuration.socket_path()
+    try:
+        door = open_door(path)
+    except AgentRunning:
+        return 0
+    scrub_environment()
+    journal = Journal(sys.stderr, time.time)
+    config, problem = _configuration()
+    if problem is not None:
+        journal.note("unconfigured", reason=str(problem))
+    asyncio.run(agent(config, door, socket_path=path, journal=journal, problem=problem))
+    return 0
+
+
+def _configuration() -> tuple[Config, ConfigError | None]:
+    """The configuration, or none and the reason: who asks a detached agent for something has to read it."""
+    path = configuration.config_path()
+    try:
+        return configuration.load(path), None
+    except ConfigError as error:
+        return Config(path, issuers={}, store="memory"), error
+
+
+def harden() -> None:
+    """Keep memory out of core files and from other processes of this user, and files from other users."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes
+
+        # prctl(2): a process that is not dumpable cannot be attached to by its own user either.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def scrub_environment() -> None:
+    """Drop what might steer a library of ours: proxies, CA files, everybody's AWS_ variables."""
+    for name in tuple(os.environ):
+        if name not in _KEPT_VARIABLES and not name.startswith(_KEPT_FAMILIES):
+            del os.environ[name]

@@ -1,0 +1,174 @@
+"""Everything in one loop on one clock: identity provider, GitLab, STS, a real issuer and an agent.
+
+Between processes nobody can turn a clock; here an hour is a statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from juniperd import config as agent_config
+from juniperd import wire
+from juniperd.agent import Agent
+from juniperd.door import open_door
+from juniperd.issuer import app as issuer_app
+from juniperd.issuer import audit
+from juniperd.issuer import config as issuer_config
+from juniperd.journal import Journal
+from juniperd.sandbox.account import AwsAccount
+from juniperd.sandbox.aws import AwsDouble
+from juniperd.sandbox.company import company
+from juniperd.sandbox.files import write_files
+from juniperd.sandbox.folder import Folder
+from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
+from juniperd.sandbox.idp import IdpDouble
+from juniperd.sandbox.supervisor import addresses, furnish, people
+from juniperd.sandbox.verbs import Doubles, act
+
+SCOPE = "invoice-archive-writer"
+
+
+@dataclass(slots=True)
+class Clock:
+    """The time of everybody here; it starts now, because certificates are checked by the system's."""
+
+    now: float = field(default_factory=time.time)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+    def http_date(self) -> str:
+        """The ``Date`` of an answer."""
+        return formatdate(self.now, usegmt=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a helper or our command line got."""
+
+    status: int
+    stdout: bytes
+    line: str
+
+    @property
+    def result(self) -> dict[str, object]:
+        """The last event of a control request."""
+        assert self.status == 0, self
+        found: dict[str, object] = json.loads(self.stdout.splitlines()[-1])
+        return found
+
+
+@dataclass(slots=True)
+class Whole:
+    """A company with its developer's laptop."""
+
+    clock: Clock
+    doubles: Doubles
+    issuer: issuer_app.Issuer
+    agent: Agent
+    socket: Path
+
+    def drill(self, *words: str) -> None:
+        """As ``juniper sandbox …``."""
+        act(self.doubles, words)
+
+    async def aws(self, scope: str = SCOPE) -> Answer:
+        """Ask as the AWS SDKs do."""
+        return await self._speak("juniper-aws", "--scope", scope)
+
+    async def mint(self, scope: str = SCOPE) -> Answer:
+        """The same with no lease and no failure in the agent's memory: what a program of one's own could ask."""
+        self.agent.broker.forget("sandbox")
+        return await self.aws(scope)
+
+    async def control(self, verb: str, **parameters: object) -> Answer:
+        """Ask as the command line does."""
+        return await self._speak("juniper", verb, json.dumps(parameters))
+
+    async def sign_in(self, role: str = "developer") -> None:
+        """Sign in as this person."""
+        self.drill("idp", "as", role)
+        assert (await self.control("login")).status == 0
+
+    async def lease(self) -> dict[str, object] | None:
+        """The lease that status shows, or ``None``."""
+        shown = (await self.control("status")).result["leases"]
+        assert isinstance(shown, list)
+        return shown[0] if shown else None
+
+    def last_decision(self) -> dict[str, object]:
+        """What the issuer wrote down last."""
+        records = self.issuer.state.read(lambda connection: list(audit.records(connection)))
+        return [record for record in records if record["event"] == "decision"][-1]
+
+    async def _speak(self, *argv: str) -> Answer:
+        reader, writer = await asyncio.open_unix_connection(self.socket)
+        try:
+            writer.write(wire.encode_request(wire.Request(tuple(word.encode() for word in argv))))
+            return await _answer(reader)
+        finally:
+            writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader) -> Answer:
+    decoder, got = wire.Decoder(), {"o": b"", "e": b""}
+    while data := await reader.read(65536):
+        for frame in decoder.feed(data):
+            if frame.kind == "x":
+                return Answer(frame.payload[0], got["o"], got["e"].decode().strip())
+            got[frame.kind] += frame.payload
+    pytest.fail(f"the agent went away after {got}")
+
+
+@asynccontextmanager
+async def whole(place: Path, account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Whole]:
+    """The company, its issuer and an agent, until the block ends."""
+    clock = Clock()
+    monkeypatch.setattr("aiohttp.web_response.rfc822_formatted_time", clock.http_date)
+    monkeypatch.setattr("juniperd.identity.device.SHORTEST_INTERVAL", 0.01)
+    monkeypatch.setattr("juniperd.identity.device.LONGEST_INTERVAL", 0.01)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    doubles = Doubles(
+        IdpDouble(people(), clock=clock, interval=0.01),
+        GitLabDouble(company(), ReaderToken("glpat-of-the-tests")),
+        AwsDouble(account, clock=clock),
+    )
+    at, folder = addresses(doubles), Folder(place)
+    write_files(folder, at, reader_token=doubles.gitlab.token.value)
+    doubles.aws.use_ca(ssl.create_default_context(cafile=str(folder / "ca.pem")))
+    furnish(account, at)
+    async with AsyncExitStack() as stack:
+        for double in (doubles.idp, doubles.gitlab, doubles.aws):
+            await stack.enter_async_context(double)
+        config = issuer_config.load(folder / "issuer.toml")
+        issuer = await stack.enter_async_context(issuer_app.running(config, clock=clock))
+        agent, socket = _agent(folder, clock), place / "agent.sock"
+        serving = asyncio.create_task(agent.serve(open_door(socket), socket_path=socket))
+        stack.push_async_callback(_end, agent, serving)
+        await asyncio.sleep(0)
+        yield Whole(clock, doubles, issuer, agent, socket)
+
+
+def _agent(folder: Folder, clock: Clock) -> Agent:
+    return Agent(agent_config.load(folder / "juniper.toml"), clock=clock, journal=Journal(io.StringIO(), clock))
+
+
+async def _end(agent: Agent, serving: asyncio.Task[None]) -> None:
+    agent.stop.set()
+    await serving

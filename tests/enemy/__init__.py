@@ -1,0 +1,1 @@
+"""Attacks that should fail: each test states what must hold."""

@@ -1,0 +1,183 @@
+"""``issuer.toml`` is strict, and so are the folder and the token it names."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Coroutine
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from juniperd.errors import ConfigError, StateError, TokenRejected
+from juniperd.issuer import commands
+from juniperd.issuer.config import Listen, load
+from juniperd.issuer.proofs import Proofs
+from juniperd.issuer.state import VERSION, State, connect
+from tests.issuer.doubles import open_company, write_files
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_files(tmp_path, gitlab="http://127.0.0.1:1", idp="http://127.0.0.1:2")
+
+
+def rewritten(path: Path, old: str, new: str) -> Path:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_paths_are_relative_to_the_file_and_defaults_hold(path: Path) -> None:
+    config = load(path)
+    assert config.keys == path.parent / "keys"
+    assert config.api_url == config.url
+    assert config.api_listen == config.listen == Listen("127.0.0.1", 0)
+    assert config.sign_in_max_age == 12 * 3600
+    assert config.identities["okta"].client_ids == {"juniper-browser", "juniper-device"}
+
+
+FLAWS = [
+    ("version = 1", "version = 2", "newer than this program"),
+    ("sandbox = true", "sandbox = false", "is not an https URL"),
+    ('listen = "127.0.0.1:0"', 'listen = "127.0.0.1"', "is not HOST:PORT"),
+    ('listen = "127.0.0.1:0"', 'listen = "127.0.0.1:99999"', "is not HOST:PORT"),
+    ('keys = "keys"', 'colour = "red"', "'keys' is missing"),
+    ('keys = "keys"', 'keys = "keys"\ncolour = "red"', "unknown key 'colour'"),
+    ('keys = "keys"', 'keys = "keys"\ntls_cert = "x"', "go together"),
+    ('keys = "keys"', 'keys = "keys"\nsign_in_max_age = "long"', "not a length of time"),
+    ('"https://issuer.test"', '"https://issuer.test/?x=1"', "without query"),
+    ('claim = "sub"', 'claim = "email"', "must be one of sub, oid"),
+    ('claim = "sub"', 'claim = "preferred_username"', "must be one of sub, oid"),
+    ('claim = "sub"', 'claim = "sub", guess = true', "unknown key 'guess'"),
+    ('device_client_id = "juniper-device"', 'device_client_id = "juniper-browser"', "two clients"),
+    ("[gitlab]", "[limits]\nper_subject = 0\n[gitlab]", "1 a minute or more"),
+    ('kind = "oidc"', 'kind = "saml"', "'kind' must be one of"),
+    ('token_file = "gitlab.token"', 'token = "glpat-x"', "'token_file' is missing"),
+    ('"https://issuer.test"', '"http://127.0.0.1:2"', "also an identity's issuer"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), FLAWS)
+def test_a_flaw_names_file_line_and_cure(path: Path, old: str, new: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(rewritten(path, old, new))
+    assert words in caught.value.message
+    assert "issuer.toml:" in caught.value.message
+    assert caught.value.remedy
+
+
+def test_ipv6_is_an_address_too(path: Path) -> None:
+    config = load(rewritten(path, '"127.0.0.1:0"', '"[::1]:8443"'))
+    assert config.listen == Listen("::1", 8443)
+    assert str(config.listen) == "[::1]:8443"
+
+
+@pytest.mark.as_user
+def test_a_reader_token_that_others_may_read_is_refused(path: Path) -> None:
+    token = path.parent / "gitlab.token"
+    token.chmod(0o644)
+    with pytest.raises(ConfigError, match="can be read by others"):
+        load(path).gitlab.token()
+    token.chmod(0o600)
+    assert load(path).gitlab.token().reveal() == "reader"
+    assert "reader" not in repr(load(path).gitlab.token())
+    token.write_text("")
+    with pytest.raises(ConfigError, match="empty"):
+        load(path).gitlab.token()
+    token.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(path).gitlab.token()
+
+
+def test_lint_asks_for_a_rule_on_sign_ins(path: Path) -> None:
+    assert "asks nothing of how people sign in" in commands.policy_check_configured(path).text
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_newer_data_base_is_refused_with_the_cure(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with closing(State(folder)):
+        pass
+    with closing(connect(folder)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(StateError, match="newer than this program") as caught:
+        State(folder)
+    assert caught.value.remedy == "upgrade juniperd"
+    with closing(connect_raw(folder)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    with closing(State(folder)):
+        pass
+
+
+def connect_raw(folder: Path) -> sqlite3.Connection:
+    return sqlite3.connect(folder / "state.db")
+
+
+def test_an_older_data_base_is_migrated_with_a_backup(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    with closing(connect_raw(folder)) as connection:
+        connection.execute("CREATE TABLE before (x)")
+        connection.commit()
+    with closing(State(folder)) as state:
+        assert state.read(lambda c: c.execute("SELECT count(*) FROM audit").fetchone()) == (0,)
+    assert (folder / "state.db.version-0").exists()
+
+
+@pytest.mark.as_user
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
+def test_a_loose_folder_is_refused(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(StateError, match="open to others") as caught:
+        State(folder)
+    assert caught.value.remedy == f"run: chmod 700 {folder}"
+
+
+@pytest.mark.as_user
+def test_a_link_in_the_folders_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "state").symlink_to(tmp_path / "real")
+    with pytest.raises(StateError, match="is not a folder"):
+        State(tmp_path / "state")
+
+
+async def test_waiting_writes_share_a_commit_and_fail_alone(tmp_path: Path) -> None:
+    with closing(State(tmp_path / "state")) as state:
+        statements: list[str] = []
+        state._writer.set_trace_callback(statements.append)
+
+        def deny(value: str) -> Coroutine[None, None, str]:
+            def work(connection: sqlite3.Connection) -> str:
+                connection.execute("INSERT INTO denials VALUES ('scope', ?, 0)", (value,))
+                return value
+
+            return state.write(work)
+
+        first = [asyncio.ensure_future(deny(f"s{i}")) for i in range(50)]
+        twice = asyncio.ensure_future(deny("s0"))
+        assert await asyncio.gather(*first) == [f"s{i}" for i in range(50)]
+        with pytest.raises(StateError):
+            await twice
+        assert statements.count("COMMIT") < 10
+        assert state.read(lambda c: c.execute("SELECT count(*) FROM denials").fetchone()) == (50,)
+
+
+async def test_a_restart_remembers_proofs(tmp_path: Path) -> None:
+    async with open_company(tmp_path) as company:
+        laptop, token = await company.signed_in()
+        shown = laptop.proof("POST", "/token")
+        assert (await laptop.token(token, proof=shown))[0] == 200
+        clock, url = company.clock, company.url
+    with closing(connect(tmp_path / "state")) as connection:
+        proofs = Proofs(url, clock=clock)
+        proofs.load(connection)
+    proof = proofs.check([shown], method="POST", path="/token")
+    with pytest.raises(TokenRejected, match="was used before"):
+        proofs.use(proof)

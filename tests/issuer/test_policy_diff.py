@@ -1,0 +1,103 @@
+"""``policy check --against OLD``: who gains what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from juniperd.issuer import commands
+from tests.issuer.doubles import PARTIES
+from tests.issuer.test_policy_file import SCOPE, changed, with_line
+
+CASES = {
+    "nothing": (SCOPE, SCOPE, ["nobody gains or loses anything"]),
+    "a new scope": (
+        SCOPE,
+        SCOPE + SCOPE.partition("\n")[2].replace("archive", "reader"),
+        [
+            "gains: laptops of developers of shop/billing (staging) gain read reader: arn:aws:iam::111122223333:role/reader at aws-staging"
+        ],
+    ),
+    "a scope less": (
+        SCOPE + SCOPE.partition("\n")[2].replace("archive", "reader"),
+        SCOPE,
+        [
+            "loses: laptops of developers of shop/billing (staging) lose read reader: arn:aws:iam::111122223333:role/reader at aws-staging"
+        ],
+    ),
+    "a lower role": (
+        with_line('role = "maintainer"'),
+        SCOPE,
+        ["gains: archive asks for developer where it asked for maintainer"],
+    ),
+    "a higher role": (
+        SCOPE,
+        with_line('role = "owner"'),
+        ["loses: archive asks for owner where it asked for developer"],
+    ),
+    "pipelines too": (
+        SCOPE,
+        changed("origins", '["laptop", "pipeline"]'),
+        [
+            "gains: pipelines of shop/billing (staging) gain read archive: arn:aws:iam::111122223333:role/archive at aws-staging"
+        ],
+    ),
+    "no ref any more": (with_line('ref = "branch:main"'), SCOPE, ["gains: archive ref was branch:main, is nothing"]),
+    "a ref now": (SCOPE, with_line('ref = "branch:main"'), ["loses: archive ref was nothing, is branch:main"]),
+    "another environment": (
+        SCOPE,
+        changed("environment", '"review/*"'),
+        ["changes: archive environment was staging, is review/*"],
+    ),
+    "merge is enough": (
+        SCOPE,
+        with_line('laptop_basis = "merge"'),
+        ["gains: archive laptop_basis was push, is merge"],
+    ),
+    "awake": (
+        with_line('activation = "session"'),
+        SCOPE,
+        ["gains: archive is woken by sign-in where it was by session"],
+    ),
+    "production for one": (
+        SCOPE,
+        with_line("laptop_production = {users = [7], until = 2026-12-31}"),
+        ["gains: GitLab user 7 may hold archive in production until 2026-12-31"],
+    ),
+    "production for longer": (
+        with_line("laptop_production = {users = [7], until = 2026-11-30}"),
+        with_line("laptop_production = {users = [7], until = 2026-12-31}"),
+        ["gains: archive is open to laptops in production until 2026-12-31 where it was until 2026-11-30"],
+    ),
+    "a name used again": (
+        SCOPE,
+        changed("project_id", "43"),
+        ["changes: archive is another project's now (shop/billing 42 to shop/billing 43): a name is never re-used"],
+    ),
+    "less production": (
+        SCOPE + '[production]\nenvironments = ["live", "prod"]\n',
+        SCOPE + '[production]\nenvironments = ["prod"]\n',
+        ["gains: laptops may reach 'live', no longer production"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_who_gains_what(tmp_path: Path, name: str) -> None:
+    old, new, expected = CASES[name]
+    (tmp_path / "aws.toml").write_text(PARTIES)
+    (tmp_path / "old.toml").write_text(old)
+    (tmp_path / "new.toml").write_text(new)
+    found = commands.policy_check(tmp_path / "new.toml", tmp_path / "aws.toml", against=tmp_path / "old.toml")
+    assert found.exit == 0
+    first, *rest = found.text.splitlines()
+    assert first.startswith("policy ok: ")
+    assert [line for line in rest if not line.startswith("note: ")] == expected
+
+
+def test_a_broken_file_is_told_and_is_the_exit_status(tmp_path: Path) -> None:
+    (tmp_path / "new.toml").write_text("version = 1\nx = 1\n")
+    found = commands.policy_check(tmp_path / "new.toml")
+    assert found.exit == 78
+    assert "new.toml:2: unknown key 'x'" in found.text

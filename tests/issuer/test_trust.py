@@ -1,0 +1,109 @@
+"""What relying parties are told, and static files for those that cannot reach the issuer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from juniperd.issuer import commands
+from juniperd.issuer.trust import aws
+from tests.issuer.doubles import open_company, write_files
+
+NAME = "invoice-archive-writer"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_files(
+        tmp_path, gitlab="http://127.0.0.1:1", idp="http://127.0.0.1:2", url="https://issuer.test/juniper"
+    )
+
+
+def test_iam_is_told_provider_role_and_conditions(config: Path) -> None:
+    found = commands.trust_aws(config, NAME)
+    assert found.exit == 0
+    document = json.loads(found.text)
+    assert document["CreateOpenIDConnectProvider"] == {
+        "Url": "https://issuer.test/juniper",
+        "ClientIDList": ["juniper:aws:111122223333"],
+    }
+    role = document["CreateRole"]
+    assert (role["RoleName"], role["MaxSessionDuration"]) == (NAME, 3600)
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Federated": "arn:aws:iam::111122223333:oidc-provider/issuer.test/juniper"}
+    assert set(statement["Action"]) == {"sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"}
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "issuer.test/juniper:aud": "juniper:aws:111122223333",
+            "issuer.test/juniper:sub": f"scope:{NAME}:origin:laptop:project_id:42",
+            "aws:RequestTag/juniper_scope": NAME,
+            "aws:RequestTag/juniper_origin": "laptop",
+            "aws:RequestTag/project_id": "42",
+        }
+    }
+
+
+def test_the_role_pin_is_behind_a_flag(config: Path) -> None:
+    pinned = json.loads(commands.trust_aws(config, NAME, pin_role=True).text)
+    (statement,) = pinned["CreateRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"]["Bool"] == {"sts:RoleAuthorizedByIdp": "true"}
+
+
+def test_terraform_says_the_same(config: Path) -> None:
+    text = commands.trust_aws(config, NAME, form="terraform").text
+    assert "max_session_duration = 3600" in text
+    policy = json.loads(text.partition("jsonencode(")[2].rpartition(")")[0])
+    document = json.loads(commands.trust_aws(config, NAME).text)
+    assert policy == document["CreateRole"]["AssumeRolePolicyDocument"]
+    assert text.count("{") == text.count("}")
+
+
+def test_an_unknown_scope_is_told(config: Path) -> None:
+    found = commands.trust_aws(config, "nothing")
+    assert found.exit == 78
+    assert found.text == "there is no scope 'nothing'; run: juniper policy check"
+
+
+async def test_the_tokens_claims_meet_the_conditions_printed(tmp_path: Path) -> None:
+    async with open_company(tmp_path) as company:
+        laptop, token = await company.signed_in()
+        _, body = await laptop.token(token)
+        claims = json.loads(__import__("base64").urlsafe_b64decode(body["access_token"].split(".")[1] + "=="))
+        scope = company.issuer.in_force.policy.scopes[NAME]
+        document = aws.trust_policy(scope, issuer_url=company.url)
+        tags = claims["https://aws.amazon.com/tags"]["principal_tags"]
+        said = {"issuer.test:aud": claims["aud"], "issuer.test:sub": claims["sub"]}
+        said |= {f"aws:RequestTag/{key}": value for key, (value,) in tags.items()}
+        assert document["Statement"][0]["Condition"]["StringEquals"] == said  # type: ignore[index]
+
+
+async def test_published_files_are_what_the_issuer_serves(tmp_path: Path) -> None:
+    async with open_company(tmp_path) as company:
+        found = await asyncio.to_thread(commands.publish, company.issuer.config.path, tmp_path / "site")
+        assert found.exit == 0
+        names = (
+            ".well-known/openid-configuration",
+            ".well-known/oauth-authorization-server",
+            ".well-known/juniper",
+            "jwks",
+        )
+        for name in names:
+            async with company.session.get(f"{company.wire}/{name}") as answer:
+                assert json.loads((tmp_path / "site" / name).read_text()) == await answer.json()
+
+
+def test_a_url_with_a_path_is_published_below_it(config: Path, tmp_path: Path) -> None:
+    assert commands.publish(config, tmp_path / "site").exit == 0
+    document = json.loads((tmp_path / "site/juniper/.well-known/openid-configuration").read_text())
+    assert document["jwks_uri"] == "https://issuer.test/juniper/jwks"
+    assert (tmp_path / "site/juniper/jwks").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = commands.publish(config, tmp_path / "file")
+    assert found.exit == 78
+    assert "cannot be written" in found.text
