@@ -239,7 +239,8 @@ def _check_protected_environment(case: Case) -> Refused | None:
     if (refused := _unlisted("4", facts.groups)) is not None:
         return refused
     project = facts.project.value
-    if project is None or not project.ancestors <= (facts.groups.value or frozenset()):
+    environment = facts.environment.value
+    if project is None or environment is None or not project.ancestors <= (facts.groups.value or frozenset()):
         return Refused("4", "groups_incomplete", "GitLab did not list every group above the project; try again")
     for fact in facts.protected_environments:
         if (refused := _unlisted("4", fact)) is not None:
@@ -247,9 +248,6 @@ def _check_protected_environment(case: Case) -> Refused | None:
     if len(facts.protected_environments) != 1 + len(facts.groups.value or ()):
         return Refused("4", "groups_incomplete", "GitLab did not list every group above the project; try again")
     own, *above = (f.value or () for f in facts.protected_environments)
-    environment = facts.environment.value
-    if environment is None:
-        return Refused("4", "environment_missing", "the environment is missing; choose another")
     covering = [p for p in own if matches(p.name, environment.name)]
     tiers = {environment.tier, guess_tier(environment.name)}
     covering += [p for protections in above for p in protections if any(matches(p.name, t) for t in tiers)]

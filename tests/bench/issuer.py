@@ -8,14 +8,17 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from juniperd import config as configuration
 from juniperd import jose
 from juniperd.http import Http
+from juniperd.issuer import config as issuer_configuration
 from juniperd.issuer import policy_file
 from juniperd.issuer.config import Identity, LinkRule
 from juniperd.issuer.decision import decide
@@ -87,6 +90,43 @@ async def _person(http: Http, issuer: str) -> Person:
     return person
 
 
+async def chain(place: Company, times: int) -> float:
+    """Seconds of the longest chain of upstream calls of one mint, as these upstreams answer now, connections open.
+
+    GitLab's link, then its membership, then STS: what each waits for is the answer before it.
+    """
+    loaded = configuration.load(Path(place.environ["JUNIPER_CONFIG"]))
+    issuer = issuer_configuration.load(Path(place.environ["JUNIPER_ISSUER_CONFIG"]))
+    reader = {"PRIVATE-TOKEN": issuer.gitlab.token().reveal()}
+    took = []
+    async with Http(ca_file=loaded.network.ca_file, plain_loopback=True) as http:
+        person = await _person(http, loaded.issuer(None).url)
+        for _ in range(times + 1):
+            headers, form = _asked(person)
+            issued = (await http.request("POST", person.api + "/token", headers=headers, form=form)).json()
+            assert isinstance(issued, dict), issued
+            begun = time.perf_counter()
+            asked = {"extern_uid": "u-developer", "provider": "oidc"}
+            await http.request("GET", issuer.gitlab.url + "/api/v4/users", params=asked, headers=reader)
+            await http.request("GET", issuer.gitlab.url + "/api/v4/projects/42/members/all/7", headers=reader)
+            answer = await http.request("POST", issued["target"]["endpoint"], form=_assume_role(issued))
+            took.append(time.perf_counter() - begun)
+            assert answer.status == 200, answer.body
+    return median(took[1:])
+
+
+def _assume_role(issued: Mapping[str, Any]) -> dict[str, str]:
+    target = issued["target"]
+    return {
+        "Action": "AssumeRoleWithWebIdentity",
+        "Version": "2011-06-15",
+        "RoleArn": target["role_arn"],
+        "RoleSessionName": target["session_name"],
+        "DurationSeconds": "3600",
+        "WebIdentityToken": issued["access_token"],
+    }
+
+
 def _asked(person: Person) -> tuple[dict[str, str], dict[str, str]]:
     form = {
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
@@ -121,10 +161,7 @@ def _listens(process: Path, port: int | None) -> bool:
 
 async def _tokens(place: Company, *, forget: bool) -> float:
     """Tokens per second of the issuer's processor time; with ``forget`` GitLab is asked for every fact each time."""
-    config = Path(place.environ["JUNIPER_CONFIG"])
-    from juniperd import config as configuration
-
-    loaded = configuration.load(config)
+    loaded = configuration.load(Path(place.environ["JUNIPER_CONFIG"]))
     async with Http(ca_file=loaded.network.ca_file, plain_loopback=True) as http:
         url = loaded.issuer(None).url
         person = await _person(http, url)

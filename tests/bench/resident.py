@@ -10,9 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from juniperd.agent import Agent
-
 from juniperd import config
+from juniperd.agent import Agent
 from juniperd.door import open_door
 from juniperd.journal import Journal
 from juniperd.model import AwsCredential, Kind, Lease, LeaseKey, Secret

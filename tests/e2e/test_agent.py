@@ -60,6 +60,7 @@ def test_no_helper_starts_an_agent_at_a_socket_that_somebody_named(again: Compan
 
 
 def test_down_and_up(again: Company) -> None:
+    again.juniper("up").good()
     assert again.juniper("down").good() == "agent: stopped\n"
     assert again.juniper("down").good() == "agent: not running\n"
     assert not Path(again.env["JUNIPER_SOCKET"]).exists()

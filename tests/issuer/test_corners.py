@@ -243,3 +243,9 @@ async def test_one_subject_is_limited_before_any_cryptography(tmp_path: Path) ->
 
 def test_membership_is_judged_by_the_day_in_utc() -> None:
     assert datetime.fromtimestamp(NOW, UTC).date() == TODAY
+
+
+def test_a_grant_without_its_facts_is_none() -> None:
+    good = case(GOOD)
+    empty = replace(good, facts=replace(good.facts, user=GONE))
+    assert isinstance(decision._grant(empty), Refused)

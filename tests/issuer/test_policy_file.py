@@ -252,3 +252,30 @@ def test_lint_names_what_is_wide(tmp_path: Path) -> None:
 )
 def test_globs_match_whole_strings(pattern: str, text: str, expected: bool) -> None:
     assert glob.matches(pattern, text) is expected
+
+
+def test_what_two_files_say_twice_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    folder.mkdir()
+    for name in ("a.toml", "b.toml"):
+        (folder / name).write_text('version = 1\n[production]\nenvironments = ["live"]\n')
+    with pytest.raises(PolicyError, match="stands in two files"):
+        policy_file.load(folder)
+    for name in ("a.toml", "b.toml"):
+        (folder / name).write_text(PARTIES)
+    with pytest.raises(PolicyError, match="is declared twice"):
+        policy_file.load(folder)
+
+
+def test_a_pipeline_scope_without_an_environment_is_allowed_and_linted(tmp_path: Path) -> None:
+    policy = load(tmp_path, without("environment").replace('"laptop"', '"pipeline"'))
+    assert policy.scopes["archive"].environment is None
+    assert policy.laptop_projects == ()
+    assert "every job of shop/billing" in lint.of_policy(policy)[0]
+
+
+def test_a_namespace_is_one_name(tmp_path: Path) -> None:
+    head = SCOPE.partition("[scope.archive.aws]")[0]
+    table = '[scope.archive.kubernetes]\nrelying_party = "staging-eu"\nnamespace = "Billing/x"\n'
+    with pytest.raises(PolicyError, match="is not a namespace"):
+        load(tmp_path, head + table, PARTIES + EKS)
