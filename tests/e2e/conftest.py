@@ -11,14 +11,14 @@ import pytest
 from .company import Company, company
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def place() -> Iterator[Path]:
     """A private folder with a path short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="jun-") as name:
         yield Path(name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop(place: Path) -> Iterator[Company]:
     """A company where the developer is signed in."""
     with company(place) as made:
