@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OIDC   := tests/peers/oidc-provider
 
-.PHONY: help setup demo test check bench fast clean
+.PHONY: help setup demo test fast check coverage bench clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -30,6 +30,9 @@ check: setup  ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+coverage: setup  ## every branch of what decides: wire, protocols, leases, policy, claims
+	$(BIN)/pytest -m "not e2e" tests/shared tests/agent tests/issuer --cov --cov-report=term
 
 bench: setup  ## the design's budgets on this machine, as ratios
 	$(BIN)/python -m tests.bench

@@ -35,7 +35,8 @@ def index_lines(text: str) -> dict[Path_, int]:
     for number, line in enumerate(text.splitlines(), 1):
         if heading := _HEADING.match(line):
             table = _split(heading["path"])
-            lines.setdefault(table, number)
+            for depth in range(len(table)):
+                lines.setdefault(table[: depth + 1], number)
         elif key := _KEY.match(line):
             lines.setdefault(table + _split(key["key"]), number)
     return lines

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from juniperd.issuer import decision, pins, refusal
+from juniperd.errors import one_line
+from juniperd.issuer import audit, decision, pins, refusal
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.facts import Fact, User
 from juniperd.issuer.ground import Ground
@@ -21,7 +22,7 @@ _AT_ONCE = 8
 
 
 class Catalogue:
-    """Answers a verified person; writes nothing, for nothing here is issued."""
+    """Answers a verified person; nothing here is issued, and only who asks why is written down."""
 
     def __init__(self, ground: Ground, *, judge: Judge, inquiry: Inquiry) -> None:
         self._max_age = ground.config.sign_in_max_age
@@ -60,12 +61,14 @@ class Catalogue:
         number = self._new_id()
         scope = self._judge.policy.scope(name)
         if scope is None:
+            await self._record(number, subject, name, Refused("select", "unknown_scope", ""))
             return {"verdict": "refused", "id": number}
         case = await self._judge.case(subject, scope, environment=environment, ref=ref)
-        if not decision.entitled(case):
-            return {"verdict": "refused", "id": number}
         verdict, steps = self._judge.explain(case, subject)
         refused = verdict if isinstance(verdict, Refused) else None
+        await self._record(number, subject, name, refused)
+        if not decision.entitled(case):
+            return {"verdict": "refused", "id": number}
         return {
             "scope": name,
             "verdict": "refused" if refused else "permitted",
@@ -75,6 +78,19 @@ class Catalogue:
             "steps": [{"rule": s.rule, "asked": s.asked, "answered": s.answered, "verdict": s.verdict} for s in steps],
             "id": number,
         }
+
+    async def _record(self, number: str, subject: Subject, scope: str, refused: Refused | None) -> None:
+        """Whoever hears an id and no reason names it to an auditor, who finds both here; no decision, so no verdict."""
+        fields = {
+            "id": number,
+            "identity": subject.identity.name,
+            "subject": subject.key,
+            "scope": one_line(scope, 64),
+            "rule": refused.rule if refused else None,
+            "reason": refused.reason if refused else None,
+        }
+        now = self._clock()
+        await self._state.write(lambda c: audit.append(c, "explain", at=now, fields=fields))
 
     def _check(self, subject: Subject) -> None:
         own = subjects.stale(subject, now=self._clock(), max_age=self._max_age)

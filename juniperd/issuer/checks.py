@@ -283,9 +283,8 @@ def _check_production(case: Case) -> Refused | None:
 def _check_sleep(case: Case) -> Refused | None:
     if case.scope.activation is Activation.SIGN_IN:
         return None
-    return Refused(
-        "7", "asleep", f"the scope sleeps until a debugging session wakes it; run: juniper debug {case.scope.name}"
-    )
+    cure = 'ask its owner for activation = "sign-in", or use a job'
+    return Refused("7", "asleep", f"the scope sleeps until a debugging session wakes it; {cure}")
 
 
 # --- what each check looked at ----------------------------------------------------------------------------------------

@@ -146,6 +146,7 @@ class _Api:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._strangers = 0
 
     async def token(self, request: web.Request) -> web.Response:
         self._admit(request)
@@ -197,7 +198,8 @@ class _Api:
 
     def _unverified(self, request: web.Request, error: OAuthError) -> OAuthError:
         self._parts.by_address.spend(request.remote)
-        log.info("unverified request from %s: %s", request.remote, one_line(f"{error.error} {error.description}", 200))
+        self._strangers += 1
+        log.info("unverified request %d from %s: %s", self._strangers, request.remote, one_line(f"{error.error} {error.description}", 200))
         return error
 
     async def _verified(self, request: web.Request, path: str) -> Subject:

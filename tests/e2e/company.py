@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from juniperd.sandbox import control
 from juniperd.sandbox.processes import Process
 from tests.requirements import require_peer
 
@@ -146,9 +147,13 @@ class Company:
         """``juniper sandbox …`` for this one."""
         return self.juniper("sandbox", verb, "--dir", str(self.folder), *words).good()
 
+    def drill(self, *words: str) -> None:
+        """The same for ``idp``, ``gitlab`` and ``sts``, without a process of its own."""
+        control.ask(self.run_dir / "control.sock", words)
+
     def sign_in(self, role: str = "developer") -> None:
         """Sign in as this person, whoever was signed in before; no lease is held afterwards."""
-        self.sandbox("idp", "--as", role)
+        self.drill("idp", "as", role)
         self.juniper("login").good()
 
     def signed_in(self) -> str | None:
@@ -158,10 +163,11 @@ class Company:
         return str(user["login"]) if isinstance(user, dict) else None
 
     def heal(self) -> None:
-        """Every upstream answers again."""
-        for upstream in ("gitlab", "sts"):
-            self.sandbox(upstream, "heal")
-        self.sandbox("idp", "--heal")
+        """Every upstream answers again, and sign-ins are the developer's."""
+        for upstream in ("gitlab", "sts", "idp"):
+            self.drill(upstream, "heal")
+        self.drill("idp", "enable", "developer")
+        self.drill("idp", "as", "developer")
 
     def status(self) -> dict[str, object]:
         """``juniper status --json``."""

@@ -1,4 +1,4 @@
-"""One sandbox for all tests, its developer signed in; tests that change it put it right again."""
+"""One sandbox for all tests; each asks for the person it needs, and puts right what it broke."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="package")
-def shop(place: Path) -> Iterator[Company]:
-    """A company where the developer is signed in."""
+def up(place: Path) -> Iterator[Company]:
+    """The company; anybody may be signed in."""
     with company(place) as made:
-        made.sign_in()
         yield made
 
 
 @pytest.fixture
-def healed(shop: Company) -> Iterator[Company]:
+def shop(up: Company) -> Company:
+    """The company with its developer signed in."""
+    if up.signed_in() != "developer":
+        up.sign_in()
+    return up
+
+
+@pytest.fixture
+def healed(up: Company) -> Iterator[Company]:
     """The company for a test that breaks something or signs somebody else in."""
-    yield shop
-    shop.heal()
-    shop.sandbox("idp", "--enable", "developer")
-    if shop.signed_in() != "developer":
-        shop.sign_in()
-    shop.sandbox("idp", "--as", "developer")
+    yield up
+    up.heal()

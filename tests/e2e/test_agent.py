@@ -14,22 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from juniperd.sandbox.processes import Process
 from tests.requirements import require_peer
 
-from .company import Company
+from .company import Company, ends
 
 pytestmark = pytest.mark.e2e
 STRANGER = 65_534
 
 
 @pytest.fixture(scope="module")
-def again(shop: Company) -> Iterator[Company]:
-    """The company for tests after which another agent runs, with nobody signed in."""
-    shop.juniper("up").good()
-    yield shop
-    shop.juniper("up").good()
-    shop.sign_in()
+def again(up: Company) -> Iterator[Company]:
+    """The company for tests after which another agent runs, or none, with nobody signed in."""
+    up.juniper("up").good()
+    yield up
+    up.juniper("up").good()
 
 
 def test_killed_and_started_again(again: Company) -> None:
@@ -73,8 +71,8 @@ def test_many_starters_are_one_agent(again: Company) -> None:
     starters = [subprocess.Popen(command, env=dict(again.env), stdout=subprocess.DEVNULL) for _ in range(4)]
     assert [starter.wait(30) for starter in starters] == [0] * 4
     pid = json.loads(again.juniper("status", "--json").good())["agent"]["pid"]
-    others = [found for found in _agents(again) if found != pid]
-    assert not [found for found in others if Process.of("agent", found).runs()]
+    assert all(ends(found) for found in _agents(again) if found != pid)
+    assert _agents(again) == [pid]
 
 
 def _agents(company: Company) -> list[int]:
@@ -141,7 +139,7 @@ def test_another_user_is_refused_at_the_socket(again: Company, open_folder: Path
     assert "peer_refused" in (again.folder / "log" / "agent.log").read_text() or _agents(again) != [again.agent.pid]
 
 
-def test_an_agent_of_another_user_is_not_asked(shop: Company) -> None:
+def test_an_agent_of_another_user_is_not_asked(up: Company) -> None:
     if os.geteuid() != 0:
         require_peer("a second user", "only root can be two users at once")
     folder = Path(tempfile.mkdtemp(prefix="jun-"))
@@ -156,11 +154,11 @@ def test_an_agent_of_another_user_is_not_asked(shop: Company) -> None:
         finally:
             os.seteuid(0)
         for words in (("juniper", "status"), ("juniper", "login"), ("juniper", "whoami")):
-            refused = shop.under(JUNIPER_SOCKET=str(path)).run(*words)
+            refused = up.under(JUNIPER_SOCKET=str(path)).run(*words)
             assert refused.status == 77
             said = f"juniper: the agent at {path} belongs to another user"
             assert refused.line == f"{said}; run the tool as the user who runs juniperd"
-        helper = shop.under(JUNIPER_SOCKET=str(path)).helper()
+        helper = up.under(JUNIPER_SOCKET=str(path)).helper()
         assert helper.status == 1
         assert f"the agent at {path} belongs to uid {STRANGER}, not to you; " in helper.line
     path.unlink()

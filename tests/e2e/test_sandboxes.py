@@ -26,7 +26,9 @@ def test_two_at_once_know_nothing_of_each_other(shop: Company, place: Path) -> N
         assert absent.status != 0
         assert "404" in absent.stderr
         assert [decision["user_login"] for decision in other.decisions()] == ["maintainer"]
-        assert not {str(record["id"]) for record in other.decisions()} & {str(record["id"]) for record in shop.decisions()}
+        assert not {str(record["id"]) for record in other.decisions()} & {
+            str(record["id"]) for record in shop.decisions()
+        }
         ours = {process.pid for process in shop.processes}
         assert not ours & {process.pid for process in other.processes}
         running, sockets = other.processes, other.run_dir

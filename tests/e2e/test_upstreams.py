@@ -11,6 +11,7 @@ from .company import SCOPE, Company
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.usefixtures("shop")
 def test_a_held_lease_outlives_a_broken_gitlab(healed: Company) -> None:
     held = healed.helper().good()
     healed.sandbox("gitlab", "break", "503")

@@ -28,7 +28,7 @@ def shown(company: Company, *, as_json: bool) -> str:
     return out.getvalue()
 
 
-FORGED = "x\n2026-09-21T14:13:20Z decision permitted 1-root ledger at aws id 0"
+FORGED = "x\n2026-09-21T14:13:20Z\tdecision\tpermitted"
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -73,6 +73,9 @@ async def test_who_may_not_know_gets_an_id_alone(company: Company, scope: str) -
     _, body = await laptop.call("GET", "/explain", token, query=f"?scope={scope}")
     assert set(body) == {"verdict", "id"}
     assert body["verdict"] == "refused"
+    (told,) = [e for e in company.events("explain") if e["id"] == body["id"]]
+    assert told["reason"] == {"invoice-archive-writer": "not_a_member", "nothing": "unknown_scope"}[scope]
+    assert "verdict" not in told
 
 
 async def test_a_refusal_is_told_to_members_and_hidden_from_others(company: Company) -> None:

@@ -59,7 +59,7 @@ FLAWS: dict[str, tuple[str, int, str]] = {
     "a key of a job": (with_line('branch = "main"'), 9, "unknown key 'branch'"),
     "an unknown table": (SCOPE + "[scope.archive.gcp]\nx = 1\n", 13, "unknown key 'gcp'"),
     "an unknown top-level table": (SCOPE + "[defaults]\nx = 1\n", 13, "unknown key 'defaults'"),
-    "a relying party among scopes": (SCOPE + EKS, 0, "unknown key 'relying_party'"),
+    "a relying party among scopes": (SCOPE + EKS, SCOPE.count("\n") + 1, "unknown key 'relying_party'"),
     "no version": (SCOPE.replace("version = 1\n", ""), 1, "'version' is missing"),
     "a newer version": (SCOPE.replace("version = 1", "version = 2"), 1, "newer than this program"),
     "an unknown role": (with_line('role = "admin"'), 9, "'role' must be one of"),
