@@ -148,7 +148,7 @@ def _grant_refused(body: Mapping[str, object], scope: str, message: str, cure: s
     said = f"scope '{scope}' is refused: {message}" if scope else message
     if scope and message == "refused":
         said = f"scope '{scope}' is refused"
-    known = f" ({decision})" if decision else ""
+    known = f" ({decision})" if decision and decision not in said else ""
     remedy = f"run: juniper explain {scope}" if scope else "ask whoever runs the issuer"
     return GrantRefused(said + known, cure or remedy, reason=reason, decision=decision)
 

@@ -39,6 +39,7 @@ class KeySets:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._looked_again: dict[str, float] = {}
 
     async def metadata(self, issuer: str) -> Mapping[str, object]:
         """The issuer's discovery document, its ``issuer`` member compared exactly."""
@@ -60,16 +61,19 @@ class KeySets:
             raise UpstreamAnswer(msg)
         async with self._locks.setdefault(issuer, asyncio.Lock()):
             known = self._entries.get(issuer)
-            if known is not None and not self._worth_fetching(known, newer_than):
+            if known is not None and not self._worth_fetching(issuer, known, newer_than):
                 return known
             self._entries[issuer] = await self._fetch(issuer)
             return self._entries[issuer]
 
-    def _worth_fetching(self, entry: _Entry, newer_than: float | None) -> bool:
-        age = self._clock() - entry.fetched_at
-        if newer_than is not None and entry.fetched_at <= newer_than:
-            return not 0 <= age < REFETCH_EVERY
-        return not 0 <= age < LIFE
+    def _worth_fetching(self, issuer: str, entry: _Entry, newer_than: float | None) -> bool:
+        now = self._clock()
+        if newer_than is None or entry.fetched_at > newer_than:
+            return not 0 <= now - entry.fetched_at < LIFE
+        if 0 <= now - self._looked_again.get(issuer, -REFETCH_EVERY) < REFETCH_EVERY:
+            return False
+        self._looked_again[issuer] = now
+        return True
 
     async def _fetch(self, issuer: str) -> _Entry:
         started = self._clock()

@@ -52,8 +52,7 @@ class Document:
         try:
             self.root = Table(self, (), tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
-            msg = f"{path}: {error}"
-            raise complaint(msg, f"mend {path}") from None
+            raise complaint(_place(path, str(error)), f"mend {path}") from None
 
     def error(self, where: Path_, message: str, cure: str) -> JuniperError:
         """A complaint about the key at ``where``; a key within an inline table is reported at its table."""
@@ -61,6 +60,12 @@ class Document:
             where = where[:-1]
         line = self._lines.get(where, 1)
         return self._complaint(f"{self.path}:{line}: {message}", cure)
+
+
+def _place(path: Path, flaw: str) -> str:
+    """``tomllib`` says where in words, ``(at line 3, column 13)``; every other complaint of ours says ``FILE:3``."""
+    found = re.fullmatch(r"(?P<what>.*) \(at line (?P<line>\d+), column \d+\)", flaw)
+    return f"{path}:{found['line']}: {found['what'].lower()}" if found else f"{path}: {flaw.lower()}"
 
 
 class Table:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from juniperd.cli.connection import connect
 from juniperd.config import socket_path
+from juniperd.door import check_folder
 from juniperd.errors import AgentMissing
 
 EXAMPLES = "examples:\n  juniper up"
@@ -37,6 +38,7 @@ def ensure_agent() -> bool:
     """See that an agent answers; True if it had to be started."""
     if _answers():
         return False
+    check_folder(socket_path().parent)
     agent = _start()
     deadline = time.monotonic() + PATIENCE
     while not _answers():

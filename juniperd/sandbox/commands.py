@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -92,10 +94,25 @@ def down(folder: Folder) -> bool:
         note = folder.note()
         # The first is the parent: it ends the others itself, and what is left after it is ended here.
         end(note.processes[:1])
-        end(note.processes[1:])
+        end([*note.processes[1:], *_agent_since(Path(note.run_dir))])
         _remove_sockets(Path(note.run_dir))
     folder.remove()
     return True
+
+
+def _agent_since(run_dir: Path) -> list[Process]:
+    """An agent that somebody started after `up`: whoever of ours listens at the sandbox's own socket (unix(7))."""
+    if sys.platform != "linux":
+        return []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(2)
+        try:
+            connection.connect(str(run_dir / "agent.sock"))
+        except OSError:
+            return []
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _ = struct.unpack("3i", raw)
+    return [Process.of("agent", pid)] if uid == os.getuid() else []
 
 
 def _remove_sockets(run_dir: Path) -> None:

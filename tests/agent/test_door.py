@@ -20,6 +20,8 @@ from tests.requirements import require_peer
 
 from .harness import Running
 
+pytestmark = pytest.mark.as_user
+
 ORDINARY = 65534
 """The uid of "nobody": root hides mistakes with modes."""
 

@@ -18,6 +18,8 @@ from tests.requirements import require_peer
 
 from .vault import FakeVault
 
+pytestmark = pytest.mark.as_user
+
 ENTRY = StoredSignIn("https://issuer", "okta", Secret("refresh-1"), Secret("-----BEGIN PRIVATE KEY-----"))
 
 
@@ -158,6 +160,7 @@ def test_a_real_secret_service(tmp_path: Path, unlocked: bool) -> None:
         "XDG_RUNTIME_DIR": str(runtime),
         "XDG_DATA_HOME": str(tmp_path / "data"),
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     command = ["dbus-run-session", "--", "sh", "-c", f'{start} "$0" -c "$1"', sys.executable, _IN_KEYRING]
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=30, check=False)

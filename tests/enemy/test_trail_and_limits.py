@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from juniperd.issuer import audit, commands
 from juniperd.issuer import app as issuer_app
+from juniperd.issuer import audit, commands
 from tests.issuer.doubles import Company, open_company, user
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import pytest
+from tests.requirements import require_peer
 
 SOURCES = Path(__file__).parents[2] / "helpers"
 NAME = "juniper-aws"
@@ -83,7 +83,7 @@ def build(form: str, folder: Path) -> Helper:
     settings = [f"OUT={folder / 'bin'}", f"BUILD={folder / 'build'}", f"PYTHON={sys.executable}"]
     environment = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL"}}
     if form != "python" and not compiles(form, folder):
-        require_peers(f"no compiler for the {form} helper")
+        require_peer("a C compiler", f"nothing here builds the {form} helper")
     command = ["make", "-s", "-C", str(SOURCES), TARGETS[form], *settings]
     made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
@@ -100,10 +100,3 @@ def compiles(form: str, folder: Path) -> bool:
     return (
         subprocess.run(command, input=b"int main(void) { return 0; }", capture_output=True, check=False).returncode == 0
     )
-
-
-def require_peers(reason: str) -> None:
-    """Skips for want of something outside the project, unless this run was told to have everything."""
-    if os.environ.get("JUNIPER_REQUIRE_PEERS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)

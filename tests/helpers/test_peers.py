@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from .programs import PATIENCE, Helper, refusal, require_peers
+from tests.requirements import require_peer
+
+from .programs import PATIENCE, Helper, refusal
 
 STRANGER = 65_534
 
@@ -32,7 +34,7 @@ def listen_as(uid: int, path: Path, ready: int, heard: int) -> None:
 def stranger(folder: Path) -> Iterator[tuple[Path, int]]:
     """The socket of another user's agent, and a descriptor that tells what it heard."""
     if os.geteuid() != 0:
-        require_peers("only root can be two users at once")
+        require_peer("root", "only root can be two users at once")
     folder.chmod(0o777)
     path = folder / "stranger.sock"
     is_ready, ready = os.pipe()

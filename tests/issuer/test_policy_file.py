@@ -106,8 +106,8 @@ FLAWS: dict[str, tuple[str, int, str]] = {
     "a sibling that is not there": (with_line('read_only = "other"'), 9, "no scope 'other'"),
     "a sign-in by mail": (with_line('sign_in = ["mail"]'), 9, "not 'mail'"),
     "a flag as text": (with_line('outlives = "yes"'), 9, "true or false"),
-    "not TOML": (SCOPE + "[[[\n", 0, "line 13"),
-    "the same table twice": (SCOPE + SCOPE.partition("\n")[2], 0, "line 13"),
+    "not TOML": (SCOPE + "[[[\n", 13, ""),
+    "the same table twice": (SCOPE + SCOPE.partition("\n")[2], 13, "twice"),
 }
 
 

@@ -13,6 +13,8 @@ from juniperd.errors import ConfigError
 from juniperd.setup import aws, files
 from juniperd.setup.aws import Profile
 
+pytestmark = pytest.mark.as_user
+
 HELPER = Path("/opt/juniper/bin/juniper-aws")
 WRITER = Profile("invoice-archive-writer", "invoice-archive-writer", "eu-west-1")
 LOCAL = Profile("local", "team/local", "eu-west-1", "http://127.0.0.1:5000")

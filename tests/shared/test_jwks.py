@@ -87,16 +87,25 @@ async def test_a_rotated_key_is_found_but_an_invented_one_costs_one_look_in_thir
     for _ in range(5):
         with pytest.raises(TokenRejected):
             await keysets.verify(provider.token(stranger), profile(provider))
-    assert provider.fetched == 1
+    assert provider.fetched == 2
     clock.now += jwks.REFETCH_EVERY
     new = SigningKey.generate_rs256()
     provider.keys.append(new)
     await keysets.verify(provider.token(new), profile(provider))
-    assert provider.fetched == 2
+    assert provider.fetched == 3
     for _ in range(5):
         with pytest.raises(TokenRejected):
             await keysets.verify(provider.token(stranger), profile(provider))
-    assert provider.fetched == 2
+    assert provider.fetched == 3
+
+
+async def test_a_key_rotated_right_after_the_first_look_is_found(
+    provider: Provider, sets: tuple[KeySets, Clock]
+) -> None:
+    keysets, _ = sets
+    await keysets.verify(provider.token(provider.keys[0]), profile(provider))
+    provider.keys.append(SigningKey.generate_rs256())
+    await keysets.verify(provider.token(provider.keys[1]), profile(provider))
 
 
 async def test_keys_are_fetched_again_after_an_hour(provider: Provider, sets: tuple[KeySets, Clock]) -> None:
