@@ -70,6 +70,9 @@ class JoinableLogin:
         if self._code is not None:
             ear.put_nowait(self._code)
         self._ears.add(ear)
+        if self._task.done():
+            # It ended before anybody listened, so nobody is told of it again.
+            ear.put_nowait(None)
         try:
             while (event := await ear.get()) is not None:
                 yield event

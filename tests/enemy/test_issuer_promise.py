@@ -256,7 +256,7 @@ async def test_unknown_kids_do_not_starve_the_known_while_the_idp_hangs(company:
     took = time.monotonic() - started
     await asyncio.gather(*strangers)
     assert status == 200, body
-    assert took < 0.8, f"a valid sign-in waited {took:.1f} s behind strangers"
+    assert took < 0.5, f"a valid sign-in waited {took:.1f} s behind strangers"
 
 
 async def test_the_protections_wildcard_does_not_blow_up() -> None:
@@ -276,7 +276,7 @@ async def test_an_environment_can_only_be_the_scopes_own(company: Company, name:
 
 ODD: list[object] = [None, 1, "x", True, {}, [], [None], [1], ["x"], [[]], {"message": "x"}, {"id": 42}, -1, 1e400, "\ud800"]
 PATHS = [
-    "projects/42", "projects/42/groups", "projects/42/protected_branches", "projects/42/protected_tags",
+    "projects/42", "projects/42/groups", "projects/42/protected_branches",
     "projects/42/environments", "projects/42/protected_environments", "groups/5/protected_environments",
     "users", "users/7", "projects/42/members/all/7",
 ]

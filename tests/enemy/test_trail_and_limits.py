@@ -152,3 +152,41 @@ async def test_a_head_that_never_ends_is_cut_off(company: Company) -> None:
     took = time.monotonic() - started
     writer.close()
     assert took < 19, "a request without its head holds a connection for as long as it likes"
+
+
+async def test_an_issuer_that_starts_on_a_shortened_trail_says_so(tmp_path: Path) -> None:
+    """The head beside the data base is compared before it is overwritten; else a restart makes a cut invisible."""
+    import sqlite3
+
+    async with open_company(tmp_path) as company:
+        laptop, token = await company.signed_in("developer")
+        await laptop.token(token)
+        issuer_app._tell_head(company.issuer)
+    connection = sqlite3.connect(tmp_path / "state" / "state.db")
+    connection.execute("DROP TRIGGER audit_keeps")
+    connection.execute("DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)")
+    connection.commit()
+    connection.close()
+    status, _ = commands.audit_verify(tmp_path / "issuer.toml")
+    assert status != 0
+    with contextlib.suppress(Exception):
+        async with open_company(tmp_path, change=lambda _: None) as company:
+            issuer_app._tell_head(company.issuer)
+    status, text = commands.audit_verify(tmp_path / "issuer.toml")
+    assert status != 0, text
+
+
+async def test_verify_does_not_call_a_trail_good_whose_head_is_gone(company: Company) -> None:
+    laptop, token = await company.signed_in("developer")
+    await laptop.token(token)
+    issuer_app._tell_head(company.issuer)
+    (company.folder / "state" / "head").unlink()
+    status, text = commands.audit_verify(company.folder / "issuer.toml")
+    assert status != 0 or "no head" in text, text
+
+
+async def test_verify_survives_a_head_that_a_crash_left_empty(company: Company) -> None:
+    issuer_app._tell_head(company.issuer)
+    (company.folder / "state" / "head").write_text("")
+    _, text = commands.audit_verify(company.folder / "issuer.toml")
+    assert "SEQ:HASH" not in text, text

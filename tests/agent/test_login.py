@@ -1,0 +1,37 @@
+"""A joinable login: whoever listens hears how it ends, however early that was."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from juniperd.errors import UpstreamUnreachable
+from juniperd.login import JoinableLogin, SignedIn, Tell
+
+
+async def test_a_login_that_failed_before_anybody_listened_is_told_to_who_listens_then() -> None:
+    async def fails(_tell: Tell) -> SignedIn:
+        msg = "the provider cannot be reached"
+        raise UpstreamUnreachable(msg)
+
+    login = JoinableLogin(fails)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not login.open
+    async with asyncio.timeout(5):
+        with pytest.raises(UpstreamUnreachable, match="cannot be reached"):
+            await anext(login.listen())
+
+
+async def test_a_login_that_ended_well_before_anybody_listened_is_told_too() -> None:
+    done = SignedIn("person", "7", "developer", "team", 1.0)
+
+    async def ends(_tell: Tell) -> SignedIn:
+        return done
+
+    login = JoinableLogin(ends)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert [event async for event in login.listen()] == [done]
