@@ -1,8 +1,9 @@
-"""The agent's calls to an identity provider's endpoints: refresh (RFC 6749), revoke (RFC 7009), device flow."""
+"""The agent's calls to an identity provider's endpoints: refresh (RFC 6749), revoke (RFC 7009), the two flows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from juniperd.address import host_of
 from juniperd.errors import LoginExpired, LoginRequired, UpstreamAnswer, UpstreamUnreachable
@@ -11,7 +12,7 @@ from juniperd.identity import Endpoints, Provider, plug, tokens
 from juniperd.identity.device import described
 from juniperd.identity.tokens import ReadClaims
 from juniperd.jwks import KeySets
-from juniperd.login import Tell, device_client, device_login
+from juniperd.login import Tell, browser_client, browser_login, device_client, device_login
 from juniperd.model import Clock, Secret
 from juniperd.skew import ClockSkew
 
@@ -25,22 +26,23 @@ class IdpClient:
         self._keys = keys
         self._skew = skew
 
-    async def refresh(self, provider: Provider, refresh_token: Secret) -> Mapping[str, object]:
+    async def refresh(self, provider: Provider, refresh_token: Secret, *, flow: str = "device") -> Mapping[str, object]:
         """The answer to a refresh; :class:`LoginExpired` where the provider ended the sign-in."""
         endpoints = await self._endpoints(provider)
-        form = tokens.refresh_form(provider.device_client_id, refresh_token)
+        form = tokens.refresh_form(provider.client_of(flow), refresh_token)
         answer = await self._post(endpoints.token, form)
         body = _json(answer)
         if answer.status == 200 and isinstance(body, dict):
             return body
         raise _refusal(provider, answer, body)
 
-    async def revoke(self, provider: Provider, refresh_token: Secret) -> None:
+    async def revoke(self, provider: Provider, refresh_token: Secret, *, flow: str = "device") -> None:
         """Tell the provider; one without such an endpoint has nothing to be told."""
         endpoints = await self._endpoints(provider)
         if endpoints.revocation is None:
             return
-        answer = await self._post(endpoints.revocation, tokens.revoke_form(provider.device_client_id, refresh_token))
+        form = tokens.revoke_form(provider.client_of(flow), refresh_token)
+        answer = await self._post(endpoints.revocation, form)
         if answer.status != 200:
             msg = f"{provider.display_name} answered status {answer.status}"
             raise UpstreamAnswer(msg, host=host_of(endpoints.revocation))
@@ -51,14 +53,21 @@ class IdpClient:
         client = device_client(
             provider, await self._endpoints(provider), declined=words.DECLINED, expired=words.EXPIRED
         )
-        body = await device_login(self._http, provider, client, tell=tell)
-        refresh_token = tokens.new_refresh_token(body)
-        if refresh_token is None:
-            msg = f"{provider.display_name} sent no refresh token"
-            cure = "allow offline_access and the refresh grant for this client, then run: juniper login"
-            raise LoginRequired(msg, cure)
-        received = tokens.read_tokens(body, provider)
-        return refresh_token, received.id_token, received.claims
+        return _received(await device_login(self._http, provider, client, tell=tell), provider)
+
+    @asynccontextmanager
+    async def browser(
+        self, provider: Provider, tell: Tell, *, nonce: str, max_age: float
+    ) -> AsyncIterator[tuple[Secret, Secret, ReadClaims]]:
+        """Run the browser flow: the same; the browser is told how the block ended."""
+        client = browser_client(provider, await self._endpoints(provider), declined=plug(provider.kind).DECLINED)
+        running = browser_login(self._http, provider, client, nonce=nonce, max_age=max_age, tell=tell)
+        async with running as body:
+            received = _received(body, provider)
+            if received[2].nonce != nonce:
+                msg = f"{provider.display_name} answered with the ID token of another sign-in"
+                raise LoginRequired(msg, "run: juniper login --browser")
+            yield received
 
     async def _endpoints(self, provider: Provider) -> Endpoints:
         return plug(provider.kind).endpoints(await self._keys.metadata(provider.issuer))
@@ -68,6 +77,17 @@ class IdpClient:
         answer = await self._http.request("POST", url, form=form)
         self._skew.observe(answer.date, asked_at=asked_at)
         return answer
+
+
+def _received(body: Mapping[str, object], provider: Provider) -> tuple[Secret, Secret, ReadClaims]:
+    """What a sign-in begins with: refresh token, ID token and what it says."""
+    refresh_token = tokens.new_refresh_token(body)
+    if refresh_token is None:
+        msg = f"{provider.display_name} sent no refresh token"
+        cure = "allow offline_access and the refresh grant for this client, then run: juniper login"
+        raise LoginRequired(msg, cure)
+    received = tokens.read_tokens(body, provider)
+    return refresh_token, received.id_token, received.claims
 
 
 def _json(answer: Answer) -> object:

@@ -6,15 +6,28 @@ Joinable: ten callers see one code. Whoever leaves does not end it for the other
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from juniperd.address import host_of
-from juniperd.errors import ConfigError, LoginDeclined, UpstreamAnswer, UpstreamUnreachable
+from juniperd.errors import (
+    ConfigError,
+    IssuerError,
+    IssuerUnreachable,
+    JuniperError,
+    LoginDeclined,
+    UpstreamAnswer,
+    UpstreamUnreachable,
+)
 from juniperd.http import Http
-from juniperd.identity import Endpoints, Provider
+from juniperd.identity import Endpoints, Provider, browser
+from juniperd.identity.browser import BrowserClient, Once, browser_flow
 from juniperd.identity.device import Answered, Ask, DeviceClient, Flow, Show, Wait, device_flow
+from juniperd.loopback import Loopback, Page
+from juniperd.model import Secret
 
 APP = "Juniper"
 
@@ -27,6 +40,18 @@ class CodeShown:
     app: str
     host: str
     identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkShown:
+    """The page a person's browser is led to; ``joined`` where somebody else was shown it first, and has opened it."""
+
+    url: str
+    app: str
+    host: str
+    identity: str
+    expires_in: float
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +70,7 @@ class SignedIn:
     ends_at: float
 
 
-LoginEvent = CodeShown | Waiting | SignedIn
+LoginEvent = CodeShown | LinkShown | Waiting | SignedIn
 Tell = Callable[[LoginEvent], None]
 
 
@@ -53,7 +78,7 @@ class JoinableLogin:
     """One run of a login and everybody who listens to it."""
 
     def __init__(self, run: Callable[[Tell], Coroutine[Any, Any, SignedIn]]) -> None:
-        self._code: CodeShown | None = None
+        self._shown: CodeShown | LinkShown | None = None
         self._ears: set[asyncio.Queue[LoginEvent | None]] = set()
         self._task = asyncio.get_running_loop().create_task(run(self._tell))
         self._task.add_done_callback(self._finished)
@@ -64,18 +89,18 @@ class JoinableLogin:
         """Whether one may still join."""
         return not self._left and not self._task.done()
 
-    async def listen(self) -> AsyncGenerator[LoginEvent, None]:
-        """The code that stands, then what happens; the last event is :class:`SignedIn`."""
+    async def listen(self, *, joined: bool = False) -> AsyncGenerator[LoginEvent, None]:
+        """The code or link that stands, then what happens; the last event is :class:`SignedIn`."""
         ear: asyncio.Queue[LoginEvent | None] = asyncio.Queue()
-        if self._code is not None:
-            ear.put_nowait(self._code)
+        if self._shown is not None:
+            ear.put_nowait(self._shown)
         self._ears.add(ear)
         if self._task.done():
             # It ended before anybody listened, so nobody is told of it again.
             ear.put_nowait(None)
         try:
             while (event := await ear.get()) is not None:
-                yield event
+                yield replace(event, joined=joined) if isinstance(event, LinkShown) else event
             yield self._outcome()
         finally:
             self._ears.discard(ear)
@@ -94,8 +119,8 @@ class JoinableLogin:
         return self._task.result()
 
     def _tell(self, event: LoginEvent) -> None:
-        if isinstance(event, CodeShown):
-            self._code = event
+        if isinstance(event, CodeShown | LinkShown):
+            self._shown = event
         for ear in self._ears:
             ear.put_nowait(event)
 
@@ -148,6 +173,70 @@ async def device_login(http: Http, provider: Provider, client: DeviceClient, *, 
         elif isinstance(step, Wait):
             tell(Waiting())
             await asyncio.sleep(step.seconds)
+
+
+def browser_client(provider: Provider, endpoints: Endpoints, *, declined: frozenset[str]) -> BrowserClient:
+    """The provider as the browser flow needs it; a provider without such an endpoint cannot do this."""
+    if endpoints.authorization is None:
+        msg = f"{provider.display_name} has no browser flow"
+        raise ConfigError(msg, "run: juniper login --device")
+    return BrowserClient(
+        provider.issuer,
+        endpoints.authorization,
+        endpoints.token,
+        provider.client_id,
+        provider.scopes,
+        answers_with_issuer=endpoints.answers_with_issuer,
+        declined=declined,
+    )
+
+
+@asynccontextmanager
+async def browser_login(
+    http: Http, provider: Provider, client: BrowserClient, *, nonce: str, max_age: float, tell: Tell
+) -> AsyncIterator[Mapping[str, object]]:
+    """Run the browser flow; the token endpoint's answer.
+
+    The browser waits to the end of the block, so that its page says how the whole sign-in ended and not half of it.
+    """
+    once = Once(secrets.token_urlsafe(32), Secret(secrets.token_urlsafe(32)), nonce, max_age)
+    async with Loopback(once.state) as door:
+        try:
+            yield await _browse(http, provider, browser_flow(client, once), door, tell)
+        except JuniperError as error:
+            door.answer(_page(error))
+            raise
+        door.answer(Page.SIGNED_IN)
+
+
+async def _browse(
+    http: Http, provider: Provider, flow: browser.Flow, door: Loopback, tell: Tell
+) -> Mapping[str, object]:
+    reply: object = None
+    while True:
+        try:
+            step = flow.send(reply)
+        except StopIteration as finished:
+            body: Mapping[str, object] = finished.value
+            return body
+        reply = None
+        if isinstance(step, browser.Listen):
+            reply = door.address
+        elif isinstance(step, browser.Open):
+            tell(LinkShown(step.url, APP, host_of(step.url), provider.display_name, browser.LIMIT))
+        elif isinstance(step, browser.Await):
+            reply = await door.came(browser.LIMIT)
+        elif isinstance(step, Ask):
+            reply = Answered(*await _ask(http, step), 0.0)
+
+
+def _page(error: JuniperError) -> Page:
+    """What the browser says of it; the whole story is in the terminal."""
+    if isinstance(error, UpstreamUnreachable | IssuerUnreachable):
+        return Page.UNREACHABLE
+    if isinstance(error, IssuerError):
+        return Page.REFUSED
+    return Page.DECLINED if isinstance(error, LoginDeclined) else Page.FAILED
 
 
 async def _ask(http: Http, ask: Ask) -> tuple[int, object]:

@@ -1,4 +1,4 @@
-"""The person's sign-in at one issuer: made by a device flow, kept alive by a rotating refresh token, ended by logout.
+"""The person's sign-in at one issuer: made by a flow, kept alive by a rotating refresh token, ended by logout.
 
 The agent alone owns the refresh token. There is one refresh at a time, nobody can cancel it, and the token that
 comes back is stored before anything that came with it is used: a lost one would be a lost sign-in.
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from juniperd.errors import (
-    ConfigError,
     JuniperError,
     LoginExpired,
     LoginRequired,
@@ -22,6 +21,7 @@ from juniperd.errors import (
 )
 from juniperd.flights import Flights
 from juniperd.identity import Provider, SubjectToken, tokens
+from juniperd.identity.browser import bound_nonce
 from juniperd.identity.tokens import ReadClaims
 from juniperd.idp_client import IdpClient
 from juniperd.jose import SigningKey
@@ -81,6 +81,7 @@ class _Held:
     name: str
     key: SigningKey
     refresh_token: Secret
+    flow: str = "device"
     id_token: Secret | None = None
     claims: ReadClaims | None = None
     ends_at: float | None = None
@@ -127,6 +128,7 @@ class SignIn:
         self._flights: Flights[str, None] = Flights()
         self._turn = asyncio.Lock()
         self._login: JoinableLogin | None = None
+        self._flow: str | None = None
 
     @property
     def identity(self) -> str | None:
@@ -172,10 +174,22 @@ class SignIn:
             ends_at=held.ends_at,
         )
 
-    def login(self, *, identity: str | None = None, flow: str | None = None) -> AsyncGenerator[LoginEvent, None]:
-        """Sign in, or join the sign-in under way; the last event is :class:`SignedIn`."""
-        if self._login is None or not self._login.open:
-            self._login = JoinableLogin(lambda tell: self._run_login(tell, identity, flow))
+    def login(
+        self, *, identity: str | None = None, flow: str | None = None, auto: str | None = None
+    ) -> AsyncGenerator[LoginEvent, None]:
+        """Sign in, or join the sign-in under way; the last event is :class:`SignedIn`.
+
+        ``flow`` overrides what the identity's configuration prefers; ``auto`` is what ``auto`` means where the person
+        sits. Who asks for the other flow by name ends the one under way.
+        """
+        running = self._login if self._login is not None and self._login.open else None
+        if running is not None and flow is not None and self._flow not in {None, flow}:
+            running.abandon()
+            running = None
+        if running is not None:
+            return running.listen(joined=True)
+        self._flow = flow
+        self._login = JoinableLogin(lambda tell: self._run_login(tell, identity, flow, auto))
         return self._login.listen()
 
     async def logout(self) -> tuple[str, ...]:
@@ -217,7 +231,7 @@ class SignIn:
             except TokenRejected:
                 await self._store.delete(self._issuer.url)
             else:
-                self._held = _Held(stored.provider, key, stored.refresh_token)
+                self._held = _Held(stored.provider, key, stored.refresh_token, stored.flow)
         self._loaded = True
 
     def _holding(self) -> _Held:
@@ -244,7 +258,7 @@ class SignIn:
             raise await self._end("the sign-in has reached its end")
         provider = await self._issuer.provider(held.name)
         try:
-            body = await self._idp.refresh(provider, held.refresh_token)
+            body = await self._idp.refresh(provider, held.refresh_token, flow=held.flow)
         except LoginExpired as error:
             raise await self._end(error.message) from None
         if (rotated := tokens.new_refresh_token(body)) is not None:
@@ -282,20 +296,28 @@ class SignIn:
     async def _revoked(self, held: _Held) -> str | None:
         """Revoke at the provider; the reason where that failed."""
         try:
-            await self._idp.revoke(await self._issuer.provider(held.name), held.refresh_token)
+            provider = await self._issuer.provider(held.name)
+            await self._idp.revoke(provider, held.refresh_token, flow=held.flow)
         except JuniperError as error:
             return error.message
         return None
 
     # --- made ---------------------------------------------------------------------------------------------------------
 
-    async def _run_login(self, tell: Tell, identity: str | None, flow: str | None) -> SignedIn:
+    async def _run_login(self, tell: Tell, identity: str | None, flow: str | None, auto: str | None) -> SignedIn:
         provider = await self._issuer.provider(identity)
-        if (flow or provider.flow) == "browser":
-            msg = "this juniperd signs in by device flow only"
-            raise ConfigError(msg, "run: juniper login --device")
-        refresh_token, id_token, claims = await self._idp.device(provider, tell)
-        held = _Held(provider.name, SigningKey.generate_es256(), refresh_token, id_token, claims)
+        preferred = auto if provider.flow == "auto" else provider.flow
+        self._flow = "browser" if (flow or preferred) == "browser" else "device"
+        key = SigningKey.generate_es256()
+        if self._flow == "device":
+            refresh_token, id_token, claims = await self._idp.device(provider, tell)
+            return await self._adopted(_Held(provider.name, key, refresh_token, "device", id_token, claims))
+        nonce, max_age = bound_nonce(self._issuer.url, key.kid), await self._issuer.sign_in_max_age()
+        async with self._idp.browser(provider, tell, nonce=nonce, max_age=max_age) as received:
+            refresh_token, id_token, claims = received
+            return await self._adopted(_Held(provider.name, key, refresh_token, "browser", id_token, claims))
+
+    async def _adopted(self, held: _Held) -> SignedIn:
         # From here on a person who leaves no longer interrupts it half-way.
         await self._flights.join("adopt", lambda: self._adopt(held))
         return _signed_in(held)
@@ -332,7 +354,7 @@ class SignIn:
 
 
 def _at_rest(issuer: str, held: _Held) -> StoredSignIn:
-    return StoredSignIn(issuer, held.name, held.refresh_token, held.key.to_pem())
+    return StoredSignIn(issuer, held.name, held.refresh_token, held.key.to_pem(), held.flow)
 
 
 def _signed_in(held: _Held) -> SignedIn:

@@ -37,6 +37,8 @@ class StoredSignIn:
     provider: str
     refresh_token: Secret
     key_pem: Secret
+    flow: str = "device"
+    """How it was made: the client that signed in is the one that renews."""
 
 
 class Vault(Protocol):
@@ -187,6 +189,7 @@ def _encode(stored: StoredSignIn) -> str:
         {
             "version": VERSION,
             "provider": stored.provider,
+            "flow": stored.flow,
             "refresh_token": stored.refresh_token.reveal(),
             "key": stored.key_pem.reveal(),
         }
@@ -199,9 +202,10 @@ def _decode(issuer: str, text: str) -> StoredSignIn | None:
         entry = json.loads(text)
         if entry["version"] != VERSION:
             return None
-        values = [entry["provider"], entry["refresh_token"], entry["key"]]
+        # Entries from before there was a browser flow name none.
+        values = [entry["provider"], entry["refresh_token"], entry["key"], entry.get("flow", "device")]
     except (ValueError, KeyError, TypeError):
         return None
     if not all(isinstance(value, str) and value for value in values):
         return None
-    return StoredSignIn(issuer, values[0], Secret(values[1]), Secret(values[2]))
+    return StoredSignIn(issuer, values[0], Secret(values[1]), Secret(values[2]), values[3])

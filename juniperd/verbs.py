@@ -14,7 +14,7 @@ from juniperd.errors import ConfigError, ProtocolError
 from juniperd.freshness import freshness
 from juniperd.issuer_client import IssuerClient
 from juniperd.leases import Held
-from juniperd.login import CodeShown, LoginEvent, Waiting
+from juniperd.login import CodeShown, LinkShown, LoginEvent, Waiting
 from juniperd.model import Clock, rfc3339
 from juniperd.protocols.control import ControlRequest
 from juniperd.signin import SignIn, SignInState
@@ -101,7 +101,8 @@ class Verbs:
         name, desk = self._desk(request.text("issuer"))
         # The person needs a while to read the code; the exchange's imports need half a second.
         self._ahead()
-        events = desk.sign_in.login(identity=request.text("identity"), flow=request.text("flow"))
+        flow, auto = (_flow(request, parameter) for parameter in ("flow", "auto"))
+        events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto)
         async with contextlib.aclosing(events):
             async for event in events:
                 yield {"issuer": name, **_login_event(event)}
@@ -201,6 +202,14 @@ def _sign_in(issuer: str, state: SignInState) -> dict[str, object]:
     }
 
 
+def _flow(request: ControlRequest, name: str) -> str | None:
+    value = request.text(name)
+    if value not in {None, "browser", "device"}:
+        msg = f"parameter '{name}' of {request.verb} is neither browser nor device"
+        raise ProtocolError(msg)
+    return value
+
+
 def _login_event(event: LoginEvent) -> Event:
     if isinstance(event, CodeShown):
         return {
@@ -213,6 +222,16 @@ def _login_event(event: LoginEvent) -> Event:
             "host": event.host,
             "asking_host": socket.gethostname(),
             "identity": event.identity,
+        }
+    if isinstance(event, LinkShown):
+        return {
+            "event": "browser",
+            "url": event.url,
+            "host": event.host,
+            "app": event.app,
+            "identity": event.identity,
+            "expires_in": event.expires_in,
+            "joined": event.joined,
         }
     if isinstance(event, Waiting):
         return {"event": "waiting"}

@@ -30,6 +30,10 @@ class Provider:
     flow: str
     display_name: str
 
+    def client_of(self, flow: str) -> str:
+        """The client id that signs in by this flow, and renews what it signed in."""
+        return self.client_id if flow == "browser" else self.device_client_id
+
 
 @dataclass(frozen=True, slots=True)
 class SubjectToken:
@@ -46,6 +50,9 @@ class Endpoints:
     token: str
     device: str | None
     revocation: str | None
+    authorization: str | None = None
+    answers_with_issuer: bool = False
+    """Whether an answer to the browser names its issuer (RFC 9207 section 3)."""
 
 
 class ProviderPlug(Protocol):

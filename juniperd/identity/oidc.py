@@ -13,12 +13,18 @@ EXPIRED = frozenset({"expired_token"})
 
 
 def endpoints(metadata: Mapping[str, object]) -> Endpoints:
-    """RFC 8414 section 2, with ``device_authorization_endpoint`` of RFC 8628 section 4."""
+    """RFC 8414 section 2, with what RFC 8628 section 4 and RFC 9207 section 3 add."""
     token = _url(metadata, "token_endpoint")
     if token is None:
         msg = "the identity provider's discovery document names no token endpoint"
         raise ConfigError(msg, "check the identity's issuer URL in the issuer's configuration")
-    return Endpoints(token, _url(metadata, "device_authorization_endpoint"), _url(metadata, "revocation_endpoint"))
+    return Endpoints(
+        token,
+        _url(metadata, "device_authorization_endpoint"),
+        _url(metadata, "revocation_endpoint"),
+        _url(metadata, "authorization_endpoint"),
+        answers_with_issuer=metadata.get("authorization_response_iss_parameter_supported") is True,
+    )
 
 
 def _url(metadata: Mapping[str, object], name: str) -> str | None:

@@ -25,6 +25,7 @@ class ReadClaims:
     expires_at: float
     auth_time: float
     person: str
+    nonce: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def read_tokens(body: Mapping[str, object], provider: Provider) -> Tokens:
         expires_at=unverified.moment(payload, "exp") or 0.0,
         auth_time=auth_time,
         person=_person(payload),
+        nonce=unverified.text(payload, "nonce") or "",
     )
     return Tokens(Secret(id_token), claims, new_refresh_token(body))
 

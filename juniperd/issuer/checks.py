@@ -61,7 +61,9 @@ def _check_sign_in(case: Case) -> Refused | None:
     if rule.require_acrs and not rule.require_acrs <= sign_in.acrs:
         return Refused("0", "acrs", f"the sign-in lacks {_words(rule.require_acrs - sign_in.acrs)}; run: juniper login")
     if case.scope.sign_in and sign_in.flow not in case.scope.sign_in:
-        return Refused("0", "sign_in_flow", f"the scope wants a sign-in by {_words(case.scope.sign_in)}; sign in so")
+        # There are two flows, so a scope that refuses one of them wants the other.
+        wanted = _words(case.scope.sign_in)
+        return Refused("0", "sign_in_flow", f"the scope wants a sign-in by {wanted}; run: juniper login --{wanted}")
     return None
 
 

@@ -49,9 +49,9 @@ def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
 
 def _register_idp(parser: argparse.ArgumentParser) -> None:
     mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--as", dest="person", metavar="ROLE", help="approve every device code as this person")
+    mode.add_argument("--as", dest="person", metavar="ROLE", help="approve every sign-in as this person")
     mode.add_argument("--ask", action="store_true", help="wait for a click on the sign-in page")
-    mode.add_argument("--deny", action="store_true", help="deny every device code")
+    mode.add_argument("--deny", action="store_true", help="deny every sign-in")
     mode.add_argument("--disable", metavar="ROLE", help="deactivate this person's account")
     mode.add_argument("--enable", metavar="ROLE", help="activate it again")
     mode.add_argument("--rotate-key", action="store_true", help="sign ID tokens with a new key")

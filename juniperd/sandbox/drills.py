@@ -32,9 +32,9 @@ _HEAL = Drill("heal", (), "end slow, break and the like")
 
 DRILLS: Final[dict[str, tuple[Drill, ...]]] = {
     "idp": (
-        Drill("as", ("PERSON",), "approve every device code as this person"),
+        Drill("as", ("PERSON",), "approve every sign-in as this person"),
         Drill("ask", (), "wait for a person on the sign-in page"),
-        Drill("deny", (), "deny every device code"),
+        Drill("deny", (), "deny every sign-in"),
         Drill("disable", ("PERSON",), "deactivate an account: no sign-in, no refresh"),
         Drill("enable", ("PERSON",), "activate it again"),
         Drill("rotate-key", (), "sign ID tokens with a new key"),

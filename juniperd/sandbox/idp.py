@@ -1,7 +1,6 @@
-"""The sandbox's identity provider: OpenID Connect with the device grant, refresh rotation and revocation.
+"""The sandbox's identity provider: OpenID Connect by device and by browser, refresh rotation and revocation.
 
-Discovery 1.0, RFC 8628, RFC 6749, RFC 7009. It approves a device code as its `approval` says; a real one asks.
-The browser flow (authorization code with PKCE) is not there yet, so discovery does not announce it.
+Discovery 1.0, RFC 8628, RFC 6749, RFC 7636, RFC 9207, RFC 7009. It approves as its `approval` says; a real one asks.
 """
 
 from __future__ import annotations
@@ -11,25 +10,30 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlencode
 
 from aiohttp import web
 
 from juniperd.sandbox.faults import Faults
+from juniperd.sandbox.idp_codes import Asked, Codes, Session, is_redirect
 from juniperd.sandbox.idp_grants import Clock, DeviceCode, Family, Grants, OAuthError
-from juniperd.sandbox.idp_pages import activation_page, result_page
+from juniperd.sandbox.idp_pages import activation_page, result_page, sign_in_page
 from juniperd.sandbox.listening import Double, Listening
 from juniperd.sandbox.signing import SigningKeys
 
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+CODE_GRANT: Final = "authorization_code"
+GRANTS: Final = (DEVICE_GRANT, CODE_GRANT, "refresh_token")
 DEVICE_CLIENT: Final = "juniper-device"
 BROWSER_CLIENT: Final = "juniper-browser"
 CLIENTS: Final = {
     DEVICE_CLIENT: frozenset({DEVICE_GRANT, "refresh_token"}),
-    BROWSER_CLIENT: frozenset({"refresh_token"}),
+    BROWSER_CLIENT: frozenset({CODE_GRANT, "refresh_token"}),
 }
 SCOPES: Final = ("openid", "profile", "offline_access")
 ID_TOKEN_LIFE: Final = 3600
 ASK, DENY = "ask", "deny"
+COOKIE: Final = "sandbox_session"
 NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -44,7 +48,7 @@ class Person:
 
 @dataclass(slots=True)
 class IdpDouble(Double):
-    """The provider. `approval` is a login that approves every code by itself, or `ask`, or `deny`."""
+    """The provider. `approval` is a login that approves every sign-in by itself, or `ask`, or `deny`."""
 
     people: dict[str, Person]
     approval: str = "developer"
@@ -56,9 +60,11 @@ class IdpDouble(Double):
     keys: SigningKeys = field(default_factory=SigningKeys)
     disabled: set[str] = field(default_factory=set)
     grants: Grants = field(init=False)
+    codes: Codes = field(init=False)
 
     def __post_init__(self) -> None:
         self.grants = Grants(self.clock, self.interval)
+        self.codes = Codes(self.clock)
 
     def app(self) -> web.Application:
         """Every endpoint of the provider."""
@@ -67,6 +73,8 @@ class IdpDouble(Double):
             [
                 web.get("/.well-known/openid-configuration", self._discovery),
                 web.get("/keys", self._jwks),
+                web.get("/authorize", self._authorize),
+                web.post("/authorize", self._answer),
                 web.post("/device/authorize", _oauth(self._device_authorize)),
                 web.post("/token", _oauth(self._token)),
                 web.post("/revoke", _oauth(self._revoke)),
@@ -81,11 +89,14 @@ class IdpDouble(Double):
             {
                 "issuer": self.url,
                 "jwks_uri": f"{self.url}/keys",
+                "authorization_endpoint": f"{self.url}/authorize",
+                "authorization_response_iss_parameter_supported": True,
+                "code_challenge_methods_supported": ["S256"],
                 "device_authorization_endpoint": f"{self.url}/device/authorize",
                 "token_endpoint": f"{self.url}/token",
                 "revocation_endpoint": f"{self.url}/revoke",
-                "grant_types_supported": [DEVICE_GRANT, "refresh_token"],
-                "response_types_supported": [],
+                "grant_types_supported": list(GRANTS),
+                "response_types_supported": ["code"],
                 "subject_types_supported": ["public"],
                 "scopes_supported": list(SCOPES),
                 "id_token_signing_alg_values_supported": ["RS256"],
@@ -99,6 +110,7 @@ class IdpDouble(Double):
                     "iat",
                     "jti",
                     "auth_time",
+                    "nonce",
                     "amr",
                     "sid",
                     "name",
@@ -131,18 +143,25 @@ class IdpDouble(Double):
 
     async def _token(self, form: dict[str, str]) -> dict[str, object]:
         client_id, grant = _client(form), _needed(form, "grant_type")
-        if grant not in (DEVICE_GRANT, "refresh_token"):
-            raise OAuthError("unsupported_grant_type", "this provider knows device_code and refresh_token")
+        if grant not in GRANTS:
+            known = "device_code, authorization_code and refresh_token"
+            raise OAuthError("unsupported_grant_type", f"this provider knows {known}")
         if grant not in CLIENTS[client_id]:
             raise OAuthError("unauthorized_client", "this client may not use that grant")
+        nonce = ""
         if grant == DEVICE_GRANT:
             family = self._signed_in(self.grants.poll(_needed(form, "device_code"), client_id))
+        elif grant == CODE_GRANT:
+            _needed(form, "code")
+            code = self.codes.redeem(form, client_id)
+            family = code.family = self._family(code.session, client_id, code.asked.scopes)
+            nonce = code.asked.nonce
         else:
             family = self.grants.spend(_needed(form, "refresh_token"), client_id)
         if family.user in self.disabled:
             family.revoked = True
             raise OAuthError("invalid_grant", "this account is not active")
-        return self._tokens(family)
+        return self._tokens(family, nonce)
 
     def _signed_in(self, code: DeviceCode) -> Family:
         if code.decision is None and self.approval != ASK:
@@ -152,18 +171,15 @@ class IdpDouble(Double):
         code.used = True
         if code.decision == "":
             raise OAuthError("access_denied", "the person said no")
-        family = Family(
-            code.decision,
-            code.client_id,
-            code.scopes,
-            auth_time=int(self.clock()),
-            sid=secrets.token_urlsafe(16),
-            amr=self.amr,
-        )
+        session = Session(code.decision, int(self.clock()), secrets.token_urlsafe(16))
+        return self._family(session, code.client_id, code.scopes)
+
+    def _family(self, session: Session, client_id: str, scopes: tuple[str, ...]) -> Family:
+        family = Family(session.user, client_id, scopes, session.auth_time, session.sid, self.amr)
         self.grants.families.append(family)
         return family
 
-    def _tokens(self, family: Family) -> dict[str, object]:
+    def _tokens(self, family: Family, nonce: str) -> dict[str, object]:
         answer: dict[str, object] = {
             "token_type": "Bearer",
             "expires_in": ID_TOKEN_LIFE,
@@ -171,7 +187,7 @@ class IdpDouble(Double):
             "scope": " ".join(family.scopes),
         }
         if "openid" in family.scopes:
-            answer["id_token"] = self.keys.sign(self.claims(family))
+            answer["id_token"] = self.keys.sign(self.claims(family) | ({"nonce": nonce} if nonce else {}))
         if "offline_access" in family.scopes:
             answer["refresh_token"] = self.grants.new_refresh_token(family)
         return answer
@@ -193,6 +209,52 @@ class IdpDouble(Double):
         if "profile" in family.scopes:
             claims |= {"name": person.name, "preferred_username": person.login}
         return claims
+
+    async def _authorize(self, request: web.Request) -> web.Response:
+        """Where a browser is sent; what cannot be trusted with a redirect gets a page (RFC 6749 section 4.1.2.1)."""
+        query = request.query
+        if len(set(query)) != len(query):
+            return _page("A parameter of the link is repeated.", 400)
+        if CODE_GRANT not in CLIENTS.get(query.get("client_id", ""), ()) or not is_redirect(
+            query.get("redirect_uri", "")
+        ):
+            return _page("The link names no client of the browser flow, or not where that client listens.", 400)
+        try:
+            asked = self.codes.ask(query, SCOPES)
+        except OAuthError as problem:
+            return self._back(
+                query["redirect_uri"],
+                query.get("state", ""),
+                {"error": problem.error, "error_description": problem.description},
+            )
+        if self.approval == ASK:
+            page = sign_in_page(self.codes.remember(asked), list(self.people))
+            return web.Response(text=page, content_type="text/html", headers=NO_STORE)
+        return self._decided(request, asked, "" if self.approval == DENY else self.approval)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        person, answer = str(form.get("person", "")), str(form.get("answer", ""))
+        if answer not in ("approve", "deny") or (answer == "approve" and person not in self.people):
+            return _page("Choose a person and approve, or deny.", 400)
+        asked = self.codes.questions.pop(str(form.get("question", "")), None)
+        if asked is None:
+            return _page("This question was answered. Start again with: juniper login --browser", 404)
+        return self._decided(request, asked, person if answer == "approve" else "")
+
+    def _decided(self, request: web.Request, asked: Asked, person: str) -> web.Response:
+        if not person:
+            denied = {"error": "access_denied", "error_description": "the person said no"}
+            return self._back(asked.redirect_uri, asked.state, denied)
+        cookie, session = self.codes.session(request.cookies.get(COOKIE), person, asked)
+        back = self._back(asked.redirect_uri, asked.state, {"code": self.codes.issue(asked, session)})
+        back.set_cookie(COOKIE, cookie, httponly=True, samesite="Lax")
+        return back
+
+    def _back(self, redirect_uri: str, state: str, answer: dict[str, str]) -> web.Response:
+        """The answer through the browser, with who gives it (RFC 9207)."""
+        query = answer | ({"state": state} if state else {}) | {"iss": self.url}
+        return web.Response(status=303, headers={**NO_STORE, "Location": f"{redirect_uri}?{urlencode(query)}"})
 
     async def _revoke(self, form: dict[str, str]) -> dict[str, object]:
         self.grants.revoke(_needed(form, "token"), _client(form))

@@ -1,4 +1,4 @@
-"""The two pages a person sees at the sandbox's identity provider."""
+"""The pages a person sees at the sandbox's identity provider."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ _FORM = """<form method="post" action="/activate">
 <p><label>Who are you?<br><select name="person">{people}</select></label></p>
 <p><button name="answer" value="approve">Approve</button><button name="answer" value="deny">Deny</button></p>
 </form><p>Approve only a code that your own terminal shows.</p>"""
+
+_QUESTION = """<form method="post" action="/authorize">
+<input type="hidden" name="question" value="{question}">
+<p><label>Who are you?<br><select name="person">{people}</select></label></p>
+<p><button name="answer" value="approve">Approve</button><button name="answer" value="deny">Deny</button></p>
+</form><p>Juniper on this machine asks to sign you in.</p>"""
+
+
+def sign_in_page(question: str, people: list[str]) -> str:
+    """The page behind the browser flow's link; one click answers it."""
+    options = "".join(f"<option>{escape(person)}</option>" for person in people)
+    return _FRAME.format(body=_QUESTION.format(question=escape(question, quote=True), people=options))
 
 
 def activation_page(user_code: str, people: list[str]) -> str:

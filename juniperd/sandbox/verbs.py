@@ -148,7 +148,7 @@ def _approve_as(doubles: Doubles, person: str) -> str:
     if person not in doubles.idp.people:
         raise Unknown(f"no person {person}; there are {', '.join(doubles.idp.people)}")
     doubles.idp.approval = person
-    return f"every device code is approved as {person}"
+    return f"every sign-in is approved as {person}"
 
 
 def _approval(mode: str, said: str) -> Callable[[Doubles], str]:
@@ -196,7 +196,7 @@ DEEDS: Final[dict[str, dict[str, Do]]] = {
     "idp": {
         "as": _approve_as,
         "ask": _approval(ASK, "the sign-in page decides"),
-        "deny": _approval(DENY, "every device code is denied"),
+        "deny": _approval(DENY, "every sign-in is denied"),
         "disable": _disable,
         "enable": _enable,
         "rotate-key": _rotate_key,

@@ -53,9 +53,11 @@ async def verified(http: aiohttp.ClientSession, idp: IdpDouble, token: str) -> d
 async def test_discovery_announces_what_is_served_and_nothing_else(http: aiohttp.ClientSession, idp: IdpDouble) -> None:
     async with http.get(f"{idp.url}/.well-known/openid-configuration") as got:
         found = await got.json()
-    assert found["grant_types_supported"] == [DEVICE_GRANT, "refresh_token"]
+    assert found["grant_types_supported"] == [DEVICE_GRANT, "authorization_code", "refresh_token"]
+    assert found["response_types_supported"] == ["code"]
+    assert found["code_challenge_methods_supported"] == ["S256"]
+    assert found["authorization_response_iss_parameter_supported"] is True
     assert found["token_endpoint_auth_methods_supported"] == ["none"]
-    assert "authorization_endpoint" not in found
     for name in ("device_authorization_endpoint", "token_endpoint", "revocation_endpoint"):
         async with http.post(found[name], data={}) as got:
             assert (await got.json())["error"] == "invalid_request"
@@ -216,6 +218,9 @@ async def test_a_disabled_account_gets_nothing_more(http: aiohttp.ClientSession,
         ({"client_id": DEVICE_CLIENT}, 400, "invalid_request"),
         ({"client_id": DEVICE_CLIENT, "grant_type": "password"}, 400, "unsupported_grant_type"),
         ({"client_id": BROWSER_CLIENT, "grant_type": DEVICE_GRANT}, 400, "unauthorized_client"),
+        ({"client_id": DEVICE_CLIENT, "grant_type": "authorization_code"}, 400, "unauthorized_client"),
+        ({"client_id": BROWSER_CLIENT, "grant_type": "authorization_code"}, 400, "invalid_request"),
+        ({"client_id": BROWSER_CLIENT, "grant_type": "authorization_code", "code": "x"}, 400, "invalid_grant"),
         ({"client_id": DEVICE_CLIENT, "grant_type": DEVICE_GRANT}, 400, "invalid_request"),
         ({"client_id": DEVICE_CLIENT, "grant_type": DEVICE_GRANT, "device_code": "x"}, 400, "invalid_grant"),
         ({"client_id": DEVICE_CLIENT, "grant_type": "refresh_token", "refresh_token": "x"}, 400, "invalid_grant"),

@@ -64,7 +64,7 @@ def test_up_env_drill_down(folder: Path, tmp_path: Path) -> None:
     assert all(value.startswith(str(folder)) for name, value in exported.items() if name.startswith("XDG_"))
 
     drill = sandbox("idp", "--dir", str(folder), "--as", "maintainer")
-    assert (drill.returncode, drill.stdout) == (0, "every device code is approved as maintainer\n")
+    assert (drill.returncode, drill.stdout) == (0, "every sign-in is approved as maintainer\n")
     wrong = sandbox("gitlab", "--dir", str(folder), "block", "nobody")
     assert (wrong.returncode, wrong.stderr) == (1, "juniper: no user nobody in this sandbox\n")
 
