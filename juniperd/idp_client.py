@@ -60,7 +60,9 @@ class IdpClient:
         self, provider: Provider, tell: Tell, *, nonce: str, max_age: float
     ) -> AsyncIterator[tuple[Secret, Secret, ReadClaims]]:
         """Run the browser flow: the same; the browser is told how the block ended."""
-        client = browser_client(provider, await self._endpoints(provider), declined=plug(provider.kind).DECLINED)
+        words = plug(provider.kind)
+        consent = bool(getattr(words, "CONSENT", False))
+        client = browser_client(provider, await self._endpoints(provider), declined=words.DECLINED, consent=consent)
         running = browser_login(self._http, provider, client, nonce=nonce, max_age=max_age, tell=tell)
         async with running as body:
             received = _received(body, provider)

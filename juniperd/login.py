@@ -175,7 +175,9 @@ async def device_login(http: Http, provider: Provider, client: DeviceClient, *, 
             await asyncio.sleep(step.seconds)
 
 
-def browser_client(provider: Provider, endpoints: Endpoints, *, declined: frozenset[str]) -> BrowserClient:
+def browser_client(
+    provider: Provider, endpoints: Endpoints, *, declined: frozenset[str], consent: bool = False
+) -> BrowserClient:
     """The provider as the browser flow needs it; a provider without such an endpoint cannot do this."""
     if endpoints.authorization is None:
         msg = f"{provider.display_name} has no browser flow"
@@ -188,6 +190,7 @@ def browser_client(provider: Provider, endpoints: Endpoints, *, declined: frozen
         provider.scopes,
         answers_with_issuer=endpoints.answers_with_issuer,
         declined=declined,
+        consent=consent,
     )
 
 

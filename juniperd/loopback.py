@@ -42,7 +42,9 @@ p{margin:0;color:var(--dim)}
 footer{margin-top:1.8rem;padding-top:1rem;border-top:1px solid var(--edge);color:var(--dim);font-size:.85rem}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+)
 _FRAME = """<!doctype html>
 <html lang="en"{mood}><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title} · Juniper</title><link rel="icon" href="data:,"><style>{style}</style></head>

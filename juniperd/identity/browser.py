@@ -38,6 +38,8 @@ class BrowserClient:
     scopes: tuple[str, ...]
     answers_with_issuer: bool
     declined: frozenset[str]
+    consent: bool = False
+    """Whether the person is asked for offline access each time (OpenID Connect Core section 11)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def authorization_url(client: BrowserClient, once: Once, address: str) -> str:
         "code_challenge": challenge(once.verifier),
         "code_challenge_method": "S256",
     }
+    if client.consent and "offline_access" in client.scopes:
+        query["prompt"] = "consent"
     parts = urlsplit(client.authorize_url)
     if parts.scheme not in {"https", "http"} or not parts.hostname or not client.authorize_url.isprintable():
         msg = "the identity provider names no usable sign-in page"

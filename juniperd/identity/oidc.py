@@ -10,6 +10,8 @@ from juniperd.identity import Endpoints
 KIND = "oidc"
 DECLINED = frozenset({"access_denied"})
 EXPIRED = frozenset({"expired_token"})
+CONSENT = True
+"""Core section 11: without ``prompt=consent`` a request for ``offline_access`` is ignored. Others need no such word."""
 
 
 def endpoints(metadata: Mapping[str, object]) -> Endpoints:

@@ -10,11 +10,12 @@ from juniperd.identity import Provider, SubjectToken
 from juniperd.idp_client import IdpClient
 from juniperd.jose import VerifiedClaims, person_profile
 from juniperd.jwks import KeySets
-from juniperd.login import CodeShown, SignedIn
+from juniperd.login import CodeShown, LinkShown, SignedIn
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
 from juniperd.store import Store
 
+from .browser import Hands
 from .provider import Peer
 
 AT_ISSUER = "https://issuer.test"
@@ -61,7 +62,7 @@ class Door:
 
     async def verified(self, subject: SubjectToken) -> VerifiedClaims:
         """The claims, as the issuer reads them."""
-        clients = frozenset({self.provided.device_client_id})
+        clients = frozenset({self.provided.device_client_id, self.provided.client_id})
         profile = person_profile(self.provided.issuer, clients, 3900.0)
         return await self.keys.verify(subject.token.reveal(), profile)
 
@@ -134,6 +135,16 @@ class Person:
             if isinstance(event, CodeShown):
                 await self.peer.decide(event.show.user_code, decision, sub=sub)
             elif isinstance(event, SignedIn):
+                return event
+        raise AssertionError("the login ended without a result")
+
+    async def browse(self, hands: Hands) -> SignedIn:
+        """Run the browser flow; ``hands`` do what the browser and the person in front of it do."""
+        async for event in self.sign_in.login(flow="browser"):
+            if isinstance(event, LinkShown):
+                await hands.take(event.url)
+            elif isinstance(event, SignedIn):
+                await hands.rest()
                 return event
         raise AssertionError("the login ended without a result")
 

@@ -47,6 +47,16 @@ class Peer:
         """Answer a device code: ``allow``, ``deny`` or ``expire``."""
         await self._do("decide", user_code=user_code, sub=sub, decision=decision)
 
+    async def answer(self, decision: str) -> None:
+        """What the person says on the provider's own pages from now on: ``allow`` or ``deny``."""
+        await self._do("mode", browser=decision)
+
+    async def redeem(self, code: str, redirect_uri: str, verifier: str = "v" * 43) -> int:
+        """Somebody else tries a code; the status."""
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
+        form |= {"client_id": "juniper-browser", "code_verifier": verifier}
+        return (await self.http.request("POST", f"{self.issuer}/token", form=form)).status
+
     async def slow_down(self, times: int) -> None:
         """Answer so many polls with ``slow_down``."""
         await self._do("mode", slowDown=times)
@@ -63,9 +73,9 @@ class Peer:
         """Make an account."""
         await self._do("add", sub=sub)
 
-    async def spend(self, refresh_token: str) -> int:
+    async def spend(self, refresh_token: str, *, client: str = DEVICE_CLIENT) -> int:
         """Somebody else tries a refresh token; the status."""
-        form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": DEVICE_CLIENT}
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": client}
         return (await self.http.request("POST", f"{self.issuer}/token", form=form)).status
 
     async def _do(self, what: str, **how: object) -> None:

@@ -6,7 +6,7 @@ import Provider from 'oidc-provider';
 
 const options = JSON.parse(process.argv[2] ?? '{}');
 const people = new Map((options.people ?? ['u-developer']).map((sub) => [sub, {}]));
-const mode = { slowDown: 0, authTime: options.authTime ?? true, interval: options.interval };
+const mode = { browser: 'allow', slowDown: 0, authTime: options.authTime ?? true, interval: options.interval };
 
 // Keeps everything in a map per model, so that a test can look and change; as the bundled one, without its limits.
 const stores = new Map();
@@ -41,6 +41,10 @@ const provider = new Provider(issuer, {
     client_id: 'juniper-device', token_endpoint_auth_method: 'none', application_type: 'native',
     grant_types: [DEVICE, 'refresh_token'], redirect_uris: [], response_types: [],
     id_token_signed_response_alg: 'RS256',
+  }, {
+    client_id: 'juniper-browser', token_endpoint_auth_method: 'none', application_type: 'native',
+    grant_types: ['authorization_code', 'refresh_token'], redirect_uris: ['http://127.0.0.1/callback'],
+    response_types: ['code'], id_token_signed_response_alg: 'RS256',
   }],
   jwks: { keys: [key] },
   scopes: ['openid', 'offline_access', 'profile'],
@@ -53,6 +57,7 @@ const provider = new Provider(issuer, {
     resourceIndicators: { enabled: false },
     deviceFlow: { enabled: true, charset: 'base-20', mask: '****-****' },
   },
+  interactions: { url: (_ctx, interaction) => `/_t/interaction/${interaction.uid}` },
   ttl: { IdToken: 3600, AccessToken: 3600, RefreshToken: 86400, DeviceCode: 600, Grant: 86400, Session: 86400 },
   issueRefreshToken: async (_ctx, client, code) =>
     client.grantTypeAllowed('refresh_token') && code.scopes.has('offline_access'),
@@ -90,6 +95,20 @@ async function decide({ user_code: userCode, sub, decision }) {
   await code.save(600);
 }
 
+// The provider's pages: whoever opens one is the developer, and answers as the mode says.
+async function interact(request, response) {
+  const { params, prompt } = await provider.interactionDetails(request, response);
+  const sub = 'u-developer';
+  let result = { error: 'access_denied', error_description: 'the person said no' };
+  if (mode.browser === 'allow') {
+    const grant = new provider.Grant({ accountId: sub, clientId: params.client_id });
+    grant.addOIDCScope(params.scope);
+    result = { consent: { grantId: await grant.save() } };
+    if (prompt.name === 'login') result.login = { accountId: sub, amr: ['pwd', 'mfa'] };
+  }
+  await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
+}
+
 async function body(request) {
   let text = '';
   for await (const piece of request) text += piece;
@@ -99,6 +118,7 @@ async function body(request) {
 const callback = provider.callback();
 server.on('request', async (request, response) => {
   if (!request.url.startsWith('/_t/')) return callback(request, response);
+  if (request.url.startsWith('/_t/interaction/')) return interact(request, response);
   const asked = await body(request);
   if (request.url === '/_t/decide') await decide(asked);
   if (request.url === '/_t/mode') Object.assign(mode, asked);
