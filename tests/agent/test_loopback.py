@@ -11,6 +11,8 @@ import pytest
 from juniperd import loopback
 from juniperd.loopback import Loopback, Page
 
+from .harness import until
+
 STATE = "s" * 43
 
 
@@ -126,8 +128,7 @@ async def test_a_silent_caller_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_there_are_only_so_many_callers_at_once(door: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loopback, "MOST_CALLERS", 1)
     _reader, idle = await asyncio.open_connection("127.0.0.1", port_of(door))
-    while not door._callers:
-        await asyncio.sleep(0)
+    await until(lambda: door._callers)
     assert await say(door, b"") == b""
     idle.close()
 

@@ -227,12 +227,13 @@ async def test_a_second_hit(person: Person, tab: Hands, monkeypatch: pytest.Monk
 
 async def test_nobody_comes(person: Person, tab: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browser, "LIMIT", 0.05)
+    running = person.sign_in.login(flow="browser")
+    event = await anext(running)
+    assert isinstance(event, LinkShown)
     with pytest.raises(LoginDeclined, match=r"^nobody signed in with the browser in time; run: juniper login --brow"):
-        async for event in person.sign_in.login(flow="browser"):
-            if isinstance(event, LinkShown):
-                link = event.url
+        await anext(running)
     with pytest.raises(aiohttp.ClientConnectionError):
-        await tab.knock(query_of(link)["redirect_uri"])
+        await tab.knock(query_of(event.url)["redirect_uri"])
     assert person.vault.entries == {}
 
 
