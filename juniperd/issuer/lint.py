@@ -29,8 +29,14 @@ def _of_scope(scope: Scope, policy: Policy) -> list[str]:
 
 def of_config(config: IssuerConfig) -> list[str]:
     """What whoever runs the issuer should know."""
-    return [
+    unruled = [
         f"identity {i.name} asks nothing of how people sign in: set require_amr, require_acr or require_acrs"
         for i in config.identities.values()
         if not i.ruled
     ]
+    by_device = [
+        f'identity {i.name} signs in by device also where a browser is at hand: RFC 10027 asks for flow = "auto" there'
+        for i in config.identities.values()
+        if i.flow == "device"
+    ]
+    return [*unruled, *by_device]

@@ -7,7 +7,7 @@ from html import escape
 _FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Sandbox sign-in</title>
-<style>body{{font:1.1rem sans-serif;max-width:30rem;margin:4rem auto;padding:0 1rem}}
+<style>:root{{color-scheme:light dark}}body{{font:1.1rem sans-serif;max-width:30rem;margin:4rem auto;padding:0 1rem}}
 input,select,button{{font:inherit;padding:.4rem .8rem;margin:.3rem .3rem .3rem 0}}</style></head>
 <body><h1>Sandbox sign-in</h1>{body}</body></html>
 """

@@ -7,6 +7,8 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from juniperd import loopback
 from juniperd.loopback import Loopback, Page
@@ -109,6 +111,14 @@ async def test_only_our_own_name(door: Loopback, host: str) -> None:
 )
 async def test_what_is_no_request_of_http(door: Loopback, data: bytes) -> None:
     assert status(await say(door, data)) == 400
+
+
+@given(
+    st.binary(max_size=300) | st.builds(lambda q: b"GET /callback?" + q + b" HTTP/1.1\r\nHost: h\r\n\r\n", st.binary())
+)
+def test_no_bytes_are_a_surprise(data: bytes) -> None:
+    asked = loopback._Asked.read(data)
+    assert asked is None or (asked.host.isascii() and all(isinstance(v, str) for v in asked.parameters.values()))
 
 
 async def test_an_endless_head_is_cut_off(door: Loopback) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,34 @@ def test_the_code_is_shown_where_no_terminal_is(healed: Company) -> None:
     assert asked == f"Juniper asks you to sign in at {healed.url('idp').removeprefix('http://')}"
     user_code = code.split()[1]
     assert link.split() == ["open", f"{healed.url('idp')}/activate?user_code={user_code}"]
+
+
+def test_the_browser_is_opened_where_there_is_one(healed: Company, tmp_path: Path) -> None:
+    """``xdg-open`` here is a browser as far as redirects go; what it was led to ends at the agent's own page."""
+    opener = tmp_path / "xdg-open"
+    page = "import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1]).read())"
+    fetch = f'{sys.executable} -c "{page}" "$1" >{tmp_path}/loading'
+    opener.write_text(f"#!/bin/sh\n{fetch} && mv {tmp_path}/loading {tmp_path}/shown\n")
+    opener.chmod(0o755)
+    desk = healed.under(DISPLAY=":0", PATH=f"{tmp_path}:{healed.env['PATH']}")
+    login = desk.juniper("login", "--browser")
+    assert login.good().startswith("signed in as developer (user 7) until ")
+    asked, link, opened, waiting = login.stderr.splitlines()
+    assert asked == f"Juniper asks you to sign in at {healed.url('idp').removeprefix('http://')}"
+    assert link.split()[1].startswith(f"{healed.url('idp')}/authorize?response_type=code&")
+    assert (opened, waiting) == ("opened in your browser", "waiting for you, 5 min at most; Ctrl-C ends it")
+    assert healed.helper().status == 0
+    shown = tmp_path / "shown"
+    until = time.monotonic() + 5
+    while not shown.exists() and time.monotonic() < until:
+        time.sleep(0.01)  # the opener is nobody's child any more
+    assert "You are signed in" in shown.read_text()
+
+
+def test_a_qr_code_also_where_no_terminal_is(healed: Company) -> None:
+    shown = healed.juniper("login", "--qr").stderr.splitlines()
+    assert len(shown) > 15
+    assert shown[-1].startswith("waiting for you, ")
 
 
 @pytest.mark.usefixtures("shop")

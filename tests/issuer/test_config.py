@@ -94,6 +94,7 @@ def test_a_reader_token_that_others_may_read_is_refused(path: Path) -> None:
 
 def test_lint_asks_for_a_rule_on_sign_ins(path: Path) -> None:
     assert "asks nothing of how people sign in" in commands.policy_check_configured(path).text
+    assert 'RFC 10027 asks for flow = "auto" there' in commands.policy_check_configured(path).text
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
