@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _issuer(args: argparse.Namespace) -> int:
     from juniperd import config
+    from juniperd.config import Network
     from juniperd.setup import files, issuer
 
     path = config.config_path()
@@ -57,14 +58,23 @@ def _issuer(args: argparse.Namespace) -> int:
         network = before.network if before else issuer.shell_network(os.environ)
         found = asyncio.run(_discover(args.what, network, sandbox=before is not None and before.sandbox))
         _show(found, network)
-        new = issuer.with_issuer(old, found, network)
+        # What is already written of the network stays as the person wrote it.
+        new = issuer.with_issuer(old, found, Network() if before else network)
     change = files.diff(path, old, new)
     print(change or f"{path}: nothing to change", end="" if change else "\n")
     if args.diff or not change or not (args.undo or _agreed(args)):
         return 0
     files.write(path, old, new)
-    print(f"written: {path}" if args.undo else f"written: {path}\nnext: juniper login")
+    print(f"written: {path}\nnext: {_next(undone=args.undo)}")
     return 0
+
+
+def _next(*, undone: bool) -> str:
+    """What to run now; an agent that runs has read the file as it was."""
+    from juniperd.cli.up import answers
+
+    restart = "juniper down; " if answers() else ""
+    return restart + ("juniper up" if undone else "juniper login")
 
 
 def _check_host(args: argparse.Namespace) -> None:
