@@ -119,3 +119,31 @@ def test_policys_patterns_do_not_blow_up(pattern: str, text: str) -> None:
         subprocess.run([sys.executable, "-c", code], timeout=3, check=True, cwd=os.getcwd())
     except subprocess.TimeoutExpired:
         pytest.fail(f"{pattern!r} over {len(text)} characters was not done in {time.monotonic() - started:.0f} s")
+
+
+def test_a_ca_of_the_environment_is_not_the_agents(tmp_path: Path) -> None:
+    """Proxy and CA come from the configuration; ``SSL_CERT_FILE`` of a repository's ``.envrc`` is neither."""
+    code = """
+import ssl, os
+from juniperd.app import scrub_environment
+from juniperd.http import Http
+scrub_environment()
+print(len(Http()._tls().get_ca_certs()), os.environ.get("SSL_CERT_FILE"))
+"""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from datetime import UTC, datetime, timedelta
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a repository's CA")])
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "ca.pem"
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    done = subprocess.run([sys.executable, "-c", code], env={"PATH": "/usr/bin", "SSL_CERT_FILE": str(path), "SSL_CERT_DIR": str(tmp_path / "none")}, capture_output=True, text=True, check=True)
+    assert not done.stdout.startswith("1 "), "the agent trusts the one CA that the environment names"

@@ -190,3 +190,16 @@ async def test_verify_survives_a_head_that_a_crash_left_empty(company: Company) 
     (company.folder / "state" / "head").write_text("")
     _, text = commands.audit_verify(company.folder / "issuer.toml")
     assert "SEQ:HASH" not in text, text
+
+
+async def test_requests_of_one_person_are_limited_whatever_token_they_come_with(tmp_path: Path) -> None:
+    """The limit is said to be per subject; a refresh makes a new token and with it a new allowance."""
+
+    def few(folder: Path) -> None:
+        path = folder / "issuer.toml"
+        path.write_text(path.read_text() + "[limits]\nper_subject = 5\n")
+
+    async with open_company(tmp_path, change=few) as company:
+        laptop, token = await company.signed_in("developer")
+        statuses = [(await laptop.token(company.idp.token("developer", n=n)))[0] for n in range(20)]
+        assert 429 in statuses, statuses

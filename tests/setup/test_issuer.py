@@ -180,6 +180,8 @@ def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(issuer, "discover", discovered)
     monkeypatch.setenv("JUNIPER_CONFIG", str(tmp_path / "juniper.toml"))
     monkeypatch.setenv("JUNIPER_SOCKET", str(tmp_path / "none.sock"))
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "juniper.toml"
 
 
