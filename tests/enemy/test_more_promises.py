@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from juniperd.jose import SigningKey
-from tests.issuer.doubles import Company, environment, level, member, open_company, protected_branch, protected_environment
+from tests.issuer.doubles import (
+    Company,
+    environment,
+    level,
+    member,
+    open_company,
+    protected_branch,
+    protected_environment,
+)
 
 
 @pytest.fixture
@@ -25,7 +33,23 @@ def globbed(folder: Path) -> None:
     path.write_text(text.replace('ref = "branch:main"', 'ref = "branch:feature/**"'))
 
 
-@pytest.mark.parametrize("name", ["review/../production", "review/..", "review/", "review", "Review/1", "review/1\n", "review/1/2", "review/\u2025", "REVIEW/1", "production", "review/1 ", "review/1\x00"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "review/../production",
+        "review/..",
+        "review/",
+        "review",
+        "Review/1",
+        "review/1\n",
+        "review/1/2",
+        "review/\u2025",
+        "REVIEW/1",
+        "production",
+        "review/1 ",
+        "review/1\x00",
+    ],
+)
 async def test_a_glob_of_environments_is_not_left(tmp_path: Path, name: str) -> None:
     async with open_company(tmp_path, change=globbed) as company:
         company.gitlab.many["projects/42/environments"] += [environment("review/1", "development")]
@@ -34,7 +58,24 @@ async def test_a_glob_of_environments_is_not_left(tmp_path: Path, name: str) -> 
         assert (await laptop.token(token, environment=name))[0] != 200
 
 
-@pytest.mark.parametrize("ref", ["branch:main", "tag:feature/x", "branch:feature/", "feature/x", "branch:feature/y", "BRANCH:feature/x", "branch:feature/x\n", "branch:Feature/x", "branch:feature/$x", "branch:^feature/x", "refs/heads/feature/x", "branch:feature/x:y", "tag:branch:feature/x"])
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "branch:main",
+        "tag:feature/x",
+        "branch:feature/",
+        "feature/x",
+        "branch:feature/y",
+        "BRANCH:feature/x",
+        "branch:feature/x\n",
+        "branch:Feature/x",
+        "branch:feature/$x",
+        "branch:^feature/x",
+        "refs/heads/feature/x",
+        "branch:feature/x:y",
+        "tag:branch:feature/x",
+    ],
+)
 async def test_a_glob_of_refs_is_not_left(tmp_path: Path, ref: str) -> None:
     async with open_company(tmp_path, change=globbed) as company:
         company.gitlab.many["projects/42/environments"] += [environment("review/1", "development")]
@@ -52,13 +93,32 @@ async def test_a_tag_named_like_the_branch_is_neither(company: Company) -> None:
     assert (await laptop.token(token, scope="release-publisher"))[0] == 403
 
 
-@pytest.mark.parametrize(("htm", "path"), [("GET", "/token"), ("POST", "/sign-ins"), ("POST", "/token/"), ("POST", "/token?x=1"), ("post", "/token"), ("POST", "/TOKEN")])
+@pytest.mark.parametrize(
+    ("htm", "path"),
+    [
+        ("GET", "/token"),
+        ("POST", "/sign-ins"),
+        ("POST", "/token/"),
+        ("POST", "/token?x=1"),
+        ("post", "/token"),
+        ("POST", "/TOKEN"),
+    ],
+)
 async def test_a_proof_for_another_call_counts_for_nothing(company: Company, htm: str, path: str) -> None:
     laptop, token = await company.signed_in("developer")
     assert (await laptop.token(token, proof=laptop.proof(htm, path)))[0] == 400
 
 
-@pytest.mark.parametrize("url", ["http://issuer.test/token", "https://issuer.test:443/token", "https://ISSUER.test/token", "https://other.test/token", "https://issuer.test/./token"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://issuer.test/token",
+        "https://issuer.test:443/token",
+        "https://ISSUER.test/token",
+        "https://other.test/token",
+        "https://issuer.test/./token",
+    ],
+)
 async def test_a_proof_for_another_listener_counts_for_nothing(company: Company, url: str) -> None:
     laptop, token = await company.signed_in("developer")
     assert (await laptop.token(token, proof=laptop.proof("POST", "", url=url)))[0] == 400
@@ -93,7 +153,10 @@ async def test_explain_tells_an_outsider_nothing(company: Company) -> None:
     laptop = company.laptop()
     token = company.idp.token("outsider")
     await laptop.sign_in(token)
-    answers = [(await laptop.call("GET", "/explain", token, query=f"?scope={s}"))[1] for s in ("invoice-archive-writer", "nothing-like-it")]
+    answers = [
+        (await laptop.call("GET", "/explain", token, query=f"?scope={s}"))[1]
+        for s in ("invoice-archive-writer", "nothing-like-it")
+    ]
     assert [set(a) for a in answers] == [{"verdict", "id"}] * 2
     assert (await laptop.call("GET", "/catalogue", token))[1].get("scopes", []) == []
 
@@ -114,7 +177,12 @@ def naive(person: int, groups: set[int], entries: list[dict[str, object]]) -> bo
             return True
         if e["group_id"] in groups and e["user_id"] is None:
             return True
-        if e["user_id"] is None and e["group_id"] is None and e["access_level"] in (30, 40) and person >= e["access_level"]:
+        if (
+            e["user_id"] is None
+            and e["group_id"] is None
+            and e["access_level"] in (30, 40)
+            and person >= e["access_level"]
+        ):
             return True
     return False
 
@@ -125,7 +193,11 @@ async def test_five_hundred_random_projects_against_a_naive_reading(company: Com
 
     def entries() -> list[dict[str, object]]:
         return [
-            level(dice.choice(LEVELS), user_id=dice.choice((None, None, 7, 8)), group_id=dice.choice((None, None, None, 91, 92)))
+            level(
+                dice.choice(LEVELS),
+                user_id=dice.choice((None, None, 7, 8)),
+                group_id=dice.choice((None, None, None, 91, 92)),
+            )
             for _ in range(dice.randrange(3))
         ]
 
@@ -140,8 +212,18 @@ async def test_five_hundred_random_projects_against_a_naive_reading(company: Com
             company.gitlab.one.pop(f"groups/{g}/members/7", None)
             if g in groups:
                 company.gitlab.one[f"groups/{g}/members/7"] = member(7, 30)
-        branches = [protected_branch(dice.choice(("*", "main", "m*", "mai*n", "MAIN", "ma")), entries(), entries()) for _ in range(dice.randrange(3))]
-        own = [protected_environment(dice.choice(("staging", "stag*", "Staging", "production", "*")), entries(), approvals=dice.choice((0, 0, 0, 1))) for _ in range(dice.randrange(3))]
+        branches = [
+            protected_branch(dice.choice(("*", "main", "m*", "mai*n", "MAIN", "ma")), entries(), entries())
+            for _ in range(dice.randrange(3))
+        ]
+        own = [
+            protected_environment(
+                dice.choice(("staging", "stag*", "Staging", "production", "*")),
+                entries(),
+                approvals=dice.choice((0, 0, 0, 1)),
+            )
+            for _ in range(dice.randrange(3))
+        ]
         company.gitlab.many["projects/42/protected_branches"] = branches
         company.gitlab.many["projects/42/protected_environments"] = own
         main = [b for b in branches if b["name"] in ("*", "main", "m*", "mai*n")]
