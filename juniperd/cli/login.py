@@ -9,6 +9,7 @@ from typing import TextIO
 from juniperd.cli import connection, show
 from juniperd.cli.connection import Event
 from juniperd.cli.up import ensure_agent
+from juniperd.errors import one_line
 
 EXAMPLES = "examples:\n  juniper login\n  juniper login --device --issuer team"
 PATIENCE = 1900.0
@@ -36,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
 def show_code(event: Event, out: TextIO) -> None:
     """Who asks, the code, the link and, on a terminal, the link as a QR code; the code is always shown to compare."""
     link = str(event.get("verification_uri_complete") or event["verification_uri"])
-    print(f"{event.get('app')} asks you to sign in at {event.get('host')}", file=out)
-    print(f"  open   {link}", file=out)
-    print(f"  code   {event['user_code']}   (compare it before you approve)", file=out)
+    print(one_line(f"{event.get('app')} asks you to sign in at {event.get('host')}"), file=out)
+    print(f"  open   {one_line(link, 2000)}", file=out)
+    print(f"  code   {one_line(str(event['user_code']))}   (compare it before you approve)", file=out)
     if out.isatty():
         import segno
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from juniperd.errors import ConfigError
+from juniperd.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from juniperd.config import Network
@@ -99,15 +99,16 @@ async def _discover(url: str, network: Network, *, sandbox: bool) -> Found:
 
 
 def _show(found: Found, network: Network) -> None:
-    print(f"issuer            {found.url}")
-    print(f"identity provider {found.idp_name} ({found.idp}), {found.flow} flow")
-    print(f"hosts             {', '.join(found.hosts)}")
+    # The issuer is still a stranger: its words may not move the cursor over the lines the person decides by.
+    print(one_line(f"issuer            {found.url}"))
+    print(one_line(f"identity provider {found.idp_name} ({found.idp}), {found.flow} flow"))
+    print(one_line(f"hosts             {', '.join(found.hosts)}"))
     if network.proxy:
         print(f"proxy             {network.proxy}")
     if network.ca_file:
         print(f"CA file           {network.ca_file}")
     for warning in found.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
 
 
 def _agreed(args: argparse.Namespace) -> bool:
@@ -142,9 +143,11 @@ def _aws(args: argparse.Namespace) -> int:
 
 def _profiles() -> list[Profile]:
     """One profile per AWS scope the person holds; a name is prefixed where several issuers are configured."""
+    from juniperd import config
     from juniperd.cli import connection
     from juniperd.setup.aws import Profile
 
+    sandbox = config.load(config.config_path()).sandbox
     catalogues = connection.result("catalogue")["issuers"]
     if not isinstance(catalogues, dict):
         return []
@@ -154,7 +157,7 @@ def _profiles() -> list[Profile]:
             name=f"{issuer}-{scope['name']}" if several else scope["name"],
             scope=f"{issuer}/{scope['name']}" if several else scope["name"],
             region=target["region"],
-            endpoint=target.get("endpoint") or "",
+            endpoint=(target.get("endpoint") or "") if sandbox else "",
         )
         for issuer, catalogue in catalogues.items()
         for scope in catalogue["scopes"]

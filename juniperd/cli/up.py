@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from juniperd.cli.connection import connect
-from juniperd.config import socket_path
+from juniperd.config import check_environment, socket_path
 from juniperd.door import check_folder
 from juniperd.errors import AgentMissing
 
@@ -38,6 +38,7 @@ def ensure_agent() -> bool:
     """See that an agent answers; True if it had to be started."""
     if answers():
         return False
+    check_environment(os.environ)
     check_folder(socket_path().parent)
     agent = _start()
     deadline = time.monotonic() + PATIENCE
