@@ -23,7 +23,7 @@ test: setup  ## everything, in one pytest run
 	$(BIN)/pytest
 
 fast: setup  ## the part to run while coding
-	$(BIN)/pytest -m "not e2e"
+	$(BIN)/pytest -n 2 -m "not e2e"
 
 check: setup  ## style, types and import rules
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pwd import getpwuid
 
 from juniperd import tomlfile
 from juniperd.address import is_base_url
@@ -58,10 +59,25 @@ class Config:
         return self.issuers[name]
 
 
+def check_environment(environ: Mapping[str, str]) -> None:
+    """Refuse a configuration of one's own at the socket that every tool of this person's uses."""
+    if environ.get("JUNIPER_CONFIG") and not environ.get("JUNIPER_SOCKET") and not environ.get("LISTEN_FDS"):
+        msg = "JUNIPER_CONFIG is set and JUNIPER_SOCKET is not, so this agent would answer for all your tools"
+        raise ConfigError(msg, "set JUNIPER_SOCKET too, or unset JUNIPER_CONFIG")
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """The home of the password database: a repository's ``.envrc`` may move ``HOME``, and with it proxy and CA."""
+    try:
+        return Path(getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path(environ.get("HOME", "/"))
+
+
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
     """A base directory; the specification says that a relative value is ignored."""
     value = environ.get(variable, "")
-    return Path(value) if value.startswith("/") else Path(environ.get("HOME") or Path.home()) / fallback
+    return Path(value) if value.startswith("/") else _home(environ) / fallback
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:

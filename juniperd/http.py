@@ -143,13 +143,26 @@ class Http:
         return self._session
 
     def _tls(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
-            context = ssl.create_default_context(cafile=self._ca_file)
+            if self._ca_file is not None:
+                context.load_verify_locations(cafile=self._ca_file)
+            else:
+                _load_system_roots(context)
         except (OSError, ssl.SSLError) as error:
             msg = f"the CA file {self._ca_file} cannot be read"
             raise ConfigError(msg, "mend [network] ca_file") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
+
+
+def _load_system_roots(context: ssl.SSLContext) -> None:
+    """The roots where OpenSSL was built to find them: ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` choose nobody's CA here."""
+    paths = ssl.get_default_verify_paths()
+    if Path(paths.openssl_cafile).is_file():
+        context.load_verify_locations(cafile=paths.openssl_cafile)
+    if Path(paths.openssl_capath).is_dir():
+        context.load_verify_locations(capath=paths.openssl_capath)
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int, host: str) -> bytes:

@@ -22,9 +22,7 @@ UNCONFIGURED_LIFE = 2.0
 """Seconds an agent without a usable configuration stays to say so; the next one reads the file anew."""
 IDLE_BEFORE_IMPORTS = 1.0
 _PR_SET_DUMPABLE = 4
-_KEPT_VARIABLES = frozenset(
-    {"HOME", "USER", "LANG", "PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "DBUS_SESSION_BUS_ADDRESS"}
-)
+_KEPT_VARIABLES = frozenset({"HOME", "USER", "LANG", "PATH", "TMPDIR", "DBUS_SESSION_BUS_ADDRESS"})
 _KEPT_FAMILIES = ("XDG_", "JUNIPER_", "LC_", "LISTEN_")
 
 
@@ -52,6 +50,7 @@ async def agent(
 def run_agent() -> int:
     """``juniperd``: harden the process, take the door, serve. The second starter ends at once, with status 0."""
     harden()
+    configuration.check_environment(os.environ)
     path = configuration.socket_path()
     try:
         door = open_door(path)

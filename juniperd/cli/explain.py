@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 
 from juniperd.cli import connection, show
+from juniperd.errors import one_line
 
 EXAMPLES = """examples:
   juniper explain invoice-archive-writer
@@ -37,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
 def _lines(scope: str, answer: Shown) -> Iterator[str]:
     permitted = answer.get("verdict") == "permitted"
     verdict = show.coloured("permitted", "green") if permitted else show.coloured("refused", "red")
-    reason = f" by rule {answer['rule']}: {answer['text']}" if answer.get("text") else ""
-    yield f"{scope}: {verdict}{reason}"
+    reason = one_line(f" by rule {answer['rule']}: {answer['text']}") if answer.get("text") else ""
+    yield f"{scope}: {verdict} {reason}".rstrip()
     steps = answer.get("steps")
-    rows = [{k: str(v) for k, v in step.items()} for step in steps] if isinstance(steps, list) else []
+    rows = [{k: one_line(str(v), 200) for k, v in step.items()} for step in steps] if isinstance(steps, list) else []
     width = max((len(row["asked"]) for row in rows), default=0)
     for row in rows:
         mark = show.coloured("ok     ", "green") if row["verdict"] == "ok" else show.coloured("refused", "red")

@@ -10,6 +10,7 @@ from typing import TextIO
 from juniperd.cli import connection, desktop, show
 from juniperd.cli.connection import Event
 from juniperd.cli.up import ensure_agent
+from juniperd.errors import one_line
 
 EXAMPLES = "examples:\n  juniper login\n  juniper login --browser\n  juniper login --device --issuer team"
 PATIENCE = 1900.0
@@ -45,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
 def show_link(event: Event, out: TextIO) -> None:
     """Who asks and the link, which is opened once however many wait for it; it is always shown."""
-    link = str(event["url"])
-    print(f"{event.get('app')} asks you to sign in at {event.get('host')}", file=out)
+    link = one_line(str(event["url"]), 4000)
+    print(one_line(f"{event.get('app')} asks you to sign in at {event.get('host')}"), file=out)
     print(f"  open   {link}", file=out)
     opened = not event.get("joined") and desktop.open_page(link, os.environ)
     print(
@@ -58,9 +59,9 @@ def show_link(event: Event, out: TextIO) -> None:
 def show_code(event: Event, out: TextIO, *, qr: bool = False) -> None:
     """Who asks, the code, the link and, on a terminal, the link as a QR code; the code is always shown to compare."""
     link = str(event.get("verification_uri_complete") or event["verification_uri"])
-    print(f"{event.get('app')} asks you to sign in at {event.get('host')}", file=out)
-    print(f"  open   {link}", file=out)
-    print(f"  code   {event['user_code']}   (compare it before you approve)", file=out)
+    print(one_line(f"{event.get('app')} asks you to sign in at {event.get('host')}"), file=out)
+    print(f"  open   {one_line(link, 2000)}", file=out)
+    print(f"  code   {one_line(str(event['user_code']))}   (compare it before you approve)", file=out)
     if qr or out.isatty():
         import segno
 

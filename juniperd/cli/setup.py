@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from juniperd.errors import ConfigError
+from juniperd.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from juniperd.config import Network
@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _issuer(args: argparse.Namespace) -> int:
     from juniperd import config
+    from juniperd.config import Network
     from juniperd.setup import files, issuer
 
     path = config.config_path()
@@ -57,14 +58,23 @@ def _issuer(args: argparse.Namespace) -> int:
         network = before.network if before else issuer.shell_network(os.environ)
         found = asyncio.run(_discover(args.what, network, sandbox=before is not None and before.sandbox))
         _show(found, network)
-        new = issuer.with_issuer(old, found, network)
+        # What is already written of the network stays as the person wrote it.
+        new = issuer.with_issuer(old, found, Network() if before else network)
     change = files.diff(path, old, new)
     print(change or f"{path}: nothing to change", end="" if change else "\n")
     if args.diff or not change or not (args.undo or _agreed(args)):
         return 0
     files.write(path, old, new)
-    print(f"written: {path}" if args.undo else f"written: {path}\nnext: juniper login")
+    print(f"written: {path}\nnext: {_next(undone=args.undo)}")
     return 0
+
+
+def _next(*, undone: bool) -> str:
+    """What to run now; an agent that runs has read the file as it was."""
+    from juniperd.cli.up import answers
+
+    restart = "juniper down; " if answers() else ""
+    return restart + ("juniper up" if undone else "juniper login")
 
 
 def _check_host(args: argparse.Namespace) -> None:
@@ -89,15 +99,16 @@ async def _discover(url: str, network: Network, *, sandbox: bool) -> Found:
 
 
 def _show(found: Found, network: Network) -> None:
-    print(f"issuer            {found.url}")
-    print(f"identity provider {found.idp_name} ({found.idp}), {found.flow} flow")
-    print(f"hosts             {', '.join(found.hosts)}")
+    # The issuer is still a stranger: its words may not move the cursor over the lines the person decides by.
+    print(one_line(f"issuer            {found.url}"))
+    print(one_line(f"identity provider {found.idp_name} ({found.idp}), {found.flow} flow"))
+    print(one_line(f"hosts             {', '.join(found.hosts)}"))
     if network.proxy:
         print(f"proxy             {network.proxy}")
     if network.ca_file:
         print(f"CA file           {network.ca_file}")
     for warning in found.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
 
 
 def _agreed(args: argparse.Namespace) -> bool:
@@ -132,9 +143,11 @@ def _aws(args: argparse.Namespace) -> int:
 
 def _profiles() -> list[Profile]:
     """One profile per AWS scope the person holds; a name is prefixed where several issuers are configured."""
+    from juniperd import config
     from juniperd.cli import connection
     from juniperd.setup.aws import Profile
 
+    sandbox = config.load(config.config_path()).sandbox
     catalogues = connection.result("catalogue")["issuers"]
     if not isinstance(catalogues, dict):
         return []
@@ -144,7 +157,7 @@ def _profiles() -> list[Profile]:
             name=f"{issuer}-{scope['name']}" if several else scope["name"],
             scope=f"{issuer}/{scope['name']}" if several else scope["name"],
             region=target["region"],
-            endpoint=target.get("endpoint") or "",
+            endpoint=(target.get("endpoint") or "") if sandbox else "",
         )
         for issuer, catalogue in catalogues.items()
         for scope in catalogue["scopes"]

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Mapping
 from time import localtime, strftime
 
+from juniperd.errors import one_line
+
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "dim": "2"}
 
 
 def as_json(value: object) -> None:
-    """One JSON document, for scripts."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """One JSON document, for scripts; ASCII, so that nobody's name moves a cursor."""
+    print(json.dumps(value, indent=2))
 
 
 def coloured(text: str, colour: str) -> str:
@@ -47,7 +49,7 @@ def person(user: object) -> str:
     """A GitLab user as we name people: login and id."""
     if not isinstance(user, Mapping):
         return "somebody"
-    return f"{user.get('login')} (user {user.get('id')})"
+    return one_line(f"{user.get('login')} (user {user.get('id')})", 120)
 
 
 def outcome(name: str, found: tuple[int, str]) -> int:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from juniperd.cli.connection import connect
-from juniperd.config import socket_path
+from juniperd.config import check_environment, socket_path
 from juniperd.door import check_folder
 from juniperd.errors import AgentMissing
 
@@ -36,12 +36,13 @@ def run(args: argparse.Namespace) -> int:
 
 def ensure_agent() -> bool:
     """See that an agent answers; True if it had to be started."""
-    if _answers():
+    if answers():
         return False
+    check_environment(os.environ)
     check_folder(socket_path().parent)
     agent = _start()
     deadline = time.monotonic() + PATIENCE
-    while not _answers():
+    while not answers():
         if agent.poll() not in (None, 0):
             msg = f"juniperd ended with status {agent.returncode}"
             raise AgentMissing(msg, "run it in the foreground to see why: juniperd")
@@ -52,7 +53,8 @@ def ensure_agent() -> bool:
     return True
 
 
-def _answers() -> bool:
+def answers() -> bool:
+    """Whether an agent is there."""
     try:
         connect(socket_path(), 1.0).close()
     except AgentMissing:

@@ -48,7 +48,8 @@ def _cure(trouble: Trouble) -> str:
 
 def _protected(case: Case, rule: str, reason: str, text: str) -> Refused:
     """A protection's no; where a group it names could not be asked for, that is what is said instead."""
-    unknown = (refused for f in case.facts.group_memberships if (refused := _troubled(rule, f)) is not None)
+    asked: tuple[Fact[object], ...] = (*case.facts.group_memberships, *(case.facts.group_levels if rule == "4" else ()))
+    unknown = (refused for f in asked if (refused := _troubled(rule, f)) is not None)
     return next(unknown, Refused(rule, reason, text))
 
 
@@ -261,7 +262,8 @@ def _barred(case: Case, protection: ProtectedEnvironment) -> Refused | None:
         return Refused(
             "4", "approval_required", f"{protection.place} wants approvals for '{protection.name}'; use a pipeline"
         )
-    if not case.person.any_of(protection.deploy):
+    person = case.person if protection.group_id is None else case.person_in(protection.group_id)
+    if not person.any_of(protection.deploy):
         return _protected(
             case,
             "4",
@@ -311,7 +313,8 @@ def _ref_evidence(case: Case) -> tuple[Asked, ...]:
 
 
 def _protection_evidence(case: Case) -> tuple[Asked, ...]:
-    return (case.facts.groups.asked, *(f.asked for f in case.facts.protected_environments))
+    facts = case.facts
+    return (facts.groups.asked, *(f.asked for f in (*facts.protected_environments, *facts.group_levels)))
 
 
 CHECKS: tuple[tuple[str, Check, Evidence], ...] = (

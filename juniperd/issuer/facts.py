@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Generic, TypeVar
 
-from juniperd.issuer.protection import Branch, Entry, GroupMembership, ProtectedEnvironment, Tag, entry_of
+from juniperd.issuer.protection import Branch, Entry, GroupLevel, GroupMembership, ProtectedEnvironment, Tag, entry_of
 
 T_co = TypeVar("T_co", covariant=True)
 Raw = Mapping[str, object]
+_LEVELS = frozenset({5, 10, 15, 20, 25, 30, 40, 50})
+"""Every level a member of GitLab has, from Minimal Access to Owner (``lib/gitlab/access.rb``)."""
 
 
 class Malformed(Exception):  # a fact about an answer, caught where the answer is asked for
@@ -131,6 +133,7 @@ class Facts:
     groups: Fact[frozenset[str]]
     named_refs: Fact[frozenset[str]] | None = None
     group_memberships: tuple[Fact[GroupMembership | None], ...] = ()
+    group_levels: tuple[Fact[GroupLevel], ...] = ()
     asked: tuple[Asked, ...] = field(default=())
 
     @property
@@ -160,12 +163,17 @@ def number(raw: Raw, key: str) -> int:
 
 
 def text(raw: Raw, key: str) -> str:
-    """A string that is not empty."""
+    """A string of whole characters that is not empty."""
     value = raw.get(key)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not is_whole(value):
         msg = f"{key} is not text"
         raise Malformed(msg)
     return value
+
+
+def is_whole(value: str) -> bool:
+    """Whether a text is whole characters: with half of a surrogate pair in it no answer and no record can be made."""
+    return not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def flag(raw: Raw, key: str) -> bool:
@@ -240,15 +248,23 @@ def project_of(raw: object) -> Project:
 
 
 def membership_of(raw: object) -> Membership:
-    """One row of a members list; a custom role counts as its base level."""
+    """One row of a members list; a custom role counts as its base level, and a level nobody knows as no answer."""
     found = mapping(raw)
-    level = number(found, "access_level")
+    level = _level(found, "access_level")
     custom = found.get("member_role")
     if custom is not None:
-        level = number(mapping(custom), "base_access_level")
+        level = _level(mapping(custom), "base_access_level")
     expires = present(found, "expires_at")
     states = [found.get("membership_state", "active"), found.get("state", "active")]
     return Membership(level, _date(expires), all(s == "active" for s in states))
+
+
+def _level(raw: Raw, key: str) -> int:
+    found = number(raw, key)
+    if found not in _LEVELS:
+        msg = f"{key} is no level of GitLab's"
+        raise Malformed(msg)
+    return found
 
 
 def _date(value: object) -> date | None:
@@ -273,17 +289,16 @@ def tag_of(raw: object) -> Tag:
     return Tag(text(found, "name"), _entries(found, "create_access_levels"))
 
 
-def protected_environment_of(raw: object, place: str) -> ProtectedEnvironment:
-    """One row of ``protected_environments``; any sign of required approvals counts."""
+def protected_environment_of(raw: object, place: str, group_id: int | None) -> ProtectedEnvironment:
+    """One row of ``protected_environments`` of a project or of a group; any sign of required approvals counts."""
     found = mapping(raw)
     rules = found.get("approval_rules") or []
     count = found.get("required_approval_count") or 0
     if not isinstance(rules, list) or isinstance(count, bool) or not isinstance(count, int):
         msg = "approvals are not of GitLab's shape"
         raise Malformed(msg)
-    return ProtectedEnvironment(
-        text(found, "name"), _entries(found, "deploy_access_levels"), bool(rules) or count > 0, place
-    )
+    deploy = _entries(found, "deploy_access_levels")
+    return ProtectedEnvironment(text(found, "name"), deploy, bool(rules) or count > 0, place, group_id)
 
 
 def environment_of(raw: object) -> Environment:

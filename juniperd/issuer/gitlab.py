@@ -58,6 +58,10 @@ def _doubtful(text: str) -> Trouble:
     return Trouble("gitlab_doubtful", passing=False, text=text)
 
 
+def _shifted(question: Question) -> Trouble:
+    return Trouble("gitlab_doubtful", passing=True, text=f"{question} changed while it was read")
+
+
 def _late(text: str) -> Trouble:
     return Trouble("gitlab_unreachable", passing=True, text=text)
 
@@ -123,25 +127,43 @@ class Gitlab:
         return self._decoded(question, answer)
 
     async def _list(self, question: Question) -> Reply | Trouble:
-        rows: list[object] = []
-        total: str | None = None
-        for page in range(1, MAX_PAGES + 1):
-            answer = await self._get(question, {"per_page": str(PER_PAGE), "page": str(page)})
+        """A whole list; one of several pages is read twice, for a row that moves to a page already read is lost."""
+        first = await self._pages(question)
+        if isinstance(first, Trouble) or len(first) == 1:
+            return first if isinstance(first, Trouble) else _complete(question, first)
+        second = await self._pages(question)
+        if isinstance(second, Trouble):
+            return second
+        if _rows(first) != _rows(second):
+            return _shifted(question)
+        return _complete(question, first)
+
+    async def _pages(self, question: Question) -> list[_Page] | Trouble:
+        pages: list[_Page] = []
+        for number in range(1, MAX_PAGES + 1):
+            answer = await self._get(question, {"per_page": str(PER_PAGE), "page": str(number)})
             if isinstance(answer, Trouble):
                 return answer
-            reply = self._decoded(question, answer)
-            if isinstance(reply, Trouble):
-                return reply
-            if not isinstance(reply.value, list) or (page > 1 and not reply.value):
-                return _doubtful(f"page {page} of {question} is no list, or is empty where rows were announced")
-            rows += reply.value
-            total = answer.headers.get("x-total", total)
-            following = _next_page(answer.headers, page)
-            if isinstance(following, Trouble):
-                return following
-            if not following:
-                return _complete(question, rows, total)
+            page = self._page(question, answer, number)
+            if isinstance(page, Trouble):
+                return page
+            pages.append(page)
+            if not page.following:
+                return pages
         return _doubtful(f"{question} has more than {MAX_PAGES} pages")
+
+    def _page(self, question: Question, answer: Answer, number: int) -> _Page | Trouble:
+        reply = self._decoded(question, answer)
+        if isinstance(reply, Trouble):
+            return reply
+        if not isinstance(reply.value, list) or (number > 1 and not reply.value):
+            return _doubtful(f"page {number} of {question} is no list, or is empty where rows were announced")
+        if len(reply.value) > PER_PAGE:
+            return _doubtful(f"page {number} of {question} has more rows than were asked for")
+        following = _next_page(answer.headers, number)
+        if isinstance(following, Trouble):
+            return following
+        return _Page(reply.value, answer.headers.get("x-total"), following)
 
     def _decoded(self, question: Question, answer: Answer) -> Reply | Trouble:
         if (trouble := _status_trouble(question, answer.status)) is not None:
@@ -213,7 +235,29 @@ def _next_page(headers: Mapping[str, str], page: int) -> int | Trouble:
     return page + 1 if numbers == {str(page + 1)} else _doubtful("a list's pages do not add up")
 
 
-def _complete(question: Question, rows: list[object], total: str | None) -> Reply | Trouble:
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One page of a list: its rows, how many rows the list is said to have, and the number of the next page or 0."""
+
+    rows: list[object]
+    total: str | None
+    following: int
+
+
+def _rows(pages: list[_Page]) -> list[object]:
+    return [row for page in pages for row in page.rows]
+
+
+def _complete(question: Question, pages: list[_Page]) -> Reply | Trouble:
+    """The list, where its pages agree on its length and no row is there twice in the place of another."""
+    rows, totals = _rows(pages), {page.total for page in pages}
+    if len(totals) > 1:
+        return _shifted(question)
+    total = totals.pop()
     if total and total != str(len(rows)):
-        return _doubtful(f"{question} announced {total[:12]} rows and gave {len(rows)}")
+        return _doubtful(f"{question} announced another number of rows than the {len(rows)} it gave")
+    named = [row.get("id", row.get("name")) for row in rows if isinstance(row, dict)]
+    known = [name for name in named if isinstance(name, int | str)]
+    if len(set(known)) < len(known):
+        return _doubtful(f"{question} gave a row twice")
     return Reply(rows, 0.0)

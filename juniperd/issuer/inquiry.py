@@ -1,7 +1,7 @@
 """The questions behind one decision, asked as early and as many at once as their order allows.
 
 Only the person's own record and membership wait for the link, and a group's protections for the list of groups:
-the longest chain is two calls, three where a protection names a group.
+the longest chain is two calls, three where a protection names a group or a group's protection a role.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TypeVar
 
 from juniperd.issuer import facts as shapes
@@ -26,7 +26,7 @@ from juniperd.issuer.facts import (
     User,
 )
 from juniperd.issuer.gitlab import Gitlab, Question, Reply
-from juniperd.issuer.protection import DEVELOPER, Entry, GroupMembership, Holder, ProtectedEnvironment
+from juniperd.issuer.protection import DEVELOPER, Entry, GroupLevel, GroupMembership, Holder, ProtectedEnvironment
 from juniperd.model import Clock
 
 T = TypeVar("T")
@@ -82,8 +82,8 @@ class Inquiry:
             groups=groups,
             named_refs=refs.result(),
         )
-        memberships = await self._group_memberships(found)
-        complete = replace(found, group_memberships=memberships)
+        memberships, levels = await asyncio.gather(self._group_memberships(found), self._group_levels(found))
+        complete = replace(found, group_memberships=memberships, group_levels=levels)
         return replace(complete, asked=_all_asked(complete))
 
     async def person(self, who: Who) -> Fact[User]:
@@ -226,7 +226,8 @@ class Inquiry:
 
     async def _protections(self, place: tuple[str, int], named: str) -> Fact[tuple[ProtectedEnvironment, ...]]:
         question = Question((*place, "protected_environments"), many=True)
-        fact = await self._rows(question, lambda row: shapes.protected_environment_of(row, named))
+        group_id = place[1] if place[0] == "groups" else None
+        fact = await self._rows(question, lambda row: shapes.protected_environment_of(row, named, group_id))
         if self._unlicensed and fact.trouble is not None and fact.trouble.reason == "hidden":
             return Fact(replace(fact.asked, answer="not licensed, as configured"), ())
         return fact
@@ -242,7 +243,7 @@ class Inquiry:
     async def _in_group(self, membership: GroupMembership, user_id: int) -> Fact[GroupMembership | None]:
         inherited = ("all",) if membership.inherited else ()
         question = Question(("groups", membership.group_id, "members", *inherited, user_id))
-        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        today = self._today()
 
         def read(value: object) -> tuple[GroupMembership | None, str]:
             member, answer = _member(value, user_id)
@@ -250,6 +251,27 @@ class Inquiry:
             return (membership if counts else None), answer
 
         return await self._ask(question, read)
+
+    async def _group_levels(self, found: Facts) -> tuple[Fact[GroupLevel], ...]:
+        """The person's level in each group whose protections name a role."""
+        if found.link.value is None:
+            return ()
+        user_id = found.link.value
+        return tuple(await asyncio.gather(*(self._level_in(g, user_id) for g in _protecting_groups(found))))
+
+    async def _level_in(self, group_id: int, user_id: int) -> Fact[GroupLevel]:
+        question = Question(("groups", group_id, "members", "all", user_id))
+        today = self._today()
+
+        def read(value: object) -> tuple[GroupLevel, str]:
+            member, answer = _member(value, user_id)
+            level = member.level if member is not None and member.holds_on(today) else 0
+            return GroupLevel(group_id, level), answer
+
+        return await self._ask(question, read)
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock(), UTC).date()
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,8 +348,14 @@ def _named_groups(found: Facts) -> frozenset[GroupMembership]:
     return frozenset(GroupMembership(e.value, e.inherited) for e in entries if e.holder is Holder.GROUP)
 
 
+def _protecting_groups(found: Facts) -> list[int]:
+    """The groups that protect environments and name a role in it."""
+    protections = (p for f in found.protected_environments for p in f.value or ())
+    return sorted({p.group_id for p in protections if p.group_id is not None and p.names_roles})
+
+
 def _all_asked(found: Facts) -> tuple[Asked, ...]:
-    several = (*found.protected_environments, *found.group_memberships)
+    several = (*found.protected_environments, *found.group_memberships, *found.group_levels)
     single = (found.link, found.user, found.membership, found.project, found.branches, found.tags, found.environment)
     refs = (found.named_refs,) if found.named_refs is not None else ()
     return tuple(f.asked for f in (*single, found.groups, *several, *refs))

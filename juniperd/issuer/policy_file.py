@@ -70,15 +70,33 @@ def load(policy: Path, relying_parties: Path | None = None, *, sandbox: bool = F
 
 
 def _documents(path: Path, digest: hashlib._Hash) -> Iterator[Document]:
-    files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
-    if not files:
-        msg = f"{path} holds no *.toml file"
-        raise PolicyError(msg, "write one, or mend the path in issuer.toml")
-    for file in files:
+    for file in _files(path) if path.is_dir() else [path]:
         document = tomlfile.read(file, PolicyError)
         text = file.read_bytes()
         digest.update(f"{file.name}\0{len(text)}\0".encode() + text)
         yield document
+
+
+def _files(folder: Path) -> list[Path]:
+    """The folder's ``*.toml``; one that only looks to be among them is an error, for its rules would not hold."""
+    files = sorted(folder.glob("*.toml"))
+    if not files:
+        msg = f"{folder} holds no *.toml file"
+        raise PolicyError(msg, "write one, or mend the path in issuer.toml")
+    stray = next((p for p in sorted(_tomls(folder)) if p not in files), None)
+    if stray is not None:
+        msg = f"{stray} would be passed over: files are read by the ending .toml, and none from folders below"
+        raise PolicyError(msg, f"move it to {folder}/NAME.toml, or elsewhere")
+    return files
+
+
+def _tomls(folder: Path) -> Iterator[Path]:
+    """Every TOML file at any depth, whatever the case of its ending; hidden entries, as mounts keep them, aside."""
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        found = entry.rglob("*") if entry.is_dir() else (entry,)
+        yield from (p for p in found if p.suffix.lower() == ".toml")
 
 
 # --- relying parties --------------------------------------------------------------------------------------------------
@@ -150,6 +168,8 @@ def _read_production(table: Table, draft: _Draft) -> None:
         raise table.error("environments", "[production] stands in two files", "keep one of them")
     draft.production = table.texts("environments")
     table.finish()
+    if not draft.production:
+        raise table.error("environments", "no environment is production", "name some, or remove [production]")
     for pattern in draft.production:
         _check_pattern(table, "environments", pattern)
 

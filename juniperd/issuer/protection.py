@@ -43,8 +43,20 @@ class GroupMembership:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupLevel:
+    """The level a person has in a group, inherited and invited included; 0 where they are no member."""
+
+    group_id: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
-    """What an entry is compared with: the person's id, level on the project, and the groups found to hold them."""
+    """What an entry is compared with: the person's id, the groups found to hold them, and one level.
+
+    The level is the one at the place that protects: GitLab compares a role in a group's protection with the role in
+    that group (``ProtectedEnvironment#container_access_level``).
+    """
 
     user_id: int
     level: int
@@ -84,12 +96,18 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class ProtectedEnvironment:
-    """A protected environment; ``name`` is a tier where a group protects."""
+    """A protected environment; ``name`` is a tier where a group protects, and ``group_id`` is that group's."""
 
     name: str
     deploy: tuple[Entry, ...]
     approvals: bool
     place: str
+    group_id: int | None = None
+
+    @property
+    def names_roles(self) -> bool:
+        """Whether some entry is a role, so that a level at the place that protects has to be known."""
+        return any(e.holder is Holder.ROLE for e in self.deploy)
 
 
 def entry_of(raw: Mapping[str, object]) -> Entry:
@@ -108,11 +126,24 @@ def entry_of(raw: Mapping[str, object]) -> Entry:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """GitLab's wildcard over the whole of ``name``."""
-    if "*" not in pattern:
+    """GitLab's wildcard over the whole of ``name``: a literal is found as early as it goes, and never sought again.
+
+    Whoever may protect a branch writes the pattern and whoever may push writes the name, so that time must not grow
+    with the number of ways in which the two could be laid over one another.
+    """
+    first, *rest = pattern.split("*")
+    if not rest:
         return pattern == name
-    expression = ".*".join(re.escape(part) for part in pattern.split("*"))
-    return re.fullmatch(expression, name, re.DOTALL) is not None
+    *between, last = rest
+    if len(name) < len(first) + len(last) or not (name.startswith(first) and name.endswith(last)):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for literal in between:
+        found = name.find(literal, at, end)
+        if found < 0:
+            return False
+        at = found + len(literal)
+    return True
 
 
 def covers_any_name(pattern: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from juniperd import jose
 from juniperd.errors import TokenRejected
 from juniperd.issuer.config import Identity, IssuerConfig
+from juniperd.issuer.facts import is_whole
 from juniperd.issuer.inquiry import Who
 from juniperd.issuer.verdict import Refused, SignIn
 from juniperd.jose import VerifiedClaims, b64url, peek, person_profile
@@ -99,14 +100,14 @@ def _stable_id(identity: Identity, claims: Mapping[str, object]) -> tuple[str, s
 
 def _text(claims: Mapping[str, object], name: str, default: str | None = None) -> str:
     value = claims.get(name, default)
-    if not isinstance(value, str) or (default is None and not value):
+    if not isinstance(value, str) or (default is None and not value) or not is_whole(value):
         raise TokenRejected(name, f"the token's {name} is missing or not text")
     return value
 
 
 def _words(claims: Mapping[str, object], name: str) -> frozenset[str]:
     value = claims.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+    if not isinstance(value, list) or not all(isinstance(v, str) and is_whole(v) for v in value):
         raise TokenRejected(name, f"the token's {name} is not a list of texts")
     return frozenset(value)
 

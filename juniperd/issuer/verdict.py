@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from juniperd.issuer.config import Identity
@@ -81,6 +81,12 @@ class Case:
         level = self.facts.membership.value.level if self.facts.membership.value else 0
         found = frozenset(f.value for f in self.facts.group_memberships if f.value is not None)
         return Person(self.facts.link.value or 0, level, found)
+
+    def person_in(self, group_id: int) -> Person:
+        """The person as a group's protections see them: a role there is the role in that group, unknown is none."""
+        known = (f.value for f in self.facts.group_levels if f.value is not None)
+        level = next((found.level for found in known if found.group_id == group_id), 0)
+        return replace(self.person, level=level)
 
 
 @dataclass(frozen=True, slots=True)

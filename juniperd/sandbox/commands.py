@@ -92,9 +92,10 @@ def down(folder: Folder) -> bool:
         raise SandboxError(f"{folder.root} is no sandbox's folder; name the one given to: juniper sandbox up --dir")
     if (folder / NOTE).exists():
         note = folder.note()
-        # The first is the parent: it ends the others itself, and what is left after it is ended here.
+        # The first is the parent: it ends the others itself and takes the sockets away; what is left is ended here.
+        since = _agent_since(Path(note.run_dir))
         end(note.processes[:1])
-        end([*note.processes[1:], *_agent_since(Path(note.run_dir))])
+        end([*note.processes[1:], *since])
         _remove_sockets(Path(note.run_dir))
     folder.remove()
     return True

@@ -13,12 +13,16 @@ from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 
-from juniperd.errors import ConfigError
+from juniperd.errors import ConfigError, one_line
 
 BEGIN = "# >>> juniper >>>  written by: juniper setup aws    undo: juniper setup aws --undo"
 END = "# <<< juniper <<<"
 _BLOCK = re.compile(r"\n?^# >>> juniper >>>.*?^# <<< juniper <<<[^\n]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 _SECTION = re.compile(r"^\s*\[\s*(?:profile\s+)?[\"']?([^\]\"']+?)[\"']?\s*\]", re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SCOPE = re.compile(r"([A-Za-z0-9._-]{1,64}/)?[a-z][a-z0-9-]{0,47}")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
+_ENDPOINT = re.compile(r"|http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_./ -]")
 
 
@@ -49,6 +53,7 @@ def with_profiles(text: str, profiles: Sequence[Profile], helper: Path) -> str:
     rest = without_profiles(text)
     taken = {m[1]: rest.count("\n", 0, m.start(1)) + 1 for m in _SECTION.finditer(rest)}
     for profile in profiles:
+        _check(profile)
         if profile.name in taken:
             msg = f"profile '{profile.name}' already stands in your AWS configuration, line {taken[profile.name]}"
             raise ConfigError(msg, "rename it there, then run: juniper setup aws")
@@ -57,6 +62,19 @@ def with_profiles(text: str, profiles: Sequence[Profile], helper: Path) -> str:
     gap = "" if not rest else "\n" if rest.endswith("\n") else "\n\n"
     body = "\n".join(_section(p, helper) for p in profiles)
     return f"{rest}{gap}{BEGIN}\n{body}{END}\n"
+
+
+def _check(profile: Profile) -> None:
+    """What an issuer says goes into a file whose commands the tools run: names are names, or nothing is written."""
+    for text, pattern in (
+        (profile.name, _NAME),
+        (profile.scope, _SCOPE),
+        (profile.region, _REGION),
+        (profile.endpoint, _ENDPOINT),
+    ):
+        if not pattern.fullmatch(text):
+            msg = f"the issuer's catalogue says '{one_line(text, 60)}' where a name should be"
+            raise ConfigError(msg, "tell whoever runs the issuer; nothing was written")
 
 
 def without_profiles(text: str) -> str:

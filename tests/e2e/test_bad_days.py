@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,9 +23,10 @@ def laptop() -> Iterator[dict[str, str]]:
         home = Path(name)
         env = {"HOME": name, "PATH": f"{BIN}:{os.defpath}", "LANG": "C.UTF-8"}
         (home / "run").mkdir(mode=0o700)
-        yield {**env, "XDG_RUNTIME_DIR": str(home / "run")}
+        env |= {"XDG_RUNTIME_DIR": str(home / "run"), "XDG_CONFIG_HOME": str(home / ".config")}
+        yield env
         for pid in running_with("HOME", name):
-            juniper({**env, "XDG_RUNTIME_DIR": str(home / "run")}, "down")
+            juniper(env, "down")
             assert ends(pid)
 
 
@@ -53,10 +55,18 @@ def test_no_configuration(laptop: dict[str, str]) -> None:
     assert (second.status, second.stdout, second.line) == (78, "", f"juniper-aws: {said}")
 
 
-def test_the_first_helper_starts_the_agent_that_says_so(laptop: dict[str, str]) -> None:
-    answer = helper(laptop)
+def test_a_repository_s_environment_does_not_choose_the_configuration(laptop: dict[str, str]) -> None:
+    """A helper's agent sits at everybody's usual socket, so neither HOME nor JUNIPER_CONFIG leads it elsewhere."""
+    if Path(pwd.getpwuid(os.getuid()).pw_dir, ".config/juniper/juniper.toml").exists():
+        pytest.skip("this would start an agent with your own configuration")
+    path = configure(laptop, "version = 2\n")
+    moved = {name: value for name, value in laptop.items() if name != "XDG_CONFIG_HOME"}
+    answer = helper(moved)
     assert (answer.status, answer.stdout) == (78, "")
     assert answer.line.endswith("juniper.toml; run: juniper setup https://your-issuer")
+    assert laptop["HOME"] not in answer.line
+    login = juniper(moved | {"JUNIPER_CONFIG": str(path), "XDG_RUNTIME_DIR": laptop["HOME"]}, "login")
+    assert (login.status, "set JUNIPER_SOCKET too" in login.line) == (78, True)
 
 
 def test_a_configuration_written_since_is_read(laptop: dict[str, str]) -> None:

@@ -45,7 +45,9 @@ async def running(world: Doubles, folder: Path) -> AsyncIterator[Running]:
         yield made
 
 
-async def test_two_agents_on_one_keyring_do_not_end_each_others_sign_in(world: Doubles, folder: Path, other_folder: Path) -> None:
+async def test_two_agents_on_one_keyring_do_not_end_each_others_sign_in(
+    world: Doubles, folder: Path, other_folder: Path
+) -> None:
     """A shell with XDG_RUNTIME_DIR and one without (ssh, cron) find two sockets, start two agents, share one keyring."""
     vault = FakeVault()
     async with serving(world, folder, vault=vault) as one, serving(world, other_folder, vault=vault) as two:
@@ -138,9 +140,10 @@ def test_polls_come_back_to_their_pace_after_an_outage() -> None:
     assert step.seconds <= 5, f"{step.seconds:.0f} s between polls although the provider answers again"
 
 
-async def test_a_link_that_leads_elsewhere_than_the_host_shown_is_not_shown(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_link_that_leads_elsewhere_than_the_host_shown_is_not_shown(
+    running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The person is told to compare the host; the link beside it must lead there."""
-    import io
 
     event = {
         "app": "Juniper",
@@ -155,10 +158,20 @@ async def test_a_link_that_leads_elsewhere_than_the_host_shown_is_not_shown(runn
     next(flow)
     shown = flow.send(Answered(200, {"device_code": "d", **event}, 0.0))
     assert shown.verification_uri_complete in (None, event["verification_uri"]), shown
-    del io, capsys, login
 
 
-@pytest.mark.parametrize("uri", ["javascript:alert(1)", "file:///etc/passwd", "https://a b/", "https://x/\x1b[2J", "//x", "data:text/html,x", "https://\u202egnp.test/"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "https://a b/",
+        "https://x/\x1b[2J",
+        "//x",
+        "data:text/html,x",
+        "https://\u202egnp.test/",
+    ],
+)
 def test_a_page_that_is_no_page_is_refused_or_cleaned(uri: str) -> None:
     from juniperd.errors import UpstreamAnswer
 
@@ -180,3 +193,63 @@ def test_what_gitlab_says_is_no_terminal_command() -> None:
     lines = "\n".join(explain._lines("x", {"verdict": "refused", "rule": "4", "text": evil, "steps": [step]}))
     assert all(c.isprintable() or c == "\n" for c in lines) and lines.count("\n") == 1, ascii(lines)
     assert show.person({"login": evil, "id": 7}).isprintable()
+
+
+async def test_fifty_cold_callers_with_a_stale_sign_in_are_one_refresh_and_one_exchange(running: Running) -> None:
+    await running.login()
+    running.world.clock.now += 300
+    before = len(running.world.idp.spent)
+    answers = await asyncio.gather(*(running.aws() for _ in range(50)))
+    assert {a.status for a in answers} == {0}
+    assert len(running.world.idp.spent) - before <= 1
+    assert running.world.issuer.calls["/token"] == 1
+
+
+async def test_callers_that_leave_do_not_lose_the_rotated_token(running: Running) -> None:
+    await running.login()
+    for _ in range(10):
+        running.world.clock.now += 300
+        callers = [asyncio.create_task(running.control("catalogue")) for _ in range(5)]
+        await asyncio.sleep(0.002)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.sleep(0.02)
+    assert (await running.control("catalogue")).status == 0
+
+
+async def test_no_secret_in_the_log_or_in_what_status_says(running: Running) -> None:
+    await running.login()
+    lease = await running.aws()
+    said = (
+        running.log.getvalue().encode()
+        + (await running.control("status")).stdout
+        + (await running.control("whoami")).stdout
+    )
+    import json
+
+    document = json.loads(lease.stdout)
+    for secret in (document["SecretAccessKey"], document["SessionToken"], *running.world.idp.refresh_tokens, "eyJ"):
+        assert str(secret).encode() not in said
+
+
+async def test_a_login_does_not_wait_for_a_silent_issuer_again_and_again(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call to an issuer that takes connections and never answers costs ten seconds, one after the other."""
+    from juniperd.errors import UpstreamUnreachable
+    from juniperd.http import Http
+
+    await running.login()
+    running.world.clock.now += 660
+    real, waits = Http.request, []
+
+    async def request(self: Http, method: str, url: str, **named: object) -> object:
+        if url.startswith(running.world.issuer.url):
+            waits.append(f"{method} {url.removeprefix(running.world.issuer.url)}")
+            msg = "did not answer within 10 s"
+            raise UpstreamUnreachable(msg, host="issuer")
+        return await real(self, method, url, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Http, "request", request)
+    assert (await running.control("login")).status != 0
+    assert len(waits) <= 2, f"{10 * len(waits)} s of silence: {waits}"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,39 +26,10 @@ kind = "memory"
 """
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="jun-enemy-") as name:
-        for home, proxy in (("evil", "http://127.0.0.1:9"), ("good", "")):
-            folder = Path(name) / home / ".config" / "juniper"
-            folder.mkdir(parents=True)
-            (folder / "juniper.toml").write_text(CONFIG.format(proxy=proxy))
-        (Path(name) / "rt").mkdir(mode=0o700)
-        yield Path(name)
 
 
-def call(place: Path, *argv: str, **environment: str) -> str:
-    clean = {"PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(place / "rt")} | environment
-    done = subprocess.run(argv, env=clean, capture_output=True, text=True, timeout=30, check=False)
-    return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("moved", ["HOME", "JUNIPER_CONFIG"])
-def test_a_repositorys_environment_does_not_choose_the_agents_configuration(place: Path, moved: str) -> None:
-    """``.envrc`` moves HOME (helper) or JUNIPER_CONFIG (login); the agent then sits at everybody's usual socket."""
-    good = {"HOME": str(place / "good")}
-    evil = {"HOME": str(place / "evil")} if moved == "HOME" else good | {
-        "JUNIPER_CONFIG": str(place / "evil/.config/juniper/juniper.toml")
-    }
-    try:
-        if moved == "HOME":
-            call(place, str(BIN / "juniper-aws"), "--scope", "x", **evil)
-        else:
-            call(place, str(BIN / "juniper"), "login", **evil)
-        status = call(place, str(BIN / "juniper"), "status", "--json", **good)
-    finally:
-        call(place, str(BIN / "juniper"), "down", **good)
-    assert str(place / "evil") not in status, "the agent of every later shell uses the repository's proxy and CA"
 
 
 def load(folder: Path, policy: str, parties: str = PARTIES) -> object:
@@ -74,7 +43,9 @@ def load(folder: Path, policy: str, parties: str = PARTIES) -> object:
 BAD = {
     "sub-table twice": POLICY + "\n[scope.invoice-archive-writer.aws]\nx=1\n",
     "dotted twice": POLICY.replace("role_arn =", "role_arn.x ="),
-    "name with a newline": POLICY.replace("[scope.sleeping-writer]", '[scope."sleeping\\nwriter"]').replace("[scope.sleeping-writer.aws]", '[scope."sleeping\\nwriter".aws]'),
+    "name with a newline": POLICY.replace("[scope.sleeping-writer]", '[scope."sleeping\\nwriter"]').replace(
+        "[scope.sleeping-writer.aws]", '[scope."sleeping\\nwriter".aws]'
+    ),
     "case": POLICY.replace("[scope.sleeping-writer", "[scope.Sleeping-writer"),
     "empty environment": POLICY.replace('environment = "staging"', 'environment = ""'),
     "star": POLICY.replace('environment = "staging"', 'environment = "*"'),
@@ -84,8 +55,12 @@ BAD = {
     "unicode environment": POLICY.replace('environment = "staging"', 'environment = "st\u0430ging"'),
     "arn star": POLICY.replace("role/invoice-archive-writer", "role/*"),
     "arn newline": POLICY.replace("role/invoice-archive-writer", "role/x\\n"),
-    "production not a list": POLICY.replace('environments = ["production", "production/**", "prod", "prod/**", "live"]', 'environments = "production"'),
-    "no production patterns at all": POLICY.replace('environments = ["production", "production/**", "prod", "prod/**", "live"]', "environments = []"),
+    "production not a list": POLICY.replace(
+        'environments = ["production", "production/**", "prod", "prod/**", "live"]', 'environments = "production"'
+    ),
+    "no production patterns at all": POLICY.replace(
+        'environments = ["production", "production/**", "prod", "prod/**", "live"]', "environments = []"
+    ),
     "ttl over an hour": POLICY.replace('access = "read"', 'access = "read"\nttl = "61m"'),
     "ref without kind": POLICY.replace('ref = "branch:main"', 'ref = "main"'),
     "ref all": POLICY.replace('ref = "branch:main"', 'ref = "branch:**"'),
@@ -109,7 +84,9 @@ def test_a_policy_file_of_another_case_or_in_a_folder_below_is_not_passed_over(t
         policy_file.load(tmp_path / "p", tmp_path / "r")
 
 
-@pytest.mark.parametrize(("pattern", "text"), [("a**a**a**a**a**a**a**b", "a" * 120), ("r*a*a*a*a*a*a*b", "r" + "a" * 120)])
+@pytest.mark.parametrize(
+    ("pattern", "text"), [("a**a**a**a**a**a**a**b", "a" * 120), ("r*a*a*a*a*a*a*b", "r" + "a" * 120)]
+)
 def test_policys_patterns_do_not_blow_up(pattern: str, text: str) -> None:
     if glob.flaw(pattern) is not None:
         return
@@ -119,3 +96,13 @@ def test_policys_patterns_do_not_blow_up(pattern: str, text: str) -> None:
         subprocess.run([sys.executable, "-c", code], timeout=3, check=True, cwd=os.getcwd())
     except subprocess.TimeoutExpired:
         pytest.fail(f"{pattern!r} over {len(text)} characters was not done in {time.monotonic() - started:.0f} s")
+
+
+
+
+
+
+
+
+
+

@@ -34,14 +34,16 @@ FORGED = "x\n2026-09-21T14:13:20Z\tdecision\tpermitted"
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("text", ["\x1b[2J\x1b]0;owned\x07", "\x9b31m", FORGED, "a\u2028b", "\u202egnp"])
 @pytest.mark.parametrize("where", ["scope", "audience"])
-async def test_what_a_request_says_is_no_terminal_command_in_the_trail(company: Company, where: str, text: str, as_json: bool) -> None:
+async def test_what_a_request_says_is_no_terminal_command_in_the_trail(
+    company: Company, where: str, text: str, as_json: bool
+) -> None:
     """An outsider's request reaches ``juniper audit tail`` of an administrator."""
     laptop = company.laptop()
     token = company.idp.token("outsider")
     await laptop.sign_in(token)
     before = shown(company, as_json=as_json)
     await laptop.token(token, **{where: text})
-    fresh = shown(company, as_json=as_json)[len(before):]
+    fresh = shown(company, as_json=as_json)[len(before) :]
     assert fresh.count("\n") == 1, fresh
     assert all(c.isprintable() or c == "\n" for c in fresh), ascii(fresh)
 
@@ -112,7 +114,9 @@ async def test_a_full_disk_does_not_end_the_issuer(company: Company, monkeypatch
     issuer_app._tell_head(company.issuer)
 
 
-async def test_a_proof_that_cannot_be_recorded_is_proved_again_later(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proof_that_cannot_be_recorded_is_proved_again_later(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from juniperd.errors import StateError
 
     async def broken(*_: object) -> None:
@@ -133,7 +137,9 @@ async def test_a_proof_that_cannot_be_recorded_is_proved_again_later(company: Co
 async def test_a_body_that_never_ends_is_cut_off(company: Company) -> None:
     host, port = company.wire.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\na")
+    writer.write(
+        b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\na"
+    )
     started = time.monotonic()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(reader.read(), 20)
@@ -190,3 +196,16 @@ async def test_verify_survives_a_head_that_a_crash_left_empty(company: Company) 
     (company.folder / "state" / "head").write_text("")
     _, text = commands.audit_verify(company.folder / "issuer.toml")
     assert "SEQ:HASH" not in text, text
+
+
+async def test_requests_of_one_person_are_limited_whatever_token_they_come_with(tmp_path: Path) -> None:
+    """The limit is said to be per subject; a refresh makes a new token and with it a new allowance."""
+
+    def few(folder: Path) -> None:
+        path = folder / "issuer.toml"
+        path.write_text(path.read_text() + "[limits]\nper_subject = 5\n")
+
+    async with open_company(tmp_path, change=few) as company:
+        laptop, token = await company.signed_in("developer")
+        statuses = [(await laptop.token(company.idp.token("developer", n=n)))[0] for n in range(20)]
+        assert 429 in statuses, statuses

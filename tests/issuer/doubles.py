@@ -23,6 +23,7 @@ from juniperd.jose import SigningKey
 
 NOW = 1_790_000_000.0
 Row = dict[str, Any]
+_NUMBERS = itertools.count(1)
 
 
 class Clock:
@@ -52,7 +53,7 @@ def level(access_level: int | None = None, **others: object) -> Row:
 
 def protected_branch(name: str, push: list[Row], merge: list[Row]) -> Row:
     return {
-        "id": 1,
+        "id": next(_NUMBERS),
         "name": name,
         "push_access_levels": push,
         "merge_access_levels": merge,
@@ -72,7 +73,8 @@ def protected_environment(name: str, deploy: list[Row], *, approvals: int = 0, r
 
 
 def environment(name: str, tier: str = "staging", state: str = "available") -> Row:
-    return {"id": 3, "name": name, "slug": name.replace("/", "-"), "tier": tier, "state": state, "external_url": None}
+    slug = name.replace("/", "-")
+    return {"id": next(_NUMBERS), "name": name, "slug": slug, "tier": tier, "state": state, "external_url": None}
 
 
 def user(number: int, login: str, **others: object) -> Row:

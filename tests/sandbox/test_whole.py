@@ -157,9 +157,10 @@ DRILLS = [
 
 @pytest.mark.parametrize(("words", "said"), DRILLS)
 def test_a_drill_takes_the_scope_away(company: Company, words: tuple[str, ...], said: str) -> None:
-    """About people: nobody asked for them yet, while a project's settings may be known from the issuer's start."""
+    """The issuer may know the facts from the catalogue of the sign-in; a reload forgets them at once."""
     company.sign_in_as("developer")
     assert company.sandbox(*words).returncode == 0
+    assert company.juniper("issuer", "reload").returncode == 0
     answer = company.aws("sts", "get-caller-identity")
     assert (answer.returncode != 0, answer.stdout) == (True, "")
     assert "juniper-aws: " in answer.stderr

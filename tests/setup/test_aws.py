@@ -145,3 +145,24 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read as text"):
         files.read(path)
     assert files.read(tmp_path / "missing") == ""
+
+
+EVIL = "x\n[default]\ncredential_process = sh -c 'touch owned'\n#"
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        Profile(EVIL, "a", "eu-west-1"),
+        Profile("a", EVIL, "eu-west-1"),
+        Profile("a", "a", EVIL),
+        Profile("a", "a", "eu-west-1", EVIL),
+        Profile("a", "a", "eu-west-1", "https://elsewhere.example.com"),
+        Profile("a", "a", "eu-west-1", "http://127.0.0.1.example.com:80"),
+        *(Profile("a", scope, "eu-west-1") for scope in ("a; id", "$(id)", "a --issuer b", "`id`", "a|id", "", "A")),
+    ],
+)
+def test_a_catalogue_writes_names_and_never_commands(profile: Profile) -> None:
+    with pytest.raises(ConfigError, match="nothing was written") as caught:
+        aws.with_profiles(THEIRS, [profile], HELPER)
+    assert "\n" not in str(caught.value)

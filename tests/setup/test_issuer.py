@@ -179,6 +179,9 @@ def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     monkeypatch.setattr(issuer, "discover", discovered)
     monkeypatch.setenv("JUNIPER_CONFIG", str(tmp_path / "juniper.toml"))
+    monkeypatch.setenv("JUNIPER_SOCKET", str(tmp_path / "none.sock"))
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "juniper.toml"
 
 
@@ -194,12 +197,16 @@ def test_nothing_is_written_without_a_yes(
 
 
 def test_a_yes_writes_a_second_time_has_nothing_to_do_and_undo_takes_it_out(
-    found: Path, capsys: pytest.CaptureFixture[str]
+    found: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = (FOUND.url, "--yes", "--issuer-host", "juniper.example.com")
     assert run(*words) == 0
     assert config.load(found).issuer("juniper").url == FOUND.url
     assert "next: juniper login" in capsys.readouterr().out
+    assert run(*words) == 0
+    assert "nothing to change" in capsys.readouterr().out
+    found.write_text(found.read_text() + '[network]\nca_file = "ca.pem"   # ours\n')
+    monkeypatch.setenv("SSL_CERT_FILE", "/elsewhere.pem")
     assert run(*words) == 0
     assert "nothing to change" in capsys.readouterr().out
     assert run(FOUND.url, "--undo") == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -93,5 +95,19 @@ def test_a_socket_s_path_has_an_end() -> None:
 def test_where_configuration_and_state_are() -> None:
     assert config.config_path({"JUNIPER_CONFIG": "/c"}) == Path("/c")
     assert config.config_path({"XDG_CONFIG_HOME": "/x"}) == Path("/x/juniper/juniper.toml")
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert config.config_path({"HOME": "/h"}) == home / ".config/juniper/juniper.toml"
+    assert config.state_path({"HOME": "/h", "XDG_STATE_HOME": "relative"}) == home / ".local/state/juniper"
+
+
+def test_home_counts_only_where_the_password_database_knows_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
     assert config.config_path({"HOME": "/h"}) == Path("/h/.config/juniper/juniper.toml")
-    assert config.state_path({"HOME": "/h"}) == Path("/h/.local/state/juniper")
+
+
+def test_a_configuration_of_one_s_own_needs_a_socket_of_one_s_own() -> None:
+    with pytest.raises(ConfigError, match="set JUNIPER_SOCKET too"):
+        config.check_environment({"JUNIPER_CONFIG": "/c"})
+    config.check_environment({"JUNIPER_CONFIG": "/c", "JUNIPER_SOCKET": "/s"})
+    config.check_environment({"JUNIPER_CONFIG": "/c", "LISTEN_FDS": "1"})
+    config.check_environment({})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -159,3 +161,16 @@ def test_what_is_loopback(url: str, *, loopback: bool) -> None:
 
 def test_a_host_is_named_without_its_user() -> None:
     assert address.host_of("https://user:secret@example.com:8443/x") == "example.com:8443"
+
+
+def test_the_environment_chooses_nobody_s_roots(tmp_path: Path) -> None:
+    """``SSL_CERT_FILE`` of a repository's ``.envrc`` names a CA; a client of ours asks OpenSSL's own places."""
+    code = "from juniperd.http import Http; print(Http()._tls().cert_store_stats()['x509_ca'])"
+    empty = {"SSL_CERT_FILE": str(tmp_path / "none"), "SSL_CERT_DIR": str(tmp_path)}
+    plain = _roots(code, {})
+    assert _roots(code, empty) == plain
+
+
+def _roots(code: str, environ: dict[str, str]) -> str:
+    made = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    return made.stdout

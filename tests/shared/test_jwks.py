@@ -136,3 +136,43 @@ async def test_issuers_are_few(sets: tuple[KeySets, Clock]) -> None:
             await keysets.metadata(f"http://127.0.0.1:1/{number}")
     with pytest.raises(UpstreamAnswer, match="more than"):
         await keysets.metadata("http://127.0.0.1:1/last")
+
+
+async def test_a_provider_that_hangs_holds_up_nobody_whose_key_is_known(
+    provider: Provider, sets: tuple[KeySets, Clock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keysets, _ = sets
+    token = provider.token(provider.keys[0])
+    await keysets.verify(token, profile(provider))
+    hanging, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(_issuer: str) -> None:
+        hanging.set()
+        await over.wait()
+        msg = "late"
+        raise UpstreamAnswer(msg)
+
+    monkeypatch.setattr(keysets, "_fetch", hang)
+    stranger = asyncio.create_task(keysets.verify(provider.token(SigningKey.generate_rs256()), profile(provider)))
+    await hanging.wait()
+    assert (await keysets.verify(token, profile(provider)))["sub"] == "u"
+    with pytest.raises(TokenRejected):
+        await keysets.verify(provider.token(SigningKey.generate_rs256()), profile(provider))
+    over.set()
+    with pytest.raises(UpstreamAnswer):
+        await stranger
+
+
+async def test_a_failure_answers_for_itself_for_a_while(provider: Provider, sets: tuple[KeySets, Clock]) -> None:
+    keysets, clock = sets
+    right, provider.changes = provider.changes, {"jwks_uri": provider.url + "/missing"}
+    token = provider.token(provider.keys[0])
+    with pytest.raises(UpstreamAnswer):
+        await keysets.verify(token, profile(provider))
+    provider.changes = right
+    with pytest.raises(UpstreamAnswer):
+        await keysets.verify(token, profile(provider))
+    assert provider.fetched == 0
+    clock.now += jwks.RETRY_AFTER
+    await keysets.verify(token, profile(provider))
+    assert provider.fetched == 1
