@@ -35,6 +35,11 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Checking:
+    """The person has answered; the issuer is being asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class SignedIn:
     """How a login ended well."""
 
@@ -45,7 +50,7 @@ class SignedIn:
     ends_at: float
 
 
-LoginEvent = CodeShown | Waiting | SignedIn
+LoginEvent = CodeShown | Waiting | Checking | SignedIn
 Tell = Callable[[LoginEvent], None]
 
 

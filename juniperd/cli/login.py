@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     for event in connection.ask("login", parameters, timeout=PATIENCE):
         if event.get("event") == "device_code":
             show_code(event, sys.stderr)
+        elif event.get("event") == "checking":
+            print(one_line(str(event.get("text"))), file=sys.stderr, flush=True)
         elif event.get("event") == "result":
             print(f"signed in as {show.person(event.get('user'))} until {show.clock_time(event.get('ends_at'))}")
     return 0

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from juniperd.address import host_of
 from juniperd.errors import LoginDeclined, UpstreamAnswer, one_line
 from juniperd.model import Secret
 
@@ -93,19 +94,23 @@ def device_flow(client: DeviceClient) -> Flow:
 
 def _poll(client: DeviceClient, device_code: Secret, *, ends: float, interval: float) -> Flow:
     form = {"grant_type": DEVICE_GRANT, "device_code": device_code.reveal(), "client_id": client.client_id}
+    pause = interval
     while True:
         # Before the first poll too: some servers count the code's making as a poll.
-        yield Wait(interval)
+        yield Wait(pause)
         answer: Answered = yield Ask(client.token_url, form)
         if answer.status == 200 and isinstance(answer.body, dict):
             return answer.body
         if answer.status == 0 or answer.status >= 500:
-            interval = min(interval * 2, LONGEST_INTERVAL)
+            pause = min(pause * 2, LONGEST_INTERVAL)
         elif (code := _error_code(answer)) == "slow_down":
-            interval += SLOW_DOWN
+            pause = interval = interval + SLOW_DOWN
         elif code != "authorization_pending":
             raise _refusal(client, code, answer)
-        if answer.elapsed + interval > ends:
+        else:
+            # It answers again: patience was for the outage alone.
+            pause = interval
+        if answer.elapsed + pause > ends:
             msg = "nobody confirmed the code in time"
             raise LoginDeclined(msg, _LOGIN)
 
@@ -133,14 +138,20 @@ def _granted(answer: Answered) -> Mapping[str, object]:
 
 def _shown(body: Mapping[str, object], ends: float) -> Show:
     # Some providers still say verification_url, as drafts of the RFC did.
-    uri = body.get("verification_uri") or body.get("verification_url")
+    uri = _page(body.get("verification_uri") or body.get("verification_url"))
     complete = body.get("verification_uri_complete")
     return Show(
         user_code=one_line(_text(body, "user_code"), 40),
-        verification_uri=_page(uri),
-        verification_uri_complete=_page(complete) if isinstance(complete, str) else None,
+        verification_uri=uri,
+        verification_uri_complete=_beside(uri, _page(complete)) if isinstance(complete, str) else None,
         expires_in=ends,
     )
+
+
+def _beside(uri: str, complete: str) -> str | None:
+    """The complete link, if it leads to the host that the person is told to compare."""
+    same = urlsplit(uri).scheme == urlsplit(complete).scheme and host_of(uri).lower() == host_of(complete).lower()
+    return complete if same else None
 
 
 def _page(value: object) -> str:

@@ -26,12 +26,18 @@ class Subject:
     key: str
     who: Who
     client_id: str
+    issued_at: float
     auth_time: float | None
     sid: str
     nonce: str
     thumbprint: str
     sign_in: SignIn
     token_digest: str
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """The person, whatever token they come with."""
+        return self.identity.name, self.key
 
     @property
     def by_device(self) -> bool:
@@ -74,6 +80,7 @@ def _subject(identity: Identity, claims: VerifiedClaims, thumbprint: str, digest
         key=key,
         who=Who(identity.link.provider, uid),
         client_id=client_id,
+        issued_at=jose.seconds(claims, "iat"),
         auth_time=jose.seconds(claims, "auth_time") if "auth_time" in claims else None,
         sid=_text(claims, "sid", ""),
         nonce=_text(claims, "nonce", ""),
