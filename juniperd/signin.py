@@ -83,6 +83,7 @@ class _Held:
     refresh_token: Secret
     id_token: Secret | None = None
     claims: ReadClaims | None = None
+    received_at: float = 0.0
     ends_at: float | None = None
     receipt: Receipt | None = None
 
@@ -124,6 +125,7 @@ class SignIn:
         self._locked: StoreError | None = None
         self._locked_until = 0.0
         self._ended: str | None = None
+        self._cure: str | None = None
         self._flights: Flights[str, None] = Flights()
         self._turn = asyncio.Lock()
         self._login: JoinableLogin | None = None
@@ -145,7 +147,7 @@ class SignIn:
         """The ID token to show and the key to prove it with; refreshed where it is older than four minutes."""
         await self.wake()
         age = self._age(self._holding())
-        if fresh or not 0 <= age < REFRESH_AFTER:
+        if fresh or not self._young(self._holding()):
             try:
                 await self._flights.join("refresh", self._refresh)
             except UpstreamUnreachable as error:
@@ -224,13 +226,17 @@ class SignIn:
         if self._held is not None:
             return self._held
         if self._ended:
-            raise LoginExpired(self._ended)
+            raise LoginExpired(self._ended, self._cure)
         msg = "nobody is signed in"
         raise LoginRequired(msg)
 
     def _age(self, held: _Held) -> float:
         """Seconds since the ID token was issued, by the servers' clock; negative where there is none."""
         return self._now() - held.claims.issued_at + 1.0 if held.claims is not None else -1.0
+
+    def _young(self, held: _Held) -> bool:
+        """Whether the ID token needs no refresh: four minutes from its arrival, for Entra dates it five minutes back."""
+        return 0 <= self._age(held) < USABLE_FOR and 0 <= self._now() - held.received_at + 1.0 < REFRESH_AFTER
 
     def _now(self) -> float:
         return self._clock() - self._skew.seconds
@@ -246,18 +252,19 @@ class SignIn:
         try:
             body = await self._idp.refresh(provider, held.refresh_token)
         except LoginExpired as error:
-            raise await self._end(error.message) from None
+            await self._forget(error.message, error.remedy)
+            raise
         if (rotated := tokens.new_refresh_token(body)) is not None:
             held.refresh_token = rotated
             await self._store.save(_at_rest(self._issuer.url, held))
         try:
             received = tokens.read_tokens(body, provider)
         except LoginRequired as error:
-            await self._end(error.message)
+            await self._forget(error.message, error.remedy)
             raise
         if held.claims is not None and received.claims.subject != held.claims.subject:
             raise await self._end("the identity provider answered for another person")
-        held.id_token, held.claims = received.id_token, received.claims
+        held.id_token, held.claims, held.received_at = received.id_token, received.claims, self._now()
         held.ends_at = received.claims.auth_time + await self._issuer.sign_in_max_age()
 
     async def _end(self, reason: str) -> LoginExpired:
@@ -265,10 +272,10 @@ class SignIn:
         await self._forget(reason)
         return LoginExpired(reason)
 
-    async def _forget(self, reason: str | None) -> None:
+    async def _forget(self, reason: str | None, cure: str | None = None) -> None:
         """Drop the sign-in here and at rest; ``reason`` is what a person reads later, ``None`` after a logout."""
         self._held = None
-        self._ended = reason
+        self._ended, self._cure = reason, cure
         self._loaded = True
         self._changed()
         await self._store.delete(self._issuer.url)
@@ -295,7 +302,7 @@ class SignIn:
             msg = "this juniperd signs in by device flow only"
             raise ConfigError(msg, "run: juniper login --device")
         refresh_token, id_token, claims = await self._idp.device(provider, tell)
-        held = _Held(provider.name, SigningKey.generate_es256(), refresh_token, id_token, claims)
+        held = _Held(provider.name, SigningKey.generate_es256(), refresh_token, id_token, claims, self._now())
         # From here on a person who leaves no longer interrupts it half-way.
         await self._flights.join("adopt", lambda: self._adopt(held))
         return _signed_in(held)
@@ -323,7 +330,7 @@ class SignIn:
         if old is None:
             return
         try:
-            if not 0 <= self._age(old) < REFRESH_AFTER:
+            if not self._young(old):
                 await self._renew(old)
             await self._issuer.sign_out(self._shown(old))
         except JuniperError:

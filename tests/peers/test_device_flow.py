@@ -65,9 +65,8 @@ def turns(http: Http) -> Turns:
 @pytest.fixture
 async def client(peer: Peer, http: Http) -> DeviceClient:
     """The provider's own metadata, read as the agent reads it."""
-    provider, words = peer.described(), plug("oidc")
     metadata = await KeySets(http, clock=lambda: 0.0).metadata(peer.issuer)
-    return device_client(provider, words.endpoints(metadata), declined=words.DECLINED, expired=words.EXPIRED)
+    return device_client(peer.described(), plug("oidc").endpoints(metadata))
 
 
 async def test_granted(turns: Turns, client: DeviceClient, peer: Peer) -> None:
