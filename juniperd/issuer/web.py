@@ -199,12 +199,7 @@ class _Api:
     def _unverified(self, request: web.Request, error: OAuthError) -> OAuthError:
         self._parts.by_address.spend(request.remote)
         self._strangers += 1
-        log.info(
-            "unverified request %d from %s: %s",
-            self._strangers,
-            request.remote,
-            one_line(f"{error.error} {error.description}", 200),
-        )
+        log.info("unverified request %d from %s: %s", self._strangers, request.remote, one_line(f"{error.error} {error.description}", 200))
         return error
 
     async def _verified(self, request: web.Request, path: str) -> Subject:
