@@ -13,7 +13,7 @@ from typing import Any
 from juniperd.address import host_of
 from juniperd.errors import ConfigError, LoginDeclined, UpstreamAnswer, UpstreamUnreachable
 from juniperd.http import Http
-from juniperd.identity import Endpoints, Provider
+from juniperd.identity import Endpoints, Provider, plug
 from juniperd.identity.device import Answered, Ask, DeviceClient, Flow, Show, Wait, device_flow
 
 APP = "Juniper"
@@ -112,20 +112,21 @@ class JoinableLogin:
             ear.put_nowait(None)
 
 
-def device_client(
-    provider: Provider, endpoints: Endpoints, *, declined: frozenset[str], expired: frozenset[str]
-) -> DeviceClient:
+def device_client(provider: Provider, endpoints: Endpoints) -> DeviceClient:
     """The provider as the device flow needs it; a provider without such an endpoint cannot do this."""
     if endpoints.device is None:
         msg = f"{provider.display_name} has no device flow"
         raise ConfigError(msg, "ask whoever runs the issuer to allow the device grant for this client")
+    words = plug(provider.kind)
     return DeviceClient(
         endpoints.device,
         endpoints.token,
         provider.device_client_id,
         provider.scopes,
-        declined=declined,
-        expired=expired,
+        declined=words.DECLINED,
+        expired=words.EXPIRED,
+        error=words.error,
+        unconfirmed=words.UNCONFIRMED,
     )
 
 

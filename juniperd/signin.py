@@ -55,6 +55,7 @@ class _Held:
     refresh_token: Secret
     id_token: Secret | None = None
     claims: ReadClaims | None = None
+    received_at: float = 0.0
     ends_at: float | None = None
     receipt: Receipt | None = None
 
@@ -84,6 +85,7 @@ class SignIn:
         self._look_at = 0.0
         self._ended: str | None = None
         self._spare: SigningKey | None = None
+        self._cure: str | None = None
         self._flights: Flights[str, None] = Flights()
         self._turn = asyncio.Lock()
         self._login: JoinableLogin | None = None
@@ -105,8 +107,7 @@ class SignIn:
     async def subject(self, *, fresh: bool = False) -> SubjectToken:
         """The ID token to show and the key to prove it with; refreshed where it is older than four minutes."""
         await self.wake()
-        age = self._age(self._holding())
-        if fresh or not 0 <= age < REFRESH_AFTER:
+        if fresh or not self._young(self._holding()):
             try:
                 await self._flights.join("refresh", self._refresh)
             except UpstreamUnreachable as error:
@@ -188,13 +189,17 @@ class SignIn:
         if self._held is not None:
             return self._held
         if self._ended:
-            raise LoginExpired(self._ended)
+            raise LoginExpired(self._ended, self._cure)
         msg = "nobody is signed in"
         raise LoginRequired(msg)
 
     def _age(self, held: _Held) -> float:
         """Seconds since the ID token was issued, by the servers' clock; negative where there is none."""
         return self._now() - held.claims.issued_at + 1.0 if held.claims is not None else -1.0
+
+    def _young(self, held: _Held) -> bool:
+        """Whether the ID token needs no refresh: four minutes from its arrival, for Entra dates it five minutes back."""
+        return 0 <= self._age(held) < USABLE_FOR and 0 <= self._now() - held.received_at + 1.0 < REFRESH_AFTER
 
     def _now(self) -> float:
         return self._clock() - self._skew.seconds
@@ -211,7 +216,7 @@ class SignIn:
                     raise
                 await self._catch_up()
                 if self._holding().refresh_token == tried:
-                    raise await self._end(error.message) from None
+                    raise await self._end(error.message, error.remedy) from None
                 await self._renew(self._holding())
 
     async def _catch_up(self) -> None:
@@ -241,22 +246,22 @@ class SignIn:
         try:
             received = tokens.read_tokens(body, provider)
         except LoginRequired as error:
-            await self._end(error.message)
+            await self._forget(error.message, error.remedy)
             raise
         if held.claims is not None and received.claims.subject != held.claims.subject:
             raise await self._end("the identity provider answered for another person")
-        held.id_token, held.claims = received.id_token, received.claims
+        held.id_token, held.claims, held.received_at = received.id_token, received.claims, self._now()
         held.ends_at = received.claims.auth_time + await self._issuer.sign_in_max_age()
 
-    async def _end(self, reason: str) -> LoginExpired:
+    async def _end(self, reason: str, cure: str | None = None) -> LoginExpired:
         """The sign-in is over; the error that says so."""
-        await self._forget(reason)
-        return LoginExpired(reason)
+        await self._forget(reason, cure)
+        return LoginExpired(reason, cure)
 
-    async def _forget(self, reason: str | None) -> None:
+    async def _forget(self, reason: str | None, cure: str | None = None) -> None:
         """Drop the sign-in here and at rest; ``reason`` is what a person reads later, ``None`` after a logout."""
         self._held = None
-        self._ended, self._locked = reason, None
+        self._ended, self._cure, self._locked = reason, cure, None
         # After a logout nothing is looked for any more: what a keyring does not let go of must not come back.
         self._loaded = reason is None
         self._look_at = self._clock() + LOOK_AGAIN
@@ -286,7 +291,7 @@ class SignIn:
             raise ConfigError(msg, "run: juniper login --device")
         refresh_token, id_token, claims = await self._idp.device(provider, tell)
         key = self._spare or SigningKey.generate_es256()
-        return await self._adopted(_Held(provider.name, key, refresh_token, id_token, claims), tell)
+        return await self._adopted(_Held(provider.name, key, refresh_token, id_token, claims, self._now()), tell)
 
     async def _adopted(self, held: _Held, tell: Tell) -> SignedIn:
         tell(Checking())

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from juniperd.errors import ConfigError
-from juniperd.identity import Endpoints
+from juniperd.identity import Endpoints, ErrorRead
+from juniperd.identity.device import described
 
 KIND = "oidc"
 DECLINED = frozenset({"access_denied"})
 EXPIRED = frozenset({"expired_token"})
+ENDED = frozenset({"invalid_grant"})
+UNCONFIRMED = "run: juniper login"
+AUTH_TIME = "make the provider send the claim auth_time"
 
 
 def endpoints(metadata: Mapping[str, object]) -> Endpoints:
@@ -19,6 +23,11 @@ def endpoints(metadata: Mapping[str, object]) -> Endpoints:
         msg = "the identity provider's discovery document names no token endpoint"
         raise ConfigError(msg, "check the identity's issuer URL in the issuer's configuration")
     return Endpoints(token, _url(metadata, "device_authorization_endpoint"), _url(metadata, "revocation_endpoint"))
+
+
+def error(body: object, fallback: str) -> ErrorRead:
+    """RFC 6749 section 5.2, and nothing beyond it."""
+    return ErrorRead(described(body, fallback))
 
 
 def _url(metadata: Mapping[str, object], name: str) -> str | None:
