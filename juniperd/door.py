@@ -88,7 +88,11 @@ def check_folder(folder: Path, *, make: bool = True) -> None:
 
 def _locked(path: Path) -> int:
     """The folder's lock, held until the process ends, however it ends."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        msg = f"{path} cannot be used as a lock ({error.strerror})"
+        raise StateError(msg, f"run: rm {path}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

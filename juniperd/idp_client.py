@@ -9,7 +9,6 @@ from juniperd.address import host_of
 from juniperd.errors import LoginExpired, LoginRequired, UpstreamAnswer, UpstreamUnreachable
 from juniperd.http import Answer, Http
 from juniperd.identity import Endpoints, Provider, plug, tokens
-from juniperd.identity.device import described
 from juniperd.identity.tokens import ReadClaims
 from juniperd.jwks import KeySets
 from juniperd.login import Tell, browser_client, browser_login, device_client, device_login
@@ -49,10 +48,7 @@ class IdpClient:
 
     async def device(self, provider: Provider, tell: Tell) -> tuple[Secret, Secret, ReadClaims]:
         """Run the device flow: refresh token, ID token and what it says."""
-        words = plug(provider.kind)
-        client = device_client(
-            provider, await self._endpoints(provider), declined=words.DECLINED, expired=words.EXPIRED
-        )
+        client = device_client(provider, await self._endpoints(provider))
         return _received(await device_login(self._http, provider, client, tell=tell), provider)
 
     @asynccontextmanager
@@ -100,13 +96,14 @@ def _json(answer: Answer) -> object:
 
 
 def _refusal(provider: Provider, answer: Answer, body: object) -> LoginExpired | UpstreamUnreachable | UpstreamAnswer:
-    reason = described(body, f"status {answer.status}")
+    words = plug(provider.kind)
+    read = words.error(body, f"status {answer.status}")
     code = body.get("error") if isinstance(body, dict) else None
     host = host_of(provider.issuer)
-    if code == "invalid_grant":
-        return LoginExpired(f"{provider.display_name} ended the sign-in ({reason})")
+    why = f"{read.problem}: {read.said}" if read.problem else read.said
+    if code in words.ENDED:
+        return LoginExpired(f"{provider.display_name} ended the sign-in ({why})", read.cure)
     if answer.status >= 500 or answer.status == 429 or code == "temporarily_unavailable":
-        return UpstreamUnreachable(f"{provider.display_name} cannot answer now ({reason})", host=host)
-    return UpstreamAnswer(
-        f"{provider.display_name} does not renew the sign-in ({reason})", "ask whoever runs the issuer", host=host
-    )
+        return UpstreamUnreachable(f"{provider.display_name} cannot answer now ({why})", host=host)
+    cure = read.cure or "ask whoever runs the issuer"
+    return UpstreamAnswer(f"{provider.display_name} does not renew the sign-in ({why})", cure, host=host)

@@ -21,7 +21,7 @@ from juniperd.errors import (
     UpstreamUnreachable,
     one_line,
 )
-from juniperd.http import Answer, Http
+from juniperd.http import TIMEOUT, Answer, Http
 from juniperd.identity import Provider, SubjectToken
 from juniperd.issuer_answers import Directory, Receipt
 from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind
@@ -31,6 +31,10 @@ GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 DIRECTORY_LIFE = 600.0
+DIRECTORY_PATIENCE = 3.0
+"""Seconds to wait for a newer directory where an older one will do."""
+SILENT_FOR = 30.0
+"""Seconds in which an issuer that did not answer for its directory is not asked for it again."""
 CATALOGUE_LIFE = 600.0
 UNKNOWN_SCOPE_EVERY = 30.0
 CATALOGUE_PATIENCE = 2.0
@@ -65,25 +69,31 @@ class IssuerClient:
         self._new_id = new_id
         self._skew = skew
         self._directory: tuple[Directory, float] | None = None
+        self._silent_at = float("-inf")
         self._catalogue = _Catalogue({}, 0.0)
         self._asked_at = 0.0
 
     async def directory(self) -> Directory:
         """What the issuer says of itself, checked against what the configuration pins."""
-        if self._directory is not None and 0 <= self._clock() - self._directory[1] < DIRECTORY_LIFE:
-            return self._directory[0]
-        asked_at = self._clock()
+        known, asked_at = self._directory, self._clock()
+        if known is not None and (0 <= asked_at - known[1] < DIRECTORY_LIFE or self._silent(asked_at)):
+            return known[0]
+        patience = TIMEOUT if known is None else DIRECTORY_PATIENCE
         try:
-            answer = await self._http.request("GET", self.url + "/.well-known/juniper")
+            answer = await self._http.request("GET", self.url + "/.well-known/juniper", timeout=patience)
         except UpstreamUnreachable as error:
-            if self._directory is not None:
-                return self._directory[0]
+            self._silent_at = self._clock()
+            if known is not None:
+                return known[0]
             raise answers.unreachable(self.url, error) from None
         self._skew.observe(answer.date, asked_at=asked_at)
         directory = answers.directory(answer)
         self._check(directory)
         self._directory = (directory, self._clock())
         return directory
+
+    def _silent(self, now: float) -> bool:
+        return 0 <= now - self._silent_at < SILENT_FOR
 
     async def provider(self, name: str | None) -> Provider:
         """The identity a person signs in with: only at the provider the configuration pins."""

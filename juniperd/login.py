@@ -23,7 +23,7 @@ from juniperd.errors import (
     UpstreamUnreachable,
 )
 from juniperd.http import Http
-from juniperd.identity import Endpoints, Provider, browser
+from juniperd.identity import Endpoints, Provider, browser, plug
 from juniperd.identity.browser import BrowserClient, Once, browser_flow
 from juniperd.identity.device import Answered, Ask, DeviceClient, Flow, Show, Wait, device_flow
 from juniperd.loopback import Loopback, Page
@@ -60,6 +60,11 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Checking:
+    """The person has answered; the issuer is being asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class SignedIn:
     """How a login ended well."""
 
@@ -70,7 +75,7 @@ class SignedIn:
     ends_at: float
 
 
-LoginEvent = CodeShown | LinkShown | Waiting | SignedIn
+LoginEvent = CodeShown | LinkShown | Waiting | Checking | SignedIn
 Tell = Callable[[LoginEvent], None]
 
 
@@ -132,20 +137,21 @@ class JoinableLogin:
             ear.put_nowait(None)
 
 
-def device_client(
-    provider: Provider, endpoints: Endpoints, *, declined: frozenset[str], expired: frozenset[str]
-) -> DeviceClient:
+def device_client(provider: Provider, endpoints: Endpoints) -> DeviceClient:
     """The provider as the device flow needs it; a provider without such an endpoint cannot do this."""
     if endpoints.device is None:
         msg = f"{provider.display_name} has no device flow"
         raise ConfigError(msg, "ask whoever runs the issuer to allow the device grant for this client")
+    words = plug(provider.kind)
     return DeviceClient(
         endpoints.device,
         endpoints.token,
         provider.device_client_id,
         provider.scopes,
-        declined=declined,
-        expired=expired,
+        declined=words.DECLINED,
+        expired=words.EXPIRED,
+        error=words.error,
+        unconfirmed=words.UNCONFIRMED,
     )
 
 

@@ -7,14 +7,18 @@ in the process where the refresh token lives.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import pwd
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from juniperd.errors import StoreError, StoreLocked, StoreMissing, one_line
+from juniperd.errors import StoreError, StoreLocked, StoreMissing, UpstreamUnreachable, one_line
 from juniperd.model import Secret
 from juniperd.threads import in_thread
 
@@ -27,6 +31,10 @@ VERSION = 1
 UNLOCK = "unlock your keyring and try again, or run: juniper login"
 TIME_LIMIT = 3.0
 """Seconds; a keyring that asks its owner for a password must not hold up a tool that waits for credentials."""
+TURN_TIME = 12.0
+"""Seconds to wait for another agent of this person; longer than the one call that a renewal is."""
+TURN_PACE = 0.05
+"""Seconds between two looks at a lock that another process holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +65,27 @@ class Vault(Protocol):
 class Store:
     """Sign-ins by issuer URL. Memory always has the latest; the keyring has it too wherever it can.
 
-    ``note`` says why a sign-in will not outlive this process, or is ``None``.
+    ``note`` says why a sign-in will not outlive this process, or is ``None``. A keyring belongs to a person and not to
+    an agent: one started by a shell without ``XDG_RUNTIME_DIR`` finds another socket, and the same entry here.
+    ``turns`` is the file that such agents lock in turn.
     """
 
-    def __init__(self, kind: str, *, open_vault: Callable[[], Vault] | None = None, limit: float = TIME_LIMIT) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        open_vault: Callable[[], Vault] | None = None,
+        turns: Path | None = None,
+        limit: float = TIME_LIMIT,
+    ) -> None:
         self.kind = kind
         self.note: str | None = None if kind == "keyring" else "sign-ins are kept in memory only, as configured"
         self._open_vault = open_vault or os_vault
+        self._turns = turns or (_turns_of_user() if open_vault is None else None)
         self._limit = limit
         self._vault: Vault | None = None
         self._memory: dict[str, StoredSignIn] = {}
+        self._unwritten: set[str] = set()
 
     async def load(self, issuer: str) -> StoredSignIn | None:
         """The sign-in of that issuer; raises :class:`StoreError` for a keyring that is there and cannot be read."""
@@ -81,23 +100,58 @@ class Store:
             self._memory[issuer] = stored
         return stored
 
+    async def current(self, issuer: str) -> StoredSignIn | None:
+        """What rests in the keyring now, by whichever agent; what memory has where the keyring cannot tell."""
+        mine = self._memory.get(issuer)
+        if self.kind != "keyring" or issuer in self._unwritten:
+            return mine
+        try:
+            text = await self._use(lambda vault: vault.get_password(SERVICE, issuer))
+        except StoreError:
+            return mine
+        if not text:
+            self._memory.pop(issuer, None)
+            return None
+        stored = _decode(issuer, text) or mine
+        if stored is not None:
+            self._memory[issuer] = stored
+        return stored
+
     async def save(self, stored: StoredSignIn) -> None:
         """Keep it; returns once it rests where it will, or once the reason it does not is noted."""
         self._memory[stored.issuer] = stored
         if self.kind == "keyring":
             text = _encode(stored)
-            await self._try(lambda vault: vault.set_password(SERVICE, stored.issuer, text))
+            self._unwritten.add(stored.issuer)
+            if await self._try(lambda vault: vault.set_password(SERVICE, stored.issuer, text)):
+                self._unwritten.discard(stored.issuer)
 
     async def delete(self, issuer: str) -> None:
-        """Forget it here and in the keyring."""
-        self._memory.pop(issuer, None)
-        if self.kind == "keyring":
-            await self._try(lambda vault: _delete(vault, issuer))
+        """Forget it here and in the keyring, unless another agent has put another sign-in there."""
+        mine = self._memory.pop(issuer, None)
+        self._unwritten.discard(issuer)
+        if self.kind == "keyring" and mine is not None:
+            await self._try(lambda vault: _delete(vault, mine))
 
-    async def _try(self, use: Callable[[Vault], None]) -> None:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Alone with the keyring among all agents of this person: a refresh token may be spent only once."""
+        lock = _opened_lock(self._turns) if self.kind == "keyring" and self._turns is not None else None
+        if lock is None:
+            yield
+            return
+        try:
+            await _take_turn(lock)
+            yield
+        finally:
+            os.close(lock)
+
+    async def _try(self, use: Callable[[Vault], None]) -> bool:
         """A change that memory already holds: where the keyring does not take it, the note says so."""
         with suppress(StoreError):
             await self._use(use)
+            return True
+        return False
 
     async def _use(self, use: Callable[[Vault], T]) -> T:
         try:
@@ -179,9 +233,45 @@ def translate(error: Exception) -> StoreError:
     return StoreError(f"the keyring failed ({type(error).__name__}: {one_line(str(error), 200)})")
 
 
-def _delete(vault: Vault, issuer: str) -> None:
-    if vault.get_password(SERVICE, issuer) is not None:
-        vault.delete_password(SERVICE, issuer)
+def _delete(vault: Vault, mine: StoredSignIn) -> None:
+    """Remove the entry of this sign-in, which its key names: another agent may have renewed it, or signed in anew."""
+    text = vault.get_password(SERVICE, mine.issuer)
+    found = _decode(mine.issuer, text) if text else None
+    if found is not None and found.key_pem == mine.key_pem:
+        vault.delete_password(SERVICE, mine.issuer)
+
+
+def _turns_of_user() -> Path | None:
+    """One place per user, whatever a shell's environment says of home and runtime folders."""
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "juniper" / "sign-in.lock"
+    except KeyError:
+        return None
+
+
+def _opened_lock(path: Path) -> int | None:
+    """The lock file; ``None`` where a home cannot be written, and then each agent is on its own."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return None
+
+
+async def _take_turn(lock: int) -> None:
+    """Hold the lock until its descriptor is closed; a wait for another process has no event to wait for."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + TURN_TIME
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if loop.time() >= until:
+                msg = f"another agent of yours has been busy with the sign-in for {TURN_TIME:.0f} s"
+                raise UpstreamUnreachable(msg, "run: juniper down, where that one was started") from None
+            await asyncio.sleep(TURN_PACE)
+        else:
+            return
 
 
 def _encode(stored: StoredSignIn) -> str:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from juniperd import __version__, guard
 from juniperd.broker import Broker
-from juniperd.errors import ConfigError, ProtocolError
+from juniperd.errors import ConfigError, LoginDeclined, ProtocolError
 from juniperd.freshness import freshness
 from juniperd.issuer_client import IssuerClient
 from juniperd.leases import Held
-from juniperd.login import CodeShown, LinkShown, LoginEvent, Waiting
+from juniperd.login import Checking, CodeShown, LinkShown, LoginEvent, Waiting
 from juniperd.model import Clock, rfc3339
 from juniperd.protocols.control import ControlRequest
-from juniperd.signin import SignIn, SignInState
+from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
+from juniperd.standing import SignInState
 from juniperd.store import Store
 
 Event = Mapping[str, object]
+MOST_LOGINS = 64
+"""Callers who may wait for a person at once; more would take the places that tools need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Verbs:
         self._clock = clock
         self._facts = facts
         self._stop = stop
+        self._logins = 0
         self._verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
             "ping": self._ping,
             "status": self._status,
@@ -99,13 +103,26 @@ class Verbs:
 
     async def _login(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
+        if self._logins >= MOST_LOGINS:
+            msg = f"{MOST_LOGINS} callers wait for a sign-in already"
+            raise LoginDeclined(msg, "complete it, or end one of them")
         # The person needs a while to read the code; the exchange's imports need half a second.
         self._ahead()
         flow, auto = (_flow(request, parameter) for parameter in ("flow", "auto"))
         events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto)
-        async with contextlib.aclosing(events):
-            async for event in events:
-                yield {"issuer": name, **_login_event(event)}
+        with self._waiting():
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    yield {"issuer": name, **_login_event(event)}
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Count a caller who waits for a person; no more than :data:`MOST_LOGINS`."""
+        self._logins += 1
+        try:
+            yield
+        finally:
+            self._logins -= 1
 
     async def _logout(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
@@ -235,6 +252,8 @@ def _login_event(event: LoginEvent) -> Event:
         }
     if isinstance(event, Waiting):
         return {"event": "waiting"}
+    if isinstance(event, Checking):
+        return {"event": "checking", "text": "checking with the issuer"}
     return _result(
         person=event.person,
         login=event.login,

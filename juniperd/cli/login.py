@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
             show_code(event, sys.stderr, qr=args.qr)
         elif event.get("event") == "browser":
             show_link(event, sys.stderr)
+        elif event.get("event") == "checking":
+            print(one_line(str(event.get("text"))), file=sys.stderr, flush=True)
         elif event.get("event") == "result":
             print(f"signed in as {show.person(event.get('user'))} until {show.clock_time(event.get('ends_at'))}")
     return 0

@@ -55,6 +55,15 @@ class Endpoints:
     """Whether an answer to the browser names its issuer (RFC 9207 section 3)."""
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorRead:
+    """A provider's error answer as one clause; where its own code says more, what is wrong and who cures it."""
+
+    said: str
+    problem: str | None = None
+    cure: str | None = None
+
+
 class ProviderPlug(Protocol):
     """What a provider's module offers."""
 
@@ -63,9 +72,18 @@ class ProviderPlug(Protocol):
     """Error codes that mean: the person said no."""
     EXPIRED: frozenset[str]
     """Error codes that mean: the device code has run out."""
+    ENDED: frozenset[str]
+    """Error codes of a refresh that mean: the sign-in is over, and only the person can make a new one."""
+    UNCONFIRMED: str
+    """The cure where nobody confirmed the device code in time."""
+    AUTH_TIME: str
+    """What makes the provider send ``auth_time``, up to the comma before "then run: juniper login"."""
 
     def endpoints(self, metadata: Mapping[str, object]) -> Endpoints:
         """The endpoints in a discovery document; a malformed one is a :class:`ConfigError`."""
+
+    def error(self, body: object, fallback: str) -> ErrorRead:
+        """An error answer in this provider's vocabulary; ``fallback`` where there is nothing to be read."""
 
 
 def discover() -> Mapping[str, ProviderPlug]:

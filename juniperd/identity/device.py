@@ -10,12 +10,14 @@ No network, no clock, no waiting in here, so that every turn of the flow is one 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from juniperd.address import host_of
 from juniperd.errors import LoginDeclined, UpstreamAnswer, one_line
+from juniperd.identity import ErrorRead
 from juniperd.model import Secret
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -29,6 +31,18 @@ LONGEST_CODE = 1800.0
 _LOGIN = "run: juniper login"
 
 
+def described(body: object, fallback: str) -> str:
+    """An OAuth error (RFC 6749 section 5.2) as one clause; text from outside is cut and cleaned."""
+    if not isinstance(body, dict) or not isinstance(body.get("error"), str):
+        return fallback
+    text = body.get("error_description")
+    return one_line(f"{body['error']}: {text}" if isinstance(text, str) and text else body["error"], 300)
+
+
+def _standard(body: object, fallback: str) -> ErrorRead:
+    return ErrorRead(described(body, fallback))
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceClient:
     """Who asks, where, and the provider's words for no."""
@@ -39,6 +53,9 @@ class DeviceClient:
     scopes: tuple[str, ...]
     declined: frozenset[str]
     expired: frozenset[str]
+    error: Callable[[object, str], ErrorRead] = _standard
+    unconfirmed: str = _LOGIN
+    """The cure where nobody confirmed the code in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +100,7 @@ Flow = Generator[Step, Any, Mapping[str, object]]
 def device_flow(client: DeviceClient) -> Flow:
     """Ends with the token endpoint's answer; raises :class:`LoginDeclined` or :class:`UpstreamAnswer`."""
     answer: Answered = yield Ask(client.device_url, {"client_id": client.client_id, "scope": " ".join(client.scopes)})
-    body = _granted(answer)
+    body = _granted(client, answer)
     device_code = Secret(_text(body, "device_code"))
     ends = min(_seconds(body, "expires_in", 600.0), LONGEST_CODE)
     interval = min(max(_seconds(body, "interval", INTERVAL), SHORTEST_INTERVAL), LONGEST_INTERVAL)
@@ -93,54 +110,71 @@ def device_flow(client: DeviceClient) -> Flow:
 
 def _poll(client: DeviceClient, device_code: Secret, *, ends: float, interval: float) -> Flow:
     form = {"grant_type": DEVICE_GRANT, "device_code": device_code.reveal(), "client_id": client.client_id}
+    pause = interval
     while True:
         # Before the first poll too: some servers count the code's making as a poll.
-        yield Wait(interval)
+        yield Wait(pause)
         answer: Answered = yield Ask(client.token_url, form)
         if answer.status == 200 and isinstance(answer.body, dict):
             return answer.body
         if answer.status == 0 or answer.status >= 500:
-            interval = min(interval * 2, LONGEST_INTERVAL)
+            pause = min(pause * 2, LONGEST_INTERVAL)
         elif (code := _error_code(answer)) == "slow_down":
-            interval += SLOW_DOWN
+            pause = interval = interval + SLOW_DOWN
         elif code != "authorization_pending":
             raise _refusal(client, code, answer)
-        if answer.elapsed + interval > ends:
-            msg = "nobody confirmed the code in time"
-            raise LoginDeclined(msg, _LOGIN)
+        else:
+            # It answers again: patience was for the outage alone.
+            pause = interval
+        if answer.elapsed + pause > ends:
+            raise _unconfirmed(client)
+
+
+def _unconfirmed(client: DeviceClient) -> LoginDeclined:
+    msg = "nobody confirmed the code in time"
+    return LoginDeclined(msg, client.unconfirmed)
 
 
 def _refusal(client: DeviceClient, code: str, answer: Answered) -> LoginDeclined:
-    if code in client.declined:
-        msg = "the sign-in was declined in the browser"
-    elif code in client.expired:
-        msg = "nobody confirmed the code in time"
-    else:
-        msg = f"the identity provider refused the sign-in ({described(answer.body, code)})"
-    return LoginDeclined(msg, _LOGIN)
+    read = client.error(answer.body, code)
+    # What the provider knows of its own codes comes first: Okta says access_denied for its administrator's no too.
+    if read.problem is None and code in client.declined:
+        return LoginDeclined("the sign-in was declined in the browser", _LOGIN)
+    if read.problem is None and code in client.expired:
+        return _unconfirmed(client)
+    problem = read.problem or "the identity provider refused the sign-in"
+    return LoginDeclined(f"{problem} ({read.said})", read.cure or _LOGIN)
 
 
-def _granted(answer: Answered) -> Mapping[str, object]:
+def _granted(client: DeviceClient, answer: Answered) -> Mapping[str, object]:
     """The device authorization answer (section 3.2), or the reason why there is none."""
     if answer.status == 200 and isinstance(answer.body, dict):
         return answer.body
     if answer.status == 0:
         msg = "the identity provider cannot be reached"
         raise UpstreamAnswer(msg, "check your network, then run: juniper login")
-    msg = f"the identity provider does not start a device sign-in ({described(answer.body, str(answer.status))})"
-    raise LoginDeclined(msg, "ask whoever runs the issuer to allow the device grant for this client")
+    read = client.error(answer.body, str(answer.status))
+    problem = read.problem or "the identity provider does not start a device sign-in"
+    cure = read.cure or "ask whoever runs the issuer to allow the device grant for this client"
+    raise LoginDeclined(f"{problem} ({read.said})", cure)
 
 
 def _shown(body: Mapping[str, object], ends: float) -> Show:
     # Some providers still say verification_url, as drafts of the RFC did.
-    uri = body.get("verification_uri") or body.get("verification_url")
+    uri = _page(body.get("verification_uri") or body.get("verification_url"))
     complete = body.get("verification_uri_complete")
     return Show(
         user_code=one_line(_text(body, "user_code"), 40),
-        verification_uri=_page(uri),
-        verification_uri_complete=_page(complete) if isinstance(complete, str) else None,
+        verification_uri=uri,
+        verification_uri_complete=_beside(uri, _page(complete)) if isinstance(complete, str) else None,
         expires_in=ends,
     )
+
+
+def _beside(uri: str, complete: str) -> str | None:
+    """The complete link, if it leads to the host that the person is told to compare."""
+    same = urlsplit(uri).scheme == urlsplit(complete).scheme and host_of(uri).lower() == host_of(complete).lower()
+    return complete if same else None
 
 
 def _page(value: object) -> str:
@@ -170,11 +204,3 @@ def _seconds(body: Mapping[str, object], name: str, fallback: float) -> float:
 def _error_code(answer: Answered) -> str:
     code = answer.body.get("error") if isinstance(answer.body, dict) else None
     return one_line(code, 80) if isinstance(code, str) else f"status {answer.status}"
-
-
-def described(body: object, fallback: str) -> str:
-    """An OAuth error (RFC 6749 section 5.2) as one clause; text from outside is cut and cleaned."""
-    if not isinstance(body, dict) or not isinstance(body.get("error"), str):
-        return fallback
-    text = body.get("error_description")
-    return one_line(f"{body['error']}: {text}" if isinstance(text, str) and text else body["error"], 300)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from juniperd.errors import ConfigError
-from juniperd.identity import Endpoints
+from juniperd.identity import Endpoints, ErrorRead
+from juniperd.identity.device import described
 
 KIND = "oidc"
 DECLINED = frozenset({"access_denied"})
 EXPIRED = frozenset({"expired_token"})
 CONSENT = True
 """Core section 11: without ``prompt=consent`` a request for ``offline_access`` is ignored. Others need no such word."""
+ENDED = frozenset({"invalid_grant"})
+UNCONFIRMED = "run: juniper login"
+AUTH_TIME = "make the provider send the claim auth_time"
 
 
 def endpoints(metadata: Mapping[str, object]) -> Endpoints:
@@ -27,6 +31,11 @@ def endpoints(metadata: Mapping[str, object]) -> Endpoints:
         _url(metadata, "authorization_endpoint"),
         answers_with_issuer=metadata.get("authorization_response_iss_parameter_supported") is True,
     )
+
+
+def error(body: object, fallback: str) -> ErrorRead:
+    """RFC 6749 section 5.2, and nothing beyond it."""
+    return ErrorRead(described(body, fallback))
 
 
 def _url(metadata: Mapping[str, object], name: str) -> str | None:

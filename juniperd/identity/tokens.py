@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from juniperd import unverified
 from juniperd.errors import LoginExpired, LoginRequired, one_line
-from juniperd.identity import Provider
+from juniperd.identity import Provider, plug
 from juniperd.model import Secret
 from juniperd.unverified import UnverifiedClaims
 
@@ -65,7 +65,7 @@ def read_tokens(body: Mapping[str, object], provider: Provider) -> Tokens:
     auth_time = unverified.moment(payload, "auth_time")
     if auth_time is None:
         msg = f"{provider.display_name} sent an ID token without auth_time"
-        raise LoginExpired(msg, "make the provider send the claim auth_time, then run: juniper login")
+        raise LoginExpired(msg, f"{plug(provider.kind).AUTH_TIME}, then run: juniper login")
     claims = ReadClaims(
         subject=_subject(payload, provider),
         issued_at=unverified.moment(payload, "iat") or 0.0,

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from juniperd.errors import ConfigError, JuniperError, StateError
 from juniperd.http import Http
-from juniperd.issuer import admin, audit, lint, policy_file
+from juniperd.issuer import admin, audit, heads, lint, policy_file
 from juniperd.issuer import config as configuration
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig, Listen
@@ -30,7 +30,8 @@ from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import InForce, Judge
 from juniperd.issuer.keys import Keys
-from juniperd.issuer.limits import MAX_HEADER, Rate
+from juniperd.issuer.limits import CHECKS_PER_SECOND, MAX_HEADER, Rate
+from juniperd.issuer.listener import KEEPALIVE, LINES, Listener, most_connections
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.proof import EVERY, SOON, Proof
 from juniperd.issuer.proofs import Proofs
@@ -45,6 +46,9 @@ from juniperd.model import Clock
 log = logging.getLogger("juniperd.issuer")
 HEAD_EVERY = 60.0
 _GRACE = 5.0
+_LINGER = 2.0
+_ADDRESS_SHARE = 8
+"""One address holds an eighth of a listener's connections at most."""
 
 
 def new_id() -> str:
@@ -63,6 +67,7 @@ class Issuer:
     gitlab: Gitlab
     clock: Clock
     addresses: tuple[Listen, ...] = ()
+    blind_on_record: frozenset[int] = frozenset()
     reloaded: asyncio.Event = field(default_factory=asyncio.Event)
 
     def desk(self) -> Desk:
@@ -95,9 +100,11 @@ class Issuer:
         for warning in findings.warnings:
             log.warning("%s", warning)
         blind = frozenset(findings.blind)
-        if findings.whole and blind != self.in_force.blind:
+        if findings.whole:
             self.in_force.blind = blind
+        if findings.whole and blind != self.blind_on_record:
             await self.record("reader", {"blind": sorted(blind), "warnings": findings.warnings})
+            self.blind_on_record = blind
         return findings.whole
 
 
@@ -117,6 +124,8 @@ async def running(
         keys = Keys(config.keys, now=clock())
         state = State(config.state)
         stack.callback(state.close)
+        if not state.read(lambda c: heads.check(config.state, c)):
+            log.warning("the trail was compared with no head; compare it with one of your logs: juniper audit verify")
         http = await stack.enter_async_context(
             Http(
                 ca_file=config.network.ca_file,
@@ -142,16 +151,26 @@ def _parts(issuer: Issuer, key_sets: KeySets, ids: Callable[[], str]) -> Parts:
     subjects = Subjects(config, key_sets)
     proofs = Proofs(config.api_url, clock=clock)
     state.read(proofs.load)
+    by_subject = Rate(config.limits.per_subject, clock=clock)
     return Parts(
         config=config,
-        token=TokenEndpoint(ground, subjects=subjects, judge=judge, keys=lambda: issuer.keys, proofs=proofs),
+        token=TokenEndpoint(
+            ground,
+            subjects=subjects,
+            judge=judge,
+            keys=lambda: issuer.keys,
+            proofs=proofs,
+            by_subject=by_subject,
+        ),
         sign_ins=SignIns(ground, inquiry=inquiry),
         catalogue=Catalogue(ground, judge=judge, inquiry=inquiry),
         subjects=subjects,
         proofs=proofs,
+        state=state,
         keys=lambda: issuer.keys,
-        by_subject=Rate(config.limits.per_subject, clock=clock),
+        by_subject=by_subject,
         by_address=Rate(config.limits.per_address, clock=clock),
+        checks=Rate(60 * CHECKS_PER_SECOND, clock=clock, at_once=CHECKS_PER_SECOND),
         clock=clock,
     )
 
@@ -162,7 +181,14 @@ async def _listen(stack: AsyncExitStack, config: IssuerConfig, parts: Parts) -> 
     else:
         wanted = [(config.listen, public_app(parts)), (config.api_listen, api_app(parts))]
     tls = _tls(config)
-    return tuple([await _site(stack, listen, app, tls) for listen, app in wanted])
+    most = most_connections() // len(wanted)
+    # Behind a proxy every connection is the proxy's, which keeps its own count.
+    most_each = None if tls is None else max(1, most // _ADDRESS_SHARE)
+    found = []
+    for listen, app in wanted:
+        listener = Listener(await _runner(stack, app), tls=tls, most=most, most_each=most_each)
+        found.append(await _start(stack, listener, listen))
+    return tuple(found)
 
 
 def _tls(config: IssuerConfig) -> ssl.SSLContext | None:
@@ -178,24 +204,30 @@ def _tls(config: IssuerConfig) -> ssl.SSLContext | None:
     return context
 
 
-async def _site(stack: AsyncExitStack, listen: Listen, app: web.Application, tls: ssl.SSLContext | None) -> Listen:
+async def _runner(stack: AsyncExitStack, app: web.Application) -> web.AppRunner:
+    app[LINES] = {}
     runner = web.AppRunner(
         app,
         access_log=None,
         handle_signals=False,
         shutdown_timeout=_GRACE,
-        keepalive_timeout=75.0,
+        keepalive_timeout=KEEPALIVE,
+        lingering_time=_LINGER,
         max_field_size=MAX_HEADER,
         max_line_size=MAX_HEADER,
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    return runner
+
+
+async def _start(stack: AsyncExitStack, listener: Listener, listen: Listen) -> Listen:
+    stack.push_async_callback(listener.close)
     try:
-        await web.TCPSite(runner, listen.host, listen.port, ssl_context=tls).start()
+        port = await listener.start(listen.host, listen.port)
     except OSError as error:
         msg = f"cannot listen on {listen} ({error.strerror})"
         raise ConfigError(msg, "name another port in issuer.toml, or stop who has it") from None
-    port = runner.addresses[0][1]
     return Listen(listen.host, port)
 
 
@@ -250,7 +282,7 @@ def _tell_head(issuer: Issuer) -> None:
     """
     try:
         head = issuer.state.read(audit.head)
-        (issuer.config.state / "head").write_text(f"{head}\n")
+        heads.write(issuer.config.state, head)
         _say(sys.stdout, f"audit head {head}")
     except (OSError, StateError) as error:
         log.warning("the trail's head cannot be told (%s)", error)

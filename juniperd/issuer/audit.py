@@ -53,10 +53,21 @@ def append(connection: sqlite3.Connection, event: str, *, at: float, fields: Map
     """One more record, within the caller's transaction."""
     last = head(connection)
     record = {"seq": last.seq + 1, "time": rfc3339(at), "event": event, **fields, "prev": last.hash}
-    body = json.dumps(record, separators=(",", ":"), sort_keys=False, ensure_ascii=False)
+    body = json.dumps(
+        {k: _plain(v) for k, v in record.items()}, separators=(",", ":"), sort_keys=False, ensure_ascii=False
+    )
     made = Head(last.seq + 1, _digest(body))
     connection.execute("INSERT INTO audit (seq, hash, body) VALUES (?, ?, ?)", (made.seq, made.hash, body))
     return made
+
+
+def _plain(value: object) -> object:
+    """What others wrote, without control characters: an event is read in terminals, and by more programs than ours."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
+    if isinstance(value, Mapping):
+        return {str(_plain(k)): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _digest(body: str) -> str:
@@ -82,6 +93,17 @@ def verify(connection: sqlite3.Connection, known: Head | None = None) -> tuple[H
     if known is not None and known.seq > last.seq:
         return last, Flaw(last.seq + 1, f"the trail ends before record {known.seq}, which was told outside")
     return last, None
+
+
+def lacks(connection: sqlite3.Connection, known: Head) -> Flaw | None:
+    """Whether a head told outside is no record of the trail; a look at one record, where :func:`verify` walks all."""
+    last = head(connection)
+    row = connection.execute("SELECT hash FROM audit WHERE seq = ?", (known.seq,)).fetchone()
+    if row is None and known != Head(0, GENESIS):
+        return Flaw(last.seq + 1, f"the trail ends before record {known.seq}, which was told outside")
+    if row is not None and row[0] != known.hash:
+        return Flaw(known.seq, "the record is not the one whose hash was told outside")
+    return None
 
 
 def _flaw(last: Head, seq: int, digest: str, body: str) -> Flaw | None:

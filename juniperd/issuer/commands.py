@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from juniperd.errors import ConfigError, JuniperError, StateError
-from juniperd.issuer import admin, audit, discovery, lint, policy_diff, policy_file, state
+from juniperd.errors import ConfigError, JuniperError, StateError, one_line
+from juniperd.issuer import admin, audit, discovery, heads, lint, policy_diff, policy_file, state
 from juniperd.issuer import config as configuration
 from juniperd.issuer.audit import Head
 from juniperd.issuer.config import IssuerConfig
@@ -25,6 +25,7 @@ from juniperd.issuer.trust import aws
 
 _LAST = 1000
 _PAUSE = 0.5
+_LONGEST_LINE = 2000
 
 
 class Outcome(NamedTuple):
@@ -108,7 +109,7 @@ def _tail(connection: sqlite3.Connection, *, count: int, as_json: bool, follow: 
     last = max(0, audit.head(connection).seq - max(count, 0))
     while True:
         for record in audit.records(connection, after=last):
-            out.write(f"{json.dumps(record, ensure_ascii=False) if as_json else line(record)}\n")
+            out.write(f"{json.dumps(record) if as_json else line(record)}\n")
             last = int(str(record["seq"]))
         out.flush()
         if not follow or _nobody_reads(out):
@@ -133,13 +134,25 @@ def line(record: Mapping[str, object]) -> str:
     shown = [str(record["time"]), str(record["event"])]
     if record["event"] == "decision":
         who = f"{record.get('user_id')}-{record.get('user_login')}" if record.get("user_id") else record.get("subject")
-        shown += [str(record["verdict"]), str(who), str(record.get("scope")), f"at {record.get('relying_party')}"]
+        shown += [
+            str(record["verdict"]),
+            _word(who),
+            _word(record.get("scope")),
+            "at",
+            _word(record.get("relying_party")),
+        ]
         if record.get("reason"):
             shown.append(f"rule {record['rule']}: {record['reason']}")
         shown.append(f"id {record.get('id')}")
     else:
-        shown += [f"{k}={v}" for k, v in record.items() if k not in skip and v is not None]
-    return " ".join(shown)
+        shown += [f"{k}={_word(v)}" for k, v in record.items() if k not in skip and v is not None]
+    return one_line(" ".join(shown), _LONGEST_LINE)
+
+
+def _word(value: object) -> str:
+    """A field as one word, so that none can look like the field after it."""
+    text = one_line(str(value))
+    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 
 
 def audit_verify(config_path: Path, *, head: str | None = None) -> Outcome:
@@ -148,25 +161,25 @@ def audit_verify(config_path: Path, *, head: str | None = None) -> Outcome:
     def work() -> str:
         folder = configuration.load(config_path).state
         with contextlib.closing(state.connect(folder, readonly=True)) as connection:
-            found = [audit.verify(connection, known) for known in _heads(folder, head) or [None]]
+            known = _heads(folder, head)
+            found = [audit.verify(connection, one) for one in (known or (None,))]
         for last, flaw in found:
             if flaw is not None:
-                msg = f"the trail is broken at record {flaw.seq}: {flaw.text}"
-                raise StateError(msg, f"records up to {last.seq} are sound; restore the rest from a backup")
-        return f"audit ok: {found[0][0].seq} records, head {found[0][0]}"
+                raise heads.broken(flaw, f"records up to {last.seq} are sound; restore the rest from a backup")
+        ok = f"audit ok: {found[0][0].seq} records, head {found[0][0]}"
+        return ok if known else f"{ok}; there was no head to compare with, so the end may have been cut off"
 
     return _attempt(work)
 
 
-def _heads(folder: Path, told: str | None) -> list[Head | None]:
-    texts = [told] if told is not None else []
-    with contextlib.suppress(FileNotFoundError):
-        texts.append((folder / "head").read_text())
+def _heads(folder: Path, told: str | None) -> list[Head]:
     try:
-        return [Head.parse(text) for text in texts]
+        given = [] if told is None else [Head.parse(told)]
     except ValueError:
         msg = "a head is SEQ:HASH, as the issuer prints it each minute"
         raise ConfigError(msg, "run: juniper audit verify --head SEQ:HASH") from None
+    beside = heads.read(folder)
+    return given if beside is None else [*given, beside]
 
 
 # --- administration ---------------------------------------------------------------------------------------------------
@@ -196,7 +209,7 @@ async def _alone(config: IssuerConfig, verb: str, params: Mapping[str, object]) 
 
 
 def _lines(document: Document) -> str:
-    return json.dumps(document, indent=1, ensure_ascii=False)
+    return json.dumps(document, indent=1)
 
 
 def _denial(user: int | None, scope: str | None) -> Document:
@@ -216,7 +229,9 @@ def deny(config_path: Path, *, user: int | None = None, scope: str | None = None
         cuts = found.get("cuts")
         kind, value = found["denied"], found["value"]
         told = [f"denied: {kind} {value}".rstrip(), "credentials already out live until they expire; to cut them:"]
-        return "\n".join([*told, *map(str, cuts if isinstance(cuts, list) else [])])
+        return "\n".join(
+            [*told, *(one_line(str(cut), _LONGEST_LINE) for cut in (cuts if isinstance(cuts, list) else []))]
+        )
 
     return _attempt(work)
 

@@ -18,6 +18,16 @@ VERSION = 1
 IMMUTABLE_CLAIMS = ("sub", "oid")
 """Claims that never pass to another person; names and addresses do, so they never link anybody."""
 
+KINDS = ("oidc", "okta", "entra")
+LINK_CLAIMS = {"oidc": IMMUTABLE_CLAIMS, "okta": ("sub",), "entra": ("oid",)}
+"""Per kind: Entra's ``sub`` is another one for each application, so GitLab never holds the one that we see."""
+
+_ENTRA_ISSUER = re.compile(r"https?://[^/]+/(?P<tenant>[^/]+)/v2\.0")
+_TENANT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ENTRA_HOSTS = ("login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn")
+_PERSONAL_ACCOUNTS = "9188040d-6c67-4c5b-b112-36a304b66dad"
+_OKTA_PATH = re.compile(r"(?:/oauth2/[A-Za-z0-9]+)?")
+
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([smh])")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -63,6 +73,12 @@ class Identity:
     def client_ids(self) -> frozenset[str]:
         """Every client whose ID tokens count here."""
         return frozenset({self.client_id, self.device_client_id} - {""})
+
+    @property
+    def tenant(self) -> str:
+        """The one Entra tenant whose people count."""
+        found = _ENTRA_ISSUER.fullmatch(self.issuer) if self.kind == "entra" else None
+        return found["tenant"] if found else ""
 
     @property
     def ruled(self) -> bool:
@@ -192,12 +208,13 @@ def _issuer(
 
 
 def _identity(table: Table, *, sandbox: bool) -> Identity:
-    link = table.table("link")
-    rule = LinkRule(link.text("provider"), link.choice("claim", IMMUTABLE_CLAIMS))
+    kind = table.choice("kind", KINDS, "oidc")
+    link, claims = table.table("link"), LINK_CLAIMS[kind]
+    rule = LinkRule(link.text("provider"), link.choice("claim", claims, claims[0] if len(claims) == 1 else None))
     link.finish()
     identity = Identity(
         name=table.name,
-        kind=table.choice("kind", ("oidc",), "oidc"),
+        kind=kind,
         issuer=_url(table, "issuer", sandbox=sandbox, strip=False),
         client_id=table.text("client_id"),
         device_client_id=table.text("device_client_id", ""),
@@ -213,7 +230,42 @@ def _identity(table: Table, *, sandbox: bool) -> Identity:
     table.finish()
     if identity.client_id == identity.device_client_id:
         raise table.error("device_client_id", "device and browser sign-ins need two clients", "register a second one")
+    if kind == "okta":
+        _check_okta(table, identity)
+    elif kind == "entra":
+        _check_entra(table, identity)
     return identity
+
+
+def _check_okta(table: Table, identity: Identity) -> None:
+    """An org (``https://HOST``) or a custom authorization server (``https://HOST/oauth2/ID``)."""
+    parts = urlsplit(identity.issuer)
+    if not _OKTA_PATH.fullmatch(parts.path):
+        message = f"'{identity.issuer}' is no issuer of Okta"
+        raise table.error("issuer", message, "write https://HOST, or https://HOST/oauth2/ID, without a last slash")
+    if (parts.hostname or "").split(".")[0].endswith("-admin"):
+        raise table.error("issuer", "this is the host of Okta's admin console", "write the host without '-admin'")
+    if identity.require_acrs:
+        raise table.error("require_acrs", "Okta sends no acrs", "use require_amr, with an app sign-in policy in Okta")
+
+
+def _check_entra(table: Table, identity: Identity) -> None:
+    """One tenant, by its id, as its v2.0 tokens name it: whoever takes any tenant lets strangers in."""
+    cure = "write https://login.microsoftonline.com/TENANT-ID/v2.0"
+    host = urlsplit(identity.issuer).hostname or ""
+    if host == "sts.windows.net":
+        raise table.error("issuer", "this is the issuer of Entra's v1.0 tokens, which count for nothing here", cure)
+    if host not in _ENTRA_HOSTS and not is_loopback(identity.issuer):
+        raise table.error("issuer", f"'{host}' is no sign-in host of Microsoft Entra", cure)
+    if not _TENANT.fullmatch(identity.tenant) or identity.tenant == _PERSONAL_ACCOUNTS:
+        message = "an Entra identity is one tenant by its id, never common, organizations, consumers or a domain"
+        raise table.error("issuer", message, f"{cure}, its id in lower case")
+    if "profile" not in identity.scopes:
+        raise table.error("scopes", "Entra sends oid only with the scope profile", "add profile to scopes")
+    for key, asked in (("require_amr", identity.require_amr), ("require_acr", identity.require_acr)):
+        if asked:
+            message = f"Entra's v2.0 tokens carry no {key.removeprefix('require_')}, so {key} would refuse everybody"
+            raise table.error(key, message, "use a Conditional Access policy for the application, or require_acrs")
 
 
 def _gitlab(table: Table, folder: Path, *, sandbox: bool) -> GitlabConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 
 from juniperd.issuer.policy import AwsTarget, KubernetesTarget, Scope
@@ -32,7 +33,7 @@ def _aws(target: AwsTarget, who: str | None, now: float) -> str:
     document = json.dumps(policy, separators=(",", ":"))
     return (
         f"aws {target.relying_party.name}: aws iam put-role-policy --role-name {role} "
-        f"--policy-name JuniperCut --policy-document '{document}'"
+        f"--policy-name JuniperCut --policy-document {shlex.quote(document)}"
     )
 
 

@@ -113,11 +113,11 @@ class Desk:
         return {"removed": await self._record("link_removed", {"user_id": user_id}, lambda c: links.remove(c, user_id))}
 
     async def _pins_free(self, params: Mapping[str, object]) -> Document:
-        user_id = _user_id(params)
+        user_id, now = _user_id(params), self._clock()
 
         def work(connection: sqlite3.Connection) -> int:
             mine = [k for k in links.all_links(connection) if k.user_id == user_id]
-            return sum(pins.free_all(connection, identity=k.identity, key=k.subject) for k in mine)
+            return sum(pins.free_all(connection, identity=k.identity, key=k.subject, now=now) for k in mine)
 
         return {"freed": await self._record("pins_freed", {"user_id": user_id}, work)}
 

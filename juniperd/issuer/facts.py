@@ -222,7 +222,7 @@ def _ci_config_inside(value: object) -> bool:
     """Whether the CI configuration is a file of the project itself (``path@group/project`` and URLs are not)."""
     if value is None:
         return True
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not is_whole(value):
         msg = "ci_config_path is not text"
         raise Malformed(msg)
     return "@" not in value and "://" not in value

@@ -128,15 +128,16 @@ class Gitlab:
 
     async def _list(self, question: Question) -> Reply | Trouble:
         """A whole list; one of several pages is read twice, for a row that moves to a page already read is lost."""
-        first = await self._pages(question)
-        if isinstance(first, Trouble) or len(first) == 1:
-            return first if isinstance(first, Trouble) else _complete(question, first)
-        second = await self._pages(question)
-        if isinstance(second, Trouble):
-            return second
-        if _rows(first) != _rows(second):
-            return _shifted(question)
-        return _complete(question, first)
+        pages = await self._pages(question)
+        if isinstance(pages, Trouble):
+            return pages
+        reply = _complete(question, pages)
+        if isinstance(reply, Trouble) or len(pages) == 1:
+            return reply
+        again = await self._pages(question)
+        if isinstance(again, Trouble):
+            return again
+        return reply if _rows(again) == reply.value else _shifted(question)
 
     async def _pages(self, question: Question) -> list[_Page] | Trouble:
         pages: list[_Page] = []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from typing import TypeVar
 
-from juniperd.issuer import decision, denials, links
+from juniperd.issuer import decision, denials, links, pins
+from juniperd.issuer.facts import Fact
 from juniperd.issuer.inquiry import Inquiry, Where
 from juniperd.issuer.policy import Policy, Scope
 from juniperd.issuer.selection import select
@@ -14,8 +18,10 @@ from juniperd.issuer.subject import Subject
 from juniperd.issuer.verdict import Case, Refused, Selection, Step, Verdict
 from juniperd.model import Clock
 
+T = TypeVar("T")
 OLDEST_FACT = 60.0
 _MOST = 10
+_AT_ONCE = 8
 
 
 @dataclass(slots=True)
@@ -48,8 +54,7 @@ class Judge:
         selection = await self._choices(scope, select(scope, environment=environment, ref=ref))
         where = Where(scope.project_id or 0, selection.environment, selection.ref)
         facts = await self._inquiry.facts(subject.who, where)
-        today = datetime.fromtimestamp(self._clock(), UTC).date()
-        return Case(policy, scope, subject.sign_in, selection, facts, today)
+        return Case(policy, scope, subject.sign_in, selection, facts, self._today())
 
     async def _choices(self, scope: Scope, selection: Selection) -> Selection:
         """A refusal for want of a selector, with what there is to choose from."""
@@ -62,6 +67,43 @@ class Judge:
         shown = ", ".join(names[:_MOST]) + (", …" if len(names) > _MOST else "") or "nothing now"
         text = f"the scope covers '{pattern}', that is {shown}; choose one with --{what} NAME"
         return replace(selection, problem=replace(problem, text=text))
+
+    async def belongs(self, subject: Subject) -> bool | Refused:
+        """Whether this person may see any scope at all, and so may be told that a name is none; or why nobody knows."""
+        user = await self._inquiry.person(subject.who)
+        if user.value is None or not user.value.active:
+            return _late(user) or False
+        number, today = user.value.id, self._today()
+        for start in range(0, len(projects := self.policy.laptop_projects), _AT_ONCE):
+            some = projects[start : start + _AT_ONCE]
+            found = await asyncio.gather(*(self._inquiry.membership(p, number) for p in some))
+            if any(
+                m is not None and m.holds_on(today) and m.level >= decision.REPORTER for m in (f.value for f in found)
+            ):
+                return True
+            if (late := next((r for f in found if (r := _late(f)) is not None), None)) is not None:
+                return late
+        return False
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock(), UTC).date()
+
+    def last_look(self, connection: sqlite3.Connection, subject: Subject, case: Case, verdict: Verdict) -> Verdict:
+        """The verdict, unless pin, policy, denials or links changed since the facts were asked for.
+
+        Called within the transaction that records it, so that nothing is issued under what ended before.
+        """
+        if isinstance(verdict, Refused):
+            return verdict
+        if case.policy.digest != self.policy.digest:
+            return Refused("select", "policy_changed", "the policy was changed meanwhile; try again", passing=True)
+        user_id = verdict.grant.user.id
+        return (
+            pins.missing(connection, subject)
+            or denials.match(connection, user_id=user_id, scope=case.scope.name)
+            or links.conflict(connection, identity=subject.identity.name, key=subject.key, user_id=user_id)
+            or verdict
+        )
 
     def verdict(self, case: Case, subject: Subject) -> Verdict:
         """The verdict, with what the issuer itself knows against it."""
@@ -91,3 +133,8 @@ class Judge:
         if self._clock() - case.facts.oldest > OLDEST_FACT:
             return Refused("2", "facts_old", "GitLab took too long; try again", passing=True)
         return None
+
+
+def _late(fact: Fact[T]) -> Refused | None:
+    trouble = fact.trouble
+    return Refused("1", trouble.reason, trouble.text, passing=True) if trouble is not None and trouble.passing else None

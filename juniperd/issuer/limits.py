@@ -11,13 +11,16 @@ MAX_BODY = 32 * 1024
 MAX_HEADER = 20 * 1024
 """Bytes of one header: an ID token stands in ``Authorization``."""
 _MAX_KEYS = 10_000
+CHECKS_PER_SECOND = 50
+"""Signatures checked for an address that has used its bucket up: who comes from there with a good one still gets in."""
 
 
 class Rate:
-    """A bucket per key: ``per_minute`` at once, refilled evenly; the least recently seen keys are forgotten."""
+    """A bucket per key: ``at_once``, refilled evenly ``per_minute``; the least recently seen keys are forgotten."""
 
-    def __init__(self, per_minute: int, *, clock: Clock) -> None:
-        self._full = float(per_minute)
+    def __init__(self, per_minute: int, *, clock: Clock, at_once: int | None = None) -> None:
+        self._per_minute = float(per_minute)
+        self._full = float(per_minute if at_once is None else at_once)
         self._clock = clock
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
@@ -39,4 +42,4 @@ class Rate:
     def _left(self, key: Hashable) -> float:
         left, seen = self._buckets.get(key, (self._full, 0.0))
         elapsed = max(0.0, self._clock() - seen)
-        return min(self._full, left + elapsed * self._full / 60)
+        return min(self._full, left + elapsed * self._per_minute / 60)

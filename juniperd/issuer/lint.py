@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from juniperd.issuer.config import IssuerConfig
+from juniperd.issuer.config import Identity, IssuerConfig
 from juniperd.issuer.policy import Policy, Scope
 from juniperd.model import Origin
 
@@ -29,14 +29,26 @@ def _of_scope(scope: Scope, policy: Policy) -> list[str]:
 
 def of_config(config: IssuerConfig) -> list[str]:
     """What whoever runs the issuer should know."""
-    unruled = [
-        f"identity {i.name} asks nothing of how people sign in: set require_amr, require_acr or require_acrs"
+    found = [f"identity {i.name} asks nothing of how people sign in: {_RULES[i.kind]}" for i in _unruled(config)]
+    found += [
+        f"identity {i.name} requires an acr, which Okta sends only where it is asked for: no device sign-in will do"
         for i in config.identities.values()
-        if not i.ruled
+        if i.kind == "okta" and i.require_acr
     ]
-    by_device = [
+    found += [
         f'identity {i.name} signs in by device also where a browser is at hand: RFC 10027 asks for flow = "auto" there'
         for i in config.identities.values()
         if i.flow == "device"
     ]
-    return [*unruled, *by_device]
+    return found
+
+
+_RULES = {
+    "oidc": "set require_amr, require_acr or require_acrs",
+    "okta": "set require_amr",
+    "entra": "set require_acrs, or let a Conditional Access policy ask for a second factor",
+}
+
+
+def _unruled(config: IssuerConfig) -> list[Identity]:
+    return [i for i in config.identities.values() if not i.ruled]

@@ -35,21 +35,34 @@ class OAuthError(Exception):
         return said if self.refusal is None else {**said, "refusal": self.refusal}
 
 
+def too_many() -> OAuthError:
+    """What a limit says, before and after it is known who asks."""
+    return OAuthError("temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60)
+
+
 _ERRORS = {"unknown_scope": "invalid_scope", "unknown_target": "invalid_target"}
 _ABOUT_SIGN_IN = frozenset(
-    {"auth_time_missing", "sign_in_old", "not_pinned", "pinned_elsewhere", "nonce", "link_changed", "link_taken"}
+    {
+        "auth_time_missing",
+        "sign_in_old",
+        "not_pinned",
+        "pinned_elsewhere",
+        "freed",
+        "nonce",
+        "link_changed",
+        "link_taken",
+    }
 )
-_ABOUT_REQUEST = frozenset({"unknown_scope", "unknown_target"})
+_PASSING = {"policy_changed": "the policy was changed meanwhile; try again"}
 
 
 def of(refused: Refused, *, decision: str, entitled: bool) -> OAuthError:
     """A verdict's no as an answer: the reason for who may know it, ``refused`` and an id for everybody else."""
     if refused.passing:
         busy: dict[str, object] = {"id": decision, "reason": refused.reason, "rule": refused.rule}
-        text = "GitLab cannot be asked now; try again"
+        text = _PASSING.get(refused.reason, "GitLab cannot be asked now; try again")
         return OAuthError("temporarily_unavailable", text, status=503, retry_after=RETRY_AFTER, refusal=busy)
-    own = refused.reason in _ABOUT_SIGN_IN | _ABOUT_REQUEST | {"denied"}
-    told = entitled or own
+    told = entitled or refused.reason in _ABOUT_SIGN_IN
     shown: dict[str, object] = {
         "id": decision,
         "reason": refused.reason if told else None,
@@ -58,6 +71,6 @@ def of(refused: Refused, *, decision: str, entitled: bool) -> OAuthError:
     text = refused.text if told else f"refused, decision {decision}; ask who runs the issuer"
     if refused.reason in _ABOUT_SIGN_IN:
         return OAuthError("invalid_request", text, refusal=shown)
-    if refused.reason in _ERRORS:
+    if told and refused.reason in _ERRORS:
         return OAuthError(_ERRORS[refused.reason], text, refusal=shown)
     return OAuthError("access_denied", text, status=403, refusal=shown)

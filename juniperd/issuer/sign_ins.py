@@ -56,7 +56,7 @@ class SignIns:
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
-            freed = pins.free(connection, subject)
+            freed = pins.free(connection, subject, now=now)
             audit.append(connection, "sign_out", at=now, fields={**_who(subject), "freed": freed})
 
         await self._write(work)

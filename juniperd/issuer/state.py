@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from juniperd.errors import StateError
 
 T = TypeVar("T")
-VERSION = 1
+VERSION = 2
 Work = Callable[[sqlite3.Connection], Any]
 
 _SCHEMA = """
@@ -41,6 +41,15 @@ CREATE TABLE pins (
 CREATE TABLE denials (kind TEXT NOT NULL, value TEXT NOT NULL, denied_at REAL NOT NULL, PRIMARY KEY (kind, value));
 CREATE TABLE proofs (digest TEXT PRIMARY KEY, ends_at REAL NOT NULL) WITHOUT ROWID;
 """
+_FREED = """
+CREATE TABLE freed (
+  identity TEXT NOT NULL, client_id TEXT NOT NULL, subject TEXT NOT NULL, auth_time REAL NOT NULL, sid TEXT NOT NULL,
+  after REAL NOT NULL,
+  PRIMARY KEY (identity, client_id, subject, auth_time, sid)
+);
+"""
+_STEPS = (_SCHEMA, _FREED)
+"""What brings a data base from each version to the next; the first makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +118,9 @@ def _prepare(folder: Path) -> sqlite3.Connection:
         shutil.copy2(folder / "state.db", folder / f"state.db.version-{version}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    if version < 1:
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    if version < VERSION:
+        steps = "".join(_STEPS[version:])
+        connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
     return connection
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from juniperd import jose
@@ -15,6 +16,7 @@ from juniperd.issuer.verdict import Refused, SignIn
 from juniperd.jose import VerifiedClaims, b64url, peek, person_profile
 from juniperd.jwks import KeySets
 
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 OLD_SIGN_IN = "sign out at {host} in your browser, then run: juniper login --device"
 
 
@@ -26,12 +28,18 @@ class Subject:
     key: str
     who: Who
     client_id: str
+    issued_at: float
     auth_time: float | None
     sid: str
     nonce: str
     thumbprint: str
     sign_in: SignIn
     token_digest: str
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """The person, whatever token they come with."""
+        return self.identity.name, self.key
 
     @property
     def by_device(self) -> bool:
@@ -59,10 +67,17 @@ class Subjects:
             raise TokenRejected("own", "a token of this issuer is no sign-in")
         identity = self._by_issuer.get(issuer)
         if identity is None:
-            raise TokenRejected("iss", "the token is from an issuer that is not configured here")
+            raise _foreign(issuer, self._config.identities.values())
         profile = person_profile(identity.issuer, identity.client_ids, identity.max_token_life)
         claims = await self._keys.verify(token, profile)
         return _subject(identity, claims, thumbprint, hashlib.sha256(token.encode()).hexdigest())
+
+
+def _foreign(issuer: str, identities: Iterable[Identity]) -> TokenRejected:
+    if any(i.tenant and issuer == f"https://sts.windows.net/{i.tenant}/" for i in identities):
+        text = "the token is one of Entra's v1.0 tokens; only those of its v2.0 endpoint count here"
+        return TokenRejected("iss", text, "ask whoever runs the issuer")
+    return TokenRejected("iss", "the token is from an issuer that is not configured here")
 
 
 def _subject(identity: Identity, claims: VerifiedClaims, thumbprint: str, digest: str) -> Subject:
@@ -74,6 +89,7 @@ def _subject(identity: Identity, claims: VerifiedClaims, thumbprint: str, digest
         key=key,
         who=Who(identity.link.provider, uid),
         client_id=client_id,
+        issued_at=jose.seconds(claims, "iat"),
         auth_time=jose.seconds(claims, "auth_time") if "auth_time" in claims else None,
         sid=_text(claims, "sid", ""),
         nonce=_text(claims, "nonce", ""),
@@ -90,12 +106,29 @@ def _audience(claims: Mapping[str, object]) -> str:
 
 def _stable_id(identity: Identity, claims: Mapping[str, object]) -> tuple[str, str]:
     """The key of the link, and the value GitLab holds as ``extern_uid``."""
+    if identity.kind == "entra":
+        return _entra_id(identity, claims)
     value = _text(claims, identity.link.claim)
     if len(value) > 255 or not value.isprintable():
         raise TokenRejected(identity.link.claim, f"the token's {identity.link.claim} is not an id")
     if identity.link.claim == "oid":
         return f"{_text(claims, 'tid')}/{value}", value
     return value, value
+
+
+def _entra_id(identity: Identity, claims: Mapping[str, object]) -> tuple[str, str]:
+    """``tid`` and ``oid`` alone: names and addresses pass to other people, and a tenant's owner may invent them."""
+    if claims.get("ver") != "2.0":
+        raise TokenRejected("ver", "the token is none of Entra's v2.0 endpoint", "ask whoever runs the issuer")
+    if claims.get("tid") != identity.tenant:
+        raise TokenRejected("tid", "the token is of another Entra tenant")
+    oid = claims.get("oid")
+    if oid is None:
+        cure = "ask whoever runs the issuer to add profile to the identity's scopes"
+        raise TokenRejected("oid", "the token has no oid", cure)
+    if not isinstance(oid, str) or not _GUID.fullmatch(oid):
+        raise TokenRejected("oid", "the token's oid is not an id")
+    return f"{identity.tenant}/{oid}", oid
 
 
 def _text(claims: Mapping[str, object], name: str, default: str | None = None) -> str:

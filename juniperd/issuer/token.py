@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from juniperd.errors import StateError, TokenRejected, UpstreamError, one_line
-from juniperd.issuer import audit, claims, decision, denials, links, pins, proofs, refusal
+from juniperd.issuer import audit, claims, decision, links, pins, proofs, refusal
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.judge import Judge
 from juniperd.issuer.keys import TOKEN_LIFE, Keys
+from juniperd.issuer.limits import Rate
 from juniperd.issuer.policy import AwsTarget, Scope, Target
-from juniperd.issuer.proofs import Proofs
+from juniperd.issuer.proofs import Proofs, Used
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.subject import Subject, Subjects
 from juniperd.issuer.verdict import Case, Grant, Permitted, Refused, Verdict
@@ -79,6 +80,8 @@ class _Decided:
     verdict: Verdict
     case: Case | None = None
     target: Target | None = None
+    belongs: bool = False
+    """Whether the person may know what is wrong with a name that no scope has."""
 
 
 class TokenEndpoint:
@@ -92,6 +95,7 @@ class TokenEndpoint:
         judge: Judge,
         keys: Callable[[], Keys],
         proofs: Proofs,
+        by_subject: Rate,
     ) -> None:
         self._issuer_url = ground.config.url
         self._max_age = ground.config.sign_in_max_age
@@ -102,15 +106,17 @@ class TokenEndpoint:
         self._judge = judge
         self._keys = keys
         self._proofs = proofs
+        self._by_subject = by_subject
 
-    async def answer(self, form: Sequence[tuple[str, str]], dpop: list[str]) -> dict[str, object]:
+    async def answer(self, request: TokenRequest, dpop: list[str]) -> dict[str, object]:
         """The body of a 200; every other answer is raised as OAuthError."""
-        request = parse(form)
         proof = self._proof(dpop)
         subject = await self._subject(request.subject_token, proof)
-        self._use(proof)
+        if not self._by_subject.spend(subject.name):
+            raise refusal.too_many()
+        used = self._use(proof)
         decided = await self._decide(subject, request)
-        return await self._conclude(subject, request, decided, proof)
+        return await self._conclude(subject, request, decided, used)
 
     def _proof(self, dpop: list[str]) -> Proof:
         try:
@@ -118,9 +124,9 @@ class TokenEndpoint:
         except TokenRejected as error:
             raise OAuthError("invalid_dpop_proof", str(error)) from None
 
-    def _use(self, proof: Proof) -> None:
+    def _use(self, proof: Proof) -> Used:
         try:
-            self._proofs.use(proof)
+            return self._proofs.use(proof)
         except TokenRejected as error:
             raise OAuthError("invalid_dpop_proof", str(error)) from None
 
@@ -141,33 +147,41 @@ class TokenEndpoint:
             return _Decided(own)
         scope = self._judge.policy.scope(request.scope)
         if scope is None:
-            return _Decided(
-                Refused(
-                    "select", "unknown_scope", "there is no such scope; mend its name, or run: juniper setup aws --diff"
-                )
-            )
-        if request.session is not None:
-            return _Decided(Refused("select", "unknown_target", "there is no such session; run: juniper debug"))
+            return await self._unknown(subject)
         target = scope.target(request.audience)
-        if target is None:
-            return _Decided(Refused("select", "unknown_target", _which(scope)))
         case = await self._judge.case(subject, scope, environment=request.environment, ref=request.ref)
-        return _Decided(self._judge.verdict(case, subject), case, target)
+        verdict = self._judge.verdict(case, subject)
+        late = isinstance(verdict, Refused) and verdict.passing
+        # Only facts say who may be told which parties and sessions there are.
+        if not late and (request.session is not None or target is None):
+            text = _which(scope) if request.session is None else "there is no such session; run: juniper debug"
+            verdict = Refused("select", "unknown_target", text)
+        return _Decided(verdict, case, target)
+
+    async def _unknown(self, subject: Subject) -> _Decided:
+        """A name that no scope has: an outsider hears what they hear of one that exists."""
+        belongs = await self._judge.belongs(subject)
+        if isinstance(belongs, Refused):
+            return _Decided(belongs)
+        text = "there is no such scope; mend its name, or run: juniper setup aws --diff"
+        return _Decided(Refused("select", "unknown_scope", text), belongs=belongs)
 
     async def _conclude(
-        self, subject: Subject, request: TokenRequest, decided: _Decided, proof: Proof
+        self, subject: Subject, request: TokenRequest, decided: _Decided, used: Used
     ) -> dict[str, object]:
-        """Sign, record, and only then answer; a denial that came meanwhile is seen in the same transaction."""
+        """Sign, record, and only then answer; what came meanwhile is seen in the same transaction."""
         number, jti, now = self._new_id(), self._new_id(), self._clock()
         signed = self._sign(decided, jti, now)
 
         def work(connection: sqlite3.Connection) -> Verdict:
-            verdict = _last_look(connection, subject, decided)
+            verdict = decided.verdict
+            if decided.case is not None:
+                verdict = self._judge.last_look(connection, subject, decided.case, verdict)
             fields = self._record(subject, request, decided, verdict) | {"id": number}
             if isinstance(verdict, Permitted):
                 fields["jti"] = jti
                 _remember_link(connection, subject, verdict.grant, now)
-            proofs.remember(connection, proof, now=now)
+            proofs.remember(connection, used)
             audit.append(connection, "decision", at=now, fields=fields)
             return verdict
 
@@ -176,7 +190,7 @@ class TokenEndpoint:
         except StateError as error:
             raise OAuthError("server_error", error.message, status=503, retry_after=refusal.RETRY_AFTER) from error
         if isinstance(verdict, Refused):
-            entitled = decided.case is not None and decision.entitled(decided.case)
+            entitled = decided.belongs if decided.case is None else decision.entitled(decided.case)
             raise refusal.of(verdict, decision=number, entitled=entitled)
         return self._answer(verdict.grant, decided, signed, number)
 
@@ -243,17 +257,6 @@ def describe(grant: Grant, target: Target) -> dict[str, object]:
 def _which(scope: Scope) -> str:
     names = ", ".join(t.relying_party.name for t in scope.targets)
     return f"scope {scope.name} has the relying parties {names}; choose one as audience"
-
-
-def _last_look(connection: sqlite3.Connection, subject: Subject, decided: _Decided) -> Verdict:
-    """The verdict, unless a denial or another's link was written since the facts were asked for."""
-    verdict = decided.verdict
-    if not isinstance(verdict, Permitted):
-        return verdict
-    user_id = verdict.grant.user.id
-    denied = denials.match(connection, user_id=user_id, scope=verdict.grant.scope.name)
-    taken = links.conflict(connection, identity=subject.identity.name, key=subject.key, user_id=user_id)
-    return denied or taken or verdict
 
 
 def _remember_link(connection: sqlite3.Connection, subject: Subject, grant: Grant, now: float) -> None:

@@ -16,11 +16,13 @@ from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
 from juniperd.issuer.limits import MAX_BODY, Rate
-from juniperd.issuer.proofs import Proofs
+from juniperd.issuer.listener import timed
+from juniperd.issuer.proofs import Proofs, remember
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.sign_ins import SignIns
+from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subject, Subjects
-from juniperd.issuer.token import TokenEndpoint
+from juniperd.issuer.token import TokenEndpoint, parse
 from juniperd.model import Clock
 
 log = logging.getLogger("juniperd.issuer")
@@ -37,22 +39,24 @@ class Parts:
     catalogue: Catalogue
     subjects: Subjects
     proofs: Proofs
+    state: State
     keys: Callable[[], Keys]
     by_subject: Rate
     by_address: Rate
+    checks: Rate
     clock: Clock
 
 
 def public_app(parts: Parts) -> web.Application:
     """Discovery and key set."""
-    app = web.Application(middlewares=[_answers], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[_answers, timed], client_max_size=MAX_BODY)
     _add_public(app, parts)
     return app
 
 
 def api_app(parts: Parts) -> web.Application:
     """Everything a laptop calls."""
-    app = web.Application(middlewares=[_answers], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[_answers, timed], client_max_size=MAX_BODY)
     _add_api(app, parts)
     return app
 
@@ -149,16 +153,15 @@ class _Api:
         self._strangers = 0
 
     async def token(self, request: web.Request) -> web.Response:
-        self._admit(request)
         if request.content_type != "application/x-www-form-urlencoded":
             raise self._unverified(request, OAuthError("invalid_request", "the body must be a form"))
-        form = _form(await request.read())
-        self._limit(next((v for k, v in form if k == "subject_token"), ""))
         try:
-            body = await self._parts.token.answer(form, request.headers.getall("DPoP", []))
+            asked = parse(_form(await request.read()))
+            self._admit(request, asked.subject_token)
+            body = await self._parts.token.answer(asked, request.headers.getall("DPoP", []))
         except OAuthError as error:
-            # An answer to a verified subject carries its decision; any other was never verified.
-            if error.refusal is None and error.status < 500:
+            # An answer to a verified subject carries its decision; any other but a limit's was never verified.
+            if error.refusal is None and error.status < 429:
                 raise self._unverified(request, error) from None
             raise
         return _json(body)
@@ -184,20 +187,16 @@ class _Api:
         )
         return _json(found)
 
-    def _admit(self, request: web.Request) -> None:
-        if self._parts.by_address.exhausted(request.remote):
-            raise OAuthError(
-                "temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60
-            )
-
-    def _limit(self, token: str) -> None:
+    def _admit(self, request: web.Request, token: str) -> None:
+        """Before any cryptography: an address that only fails costs a bounded share of it, and shuts nobody out."""
+        if self._parts.by_address.exhausted(request.remote) and not self._parts.checks.spend(request.remote):
+            raise refusal.too_many()
         if not self._parts.by_subject.spend(hash(token)):
-            raise OAuthError(
-                "temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60
-            )
+            raise refusal.too_many()
 
     def _unverified(self, request: web.Request, error: OAuthError) -> OAuthError:
-        self._parts.by_address.spend(request.remote)
+        if not self._parts.by_address.spend(request.remote):
+            return refusal.too_many()
         self._strangers += 1
         log.info(
             "unverified request %d from %s: %s",
@@ -209,22 +208,24 @@ class _Api:
 
     async def _verified(self, request: web.Request, path: str) -> Subject:
         """The person behind ``Authorization: DPoP`` and its proof (RFC 9449 section 7.1)."""
-        self._admit(request)
         error = "invalid_dpop_proof"
         try:
             token = _authorization(request)
-            self._limit(token)
+            self._admit(request, token)
             proofs = request.headers.getall("DPoP", [])
             proof = self._parts.proofs.check(proofs, method=request.method, path=path, access_token=token)
             error = "invalid_token"
             subject = await self._parts.subjects.verify(token, proof.thumbprint)
             error = "invalid_dpop_proof"
-            self._parts.proofs.use(proof)
+            if not self._parts.by_subject.spend(subject.name):
+                raise refusal.too_many()
+            used = self._parts.proofs.use(proof)
         except TokenRejected as rejected:
             raise self._unverified(request, OAuthError(error, str(rejected), status=401)) from None
         except UpstreamError as late:
             retry = refusal.RETRY_AFTER
             raise OAuthError("temporarily_unavailable", late.message, status=503, retry_after=retry) from None
+        await self._parts.state.write(lambda c: remember(c, used))
         return subject
 
 

@@ -48,6 +48,8 @@ def parse(request: Request) -> ControlRequest:
         raise ProtocolError(msg)
     try:
         parameters = json.loads(arguments[1]) if len(arguments) == 2 and arguments[1] else {}
+        # Half characters (lone surrogates) come through arguments and JSON escapes alike, and can be written nowhere.
+        json.dumps([arguments[0], parameters], ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):

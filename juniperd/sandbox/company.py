@@ -183,6 +183,7 @@ def _members() -> list[Member]:
     ]
     return [
         *direct,
+        Member(8, SHOP, 40),
         Member(7, PAYMENTS, 30),
         Member(8, PAYMENTS, 50),
         Member(9, PAYMENTS, 20),

@@ -5,6 +5,7 @@ Each refuses what the real one refuses, as far as the agent's part needs it, and
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -191,6 +192,10 @@ class FakeIssuer(Double):
         self.idp = idp
         self.sts_url = ""
         self.pins: set[str] = set()
+        self.one_pin = False
+        """Whether everybody comes with one session at the provider, to which the first key is the only one."""
+        self.answers_sign_ins = asyncio.Event()
+        self.answers_sign_ins.set()
         self.forms: list[dict[str, str]] = []
         self.jtis: set[str] = set()
         self.refusal: tuple[int, dict[str, Any]] | None = None
@@ -251,7 +256,11 @@ class FakeIssuer(Double):
         )
 
     async def _sign_in(self, request: web.Request) -> web.Response:
-        self.pins.add(self._authorized(request))
+        thumbprint = self._authorized(request)
+        await self.answers_sign_ins.wait()
+        if self.one_pin and self.pins - {thumbprint}:
+            raise Refusal({"error": "invalid_request", "error_description": "this sign-in belongs to another key"})
+        self.pins.add(thumbprint)
         ends = int(self.idp.auth_time) + 43200
         user = {"id": 7, "login": "developer"}
         body = {"identity": "okta", "subject": self.idp.subject, "user": user, "sign_in_ends": ends}

@@ -17,9 +17,9 @@ from juniperd.agent import Agent
 from juniperd.config import Config, IssuerEntry, Network
 from juniperd.door import open_door
 from juniperd.journal import Journal
-from juniperd.store import Vault
 
 from .doubles import Doubles
+from .vault import FakeVault
 
 SCOPE = "invoice-archive-writer"
 
@@ -40,9 +40,14 @@ class Spoken:
 
 async def speak(path: Path, *argv: str) -> Spoken:
     """One request, as a helper makes it."""
+    return await speak_bytes(path, *(a.encode() for a in argv))
+
+
+async def speak_bytes(path: Path, *argv: bytes) -> Spoken:
+    """The same with arguments that are not text."""
     reader, writer = await asyncio.open_unix_connection(path)
     try:
-        writer.write(wire.encode_request(wire.Request(tuple(a.encode() for a in argv))))
+        writer.write(wire.encode_request(wire.Request(argv)))
         return await listen(reader)
     finally:
         writer.close()
@@ -99,7 +104,7 @@ def config_for(world: Doubles, folder: Path, *, store: str = "memory") -> Config
 
 @asynccontextmanager
 async def serving(
-    world: Doubles, folder: Path, *, vault: Vault | None = None, config: Config | None = None
+    world: Doubles, folder: Path, *, vault: FakeVault | None = None, config: Config | None = None
 ) -> AsyncIterator[Running]:
     """An agent before ``world``, until the block ends; with ``vault`` its sign-ins rest in that."""
     world.idp.interval = 0.01
@@ -108,6 +113,7 @@ async def serving(
     agent = Agent(config, clock=world.clock, journal=Journal(log, world.clock))
     if vault is not None:
         agent.store._open_vault = lambda: vault
+        agent.store._turns = vault.turns
     path = folder / "agent.sock"
     task = asyncio.create_task(agent.serve(open_door(path), socket_path=path))
     await asyncio.sleep(0)

@@ -52,6 +52,15 @@ async def test_two_hundred_cold_callers_are_one_exchange(running: Running) -> No
     assert running.world.sts.calls["/"] == 1
 
 
+async def test_fifty_callers_with_a_stale_sign_in_are_one_refresh_and_one_exchange(running: Running) -> None:
+    await running.login()
+    running.world.clock.now += 300
+    answers = await asyncio.gather(*(running.aws() for _ in range(50)))
+    assert {answer.status for answer in answers} == {0}
+    assert running.world.idp.spent == {"refresh-1"}
+    assert running.world.issuer.calls["/token"] == 1
+
+
 async def test_a_helper_that_vanishes_does_not_stop_the_exchange(running: Running) -> None:
     await running.login()
     _reader, writer = await asyncio.open_unix_connection(running.path)

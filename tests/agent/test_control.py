@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -13,7 +14,7 @@ from juniperd.errors import ProtocolError
 from juniperd.protocols import control
 from juniperd.wire import Request
 
-from .harness import Running, speak
+from .harness import Running, speak, speak_bytes, until
 
 values = st.none() | st.booleans() | st.integers() | st.text()
 
@@ -35,6 +36,41 @@ def test_an_event_is_one_line_that_reads_back(event: dict[str, object]) -> None:
 def test_anything_else_is_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(ProtocolError):
         control.parse(Request((b"juniper", *(a.encode() for a in arguments))))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", r'{"scope": "\ud800"}'),
+        ("explain", r'{"\udfff": 1}'),
+        ("explain", b'{"scope": "\xed\xa0\x80"}'),
+        ("login", b'{"issuer": "\xff"}'),
+        (b"\xff", "{}"),
+    ],
+)
+async def test_half_a_character_is_refused_like_any_other_bad_request(
+    running: Running, arguments: tuple[str | bytes, ...]
+) -> None:
+    argv = tuple(a if isinstance(a, bytes) else a.encode() for a in ("juniper", *arguments))
+    answer = await speak_bytes(running.path, *argv)
+    assert answer.status == ProtocolError.exit_status
+    assert answer.stderr.startswith(b"juniper: the parameters of a control request are one JSON object; ")
+
+
+async def test_those_who_wait_for_a_person_leave_room_for_tools(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("juniperd.verbs.MOST_LOGINS", 3)
+    running.world.idp.approve = "authorization_pending"
+    waiting = [asyncio.create_task(running.control("login")) for _ in range(3)]
+    await until(lambda: running.world.idp.calls["/token"] >= 2)
+    late = await running.control("login")
+    assert (late.status, late.stdout) == (77, b"")
+    assert late.stderr.startswith(b"juniper: 3 callers wait for a sign-in already; ")
+    assert (await running.control("status")).status == 0
+    running.world.idp.approve = None
+    assert {answer.status for answer in await asyncio.gather(*waiting)} == {0}
+    await running.login()
 
 
 async def test_status_before_and_after(running: Running) -> None:

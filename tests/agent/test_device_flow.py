@@ -73,11 +73,17 @@ def test_slow_down_adds_five_seconds_for_good() -> None:
 def test_no_answer_backs_off_and_a_broken_server_too() -> None:
     flow, _show = begun()
     flow.send(None)
-    assert [poll(flow, 0, None), poll(flow, 502, None), poll(flow, *pending("authorization_pending"))] == [
-        Wait(14),
-        Wait(28),
-        Wait(28),
-    ]
+    assert [poll(flow, 0, None), poll(flow, 502, None)] == [Wait(14), Wait(28)]
+
+
+@pytest.mark.parametrize(("code", "pace"), [("authorization_pending", 7), ("slow_down", 12)])
+def test_polls_come_back_to_their_pace_after_an_outage(code: str, pace: int) -> None:
+    flow, _show = begun()
+    flow.send(None)
+    for _ in range(5):
+        poll(flow, 503, None)
+    assert poll(flow, *pending(code)) == Wait(pace)
+    assert poll(flow, 0, None) == Wait(2 * pace)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +120,52 @@ def test_the_drafts_name_of_the_page_is_understood() -> None:
     assert show.verification_uri == "https://idp/old"
 
 
-@pytest.mark.parametrize("uri", ["javascript:alert(1)", "idp/activate", "https://", 7, None, "https://idp/a b"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "data:text/html,x",
+        "//idp",
+        "idp/activate",
+        "https://",
+        7,
+        None,
+        "https://idp/a b",
+    ],
+)
 def test_a_page_nobody_should_open_is_refused(uri: object) -> None:
     with pytest.raises(UpstreamAnswer, match="no usable sign-in page"):
         begun(verification_uri=uri)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "https://evil.test/device",
+        "https://idp.evil.test/",
+        "https://idp:8443/",
+        "http://idp/activate",
+        "https://idp@x/",
+    ],
+)
+def test_a_link_that_leads_elsewhere_than_the_host_to_compare_is_not_shown(elsewhere: str) -> None:
+    _flow, show = begun(verification_uri_complete=elsewhere)
+    assert (show.verification_uri, show.verification_uri_complete) == ("https://idp/activate", None)
+
+
+def test_a_host_is_the_same_in_either_case() -> None:
+    _flow, show = begun(verification_uri_complete="https://IDP/activate?user_code=x")
+    assert show.verification_uri_complete == "https://IDP/activate?user_code=x"
+
+
+@pytest.mark.parametrize("uri", ["https://x/\x1b[2J", "https://\u202egnp.test/"])
+def test_a_page_is_shown_without_what_moves_a_cursor_or_not_at_all(uri: str) -> None:
+    try:
+        _flow, show = begun(verification_uri=uri)
+    except UpstreamAnswer:
+        return
+    assert show.verification_uri.isprintable()
 
 
 def test_text_from_outside_loses_its_control_characters() -> None:

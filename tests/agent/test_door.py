@@ -67,6 +67,16 @@ def test_a_link_in_place_of_the_folder_is_refused(folder: Path) -> None:
         open_door(folder / "link" / "agent.sock")
 
 
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_a_lock_that_is_no_file_is_refused_with_the_cure(folder: Path, kind: str) -> None:
+    lock = folder / "agent.sock.lock"
+    lock.symlink_to(folder / "elsewhere") if kind == "link" else lock.mkdir()
+    with pytest.raises(StateError, match="cannot be used as a lock") as refused:
+        open_door(folder / "agent.sock")
+    assert str(refused.value).endswith(f"run: rm {lock}")
+    assert not (folder / "elsewhere").exists()
+
+
 def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
     if os.getuid() != 0:
         require_peer("root", "only root can make a folder of another user's")

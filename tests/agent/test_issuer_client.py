@@ -17,8 +17,9 @@ from juniperd.errors import (
     SubjectRejected,
     TargetUnknown,
     UpstreamAnswer,
+    UpstreamUnreachable,
 )
-from juniperd.http import Http
+from juniperd.http import Answer, Http
 from juniperd.identity import SubjectToken
 from juniperd.issuer_client import IssuerClient
 from juniperd.jose import SigningKey
@@ -154,6 +155,45 @@ async def test_a_directory_outlives_an_outage(world: Doubles, client: IssuerClie
     for server in world.servers:
         await server.close()
     assert await client.directory() is first
+
+
+async def test_a_silent_issuer_is_asked_for_its_directory_every_half_minute(
+    world: Doubles, client: IssuerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await client.directory()
+    world.clock.now += 700
+    waits: list[float] = []
+    request = Http.request
+
+    async def silent(_http: Http, _method: str, _url: str, *, timeout: float) -> Answer:
+        waits.append(timeout)
+        msg = "no answer"
+        raise UpstreamUnreachable(msg)
+
+    monkeypatch.setattr(Http, "request", silent)
+    for step in (0, 15, 15, 29):
+        world.clock.now += step
+        assert await client.directory() is first
+    assert waits == [3.0, 3.0]
+    monkeypatch.setattr(Http, "request", request)
+    world.clock.now += 1
+    assert await client.directory() is not first
+
+
+async def test_an_issuer_never_heard_of_is_asked_each_time(
+    world: Doubles, client: IssuerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Http.request
+
+    async def silent(*_arguments: object, **_options: object) -> Answer:
+        msg = "no answer"
+        raise UpstreamUnreachable(msg)
+
+    monkeypatch.setattr(Http, "request", silent)
+    with pytest.raises(IssuerUnreachable):
+        await client.directory()
+    monkeypatch.setattr(Http, "request", request)
+    assert (await client.directory()).issuer == world.issuer.url
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from juniperd import exchanges, identity, protocols
 from juniperd.errors import ConfigError, JuniperError, LoginRequired, TargetUnknown
 from juniperd.exchanges import ExchangeSettings
+from juniperd.identity import ErrorRead
 from juniperd.model import AwsCredential, Credential, CredentialRequest, Kind, Lease, LeaseKey, Secret
 from juniperd.protocols import ToolProtocol
 from juniperd.wire import Request
@@ -29,7 +30,7 @@ def asked_of(tool: ToolProtocol) -> CredentialRequest:
 
 def test_the_plugs_of_this_release() -> None:
     assert set(TOOLS) == {"juniper-aws"}
-    assert set(PROVIDERS) == {"oidc"}
+    assert set(PROVIDERS) == {"oidc", "okta", "entra"}
     assert KINDS == [Kind.AWS]
 
 
@@ -80,9 +81,24 @@ class TestProviders:
 
     @pytest.mark.parametrize("document", [{}, {"token_endpoint": None}, {"token_endpoint": 7}, {"token_endpoint": ""}])
     def test_a_document_without_a_token_endpoint_is_refused(self, kind: str, document: dict[str, object]) -> None:
-        if identity.plug(kind).KIND == "oidc":
-            with pytest.raises(ConfigError):
-                identity.plug(kind).endpoints(document)
+        with pytest.raises(ConfigError):
+            identity.plug(kind).endpoints(document)
+
+    @pytest.mark.parametrize("body", [None, [], {}, {"error": 7}, {"error": {}}, "<html>"])
+    def test_an_error_that_says_nothing_is_told_by_its_status(self, kind: str, body: object) -> None:
+        assert identity.plug(kind).error(body, "status 502") == ErrorRead("status 502")
+
+    def test_text_from_outside_is_one_clean_line(self, kind: str) -> None:
+        body = {"error": "x\x1b[31m", "error_description": "a\r\nb" * 5000, "trace_id": "t\x07" * 900, "errorId": "\n"}
+        read = identity.plug(kind).error(body, "status 400")
+        assert read.said.isprintable()
+        assert len(read.said) < 400
+
+    def test_every_cure_says_what_to_do(self, kind: str) -> None:
+        plug = identity.plug(kind)
+        assert "invalid_grant" in plug.ENDED
+        assert "juniper login" in plug.UNCONFIRMED
+        assert "auth_time" in plug.AUTH_TIME
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -141,6 +141,19 @@ async def test_a_cancelled_caller_does_not_lose_the_rotated_token(running: Runni
     assert running.world.idp.refresh_tokens == {"refresh-2"}
 
 
+async def test_callers_that_leave_one_refresh_after_the_other_lose_nothing(running: Running) -> None:
+    await running.login()
+    for _ in range(10):
+        running.world.clock.now += 300
+        spent = len(running.world.idp.spent)
+        callers = [asyncio.create_task(running.control("catalogue")) for _ in range(5)]
+        await until(lambda spent=spent: len(running.world.idp.spent) > spent)  # type: ignore[misc]
+        for caller in callers:
+            caller.cancel()
+        await asyncio.wait(callers)
+    assert (await running.control("catalogue")).status == 0
+
+
 async def test_the_new_refresh_token_is_stored_before_what_came_with_it_is_looked_at(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 
 class FakeVault:
-    """A keyring in a dictionary, which fails or sleeps when it is told to."""
+    """A keyring in a dictionary, which fails or sleeps when it is told to; ``turns`` is what its agents lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Path | None = None) -> None:
+        self.turns = turns
         self.entries: dict[tuple[str, str], str] = {}
         self.fails: Exception | None = None
         self.blocks = threading.Event()

@@ -81,11 +81,13 @@ def test_the_example_issuer_is_a_configuration(tmp_path: Path) -> None:
     (tmp_path / "issuer.toml").write_text(whole)
     found = config.load(tmp_path / "issuer.toml")
     assert (found.url, found.api_url) == ("https://juniper.example.com", "https://juniper.internal.example.com")
-    (identity,) = blocks(ROOT / "docs/identity.md", "toml")
-    (tmp_path / "issuer.toml").write_text(
-        whole[: whole.index("[identity.")] + identity + whole[whole.index("[gitlab]") :]
-    )
-    assert list(config.load(tmp_path / "issuer.toml").identities) == ["company"]
+    kinds = []
+    for identity in blocks(ROOT / "docs/identity.md", "toml"):
+        (tmp_path / "issuer.toml").write_text(
+            whole[: whole.index("[identity.")] + identity + whole[whole.index("[gitlab]") :]
+        )
+        kinds.append(config.load(tmp_path / "issuer.toml").identities["company"].kind)
+    assert kinds == ["oidc", "okta", "entra"]
 
 
 def keys_read_by(module: str) -> set[str]:

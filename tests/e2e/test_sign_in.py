@@ -12,6 +12,7 @@ import pytest
 from .company import REFUSED, SCOPE, Company
 
 pytestmark = pytest.mark.e2e
+CHECKING = "checking with the issuer"
 
 
 @pytest.mark.usefixtures("shop")
@@ -31,7 +32,8 @@ def test_signed_out_is_told_within_a_second(healed: Company) -> None:
 def test_the_code_is_shown_where_no_terminal_is(healed: Company) -> None:
     login = healed.juniper("login", "--device")
     assert login.stdout.startswith("signed in as developer (user 7) until ")
-    asked, link, code, _waiting = login.stderr.splitlines()
+    asked, link, code, _waiting, checking = login.stderr.splitlines()
+    assert checking == CHECKING
     assert asked == f"Juniper asks you to sign in at {healed.url('idp').removeprefix('http://')}"
     user_code = code.split()[1]
     assert link.split() == ["open", f"{healed.url('idp')}/activate?user_code={user_code}"]
@@ -47,7 +49,8 @@ def test_the_browser_is_opened_where_there_is_one(healed: Company, tmp_path: Pat
     desk = healed.under(DISPLAY=":0", PATH=f"{tmp_path}:{healed.env['PATH']}")
     login = desk.juniper("login", "--browser")
     assert login.good().startswith("signed in as developer (user 7) until ")
-    asked, link, opened, waiting = login.stderr.splitlines()
+    asked, link, opened, waiting, checking = login.stderr.splitlines()
+    assert checking == CHECKING
     assert asked == f"Juniper asks you to sign in at {healed.url('idp').removeprefix('http://')}"
     assert link.split()[1].startswith(f"{healed.url('idp')}/authorize?response_type=code&")
     assert (opened, waiting) == ("opened in your browser", "waiting for you, 5 min at most; Ctrl-C ends it")
@@ -62,7 +65,8 @@ def test_the_browser_is_opened_where_there_is_one(healed: Company, tmp_path: Pat
 def test_a_qr_code_also_where_no_terminal_is(healed: Company) -> None:
     shown = healed.juniper("login", "--qr").stderr.splitlines()
     assert len(shown) > 15
-    assert shown[-1].startswith("waiting for you, ")
+    assert shown[-2].startswith("waiting for you, ")
+    assert shown[-1] == CHECKING
 
 
 @pytest.mark.usefixtures("shop")

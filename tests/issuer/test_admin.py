@@ -84,7 +84,18 @@ async def test_links_and_pins_are_undone_by_an_administrator(tmp_path: Path) -> 
         assert (await laptop.token(token))[1]["refusal"]["reason"] == "not_pinned"
         assert (await run(commands.link_remove, path_of(company), 7)).text == "links removed: 1"
         assert [e["changed"] for e in company.events("link_removed")] == [1]
-        assert (await company.laptop().sign_in(token))[0] == 201
+        company.clock.pass_(1)
+        later = company.idp.token(auth_time=int(company.clock()) - 6)
+        assert (await company.laptop().sign_in(later))[0] == 201
+
+
+async def test_a_token_that_was_out_when_keys_were_freed_pins_no_other(tmp_path: Path) -> None:
+    async with open_company(tmp_path) as company:
+        _, token = await company.signed_in()
+        assert (await run(commands.pins_free, path_of(company), 7)).exit == 0
+        status, body = await company.laptop().sign_in(token)
+        assert (status, body["refusal"]["reason"]) == (400, "freed")
+        assert body["error_description"].endswith("run: juniper login")
 
 
 async def test_keys_are_rotated_in_the_running_issuer(tmp_path: Path) -> None:

@@ -90,6 +90,39 @@ async def test_a_refusal_is_told_to_members_and_hidden_from_others(company: Comp
     assert company.events()[-1]["reason"] == "not_a_member"
 
 
+async def test_an_outsider_hears_the_same_of_every_name(company: Company) -> None:
+    """A scope that is, one that is not, one that is denied, a wrong party, a session: no answer tells them apart."""
+    laptop, token = await company.signed_in("outsider")
+    await company.issuer.desk().act("deny", {"kind": "scope", "value": "release-publisher"})
+    asked: list[dict[str, str]] = [
+        {},
+        {"scope": "no-such-scope"},
+        {"scope": "release-publisher"},
+        {"audience": "no-such-party"},
+        {"scope": "no-such-scope", "audience": "no-such-party"},
+        {"session": "s1"},
+    ]
+    for form in asked:
+        status, body = await laptop.token(token, **form)
+        assert (status, body["error"], body["refusal"]["reason"]) == (403, "access_denied", None), form
+        number = body["refusal"]["id"]
+        assert body["error_description"] == f"refused, decision {number}; ask who runs the issuer"
+    reasons = [event["reason"] for event in company.events()]
+    assert reasons == ["not_a_member", "unknown_scope", "denied", "unknown_target", "unknown_scope", "unknown_target"]
+
+
+@pytest.mark.parametrize("form", [{"scope": "no-such-scope"}, {"audience": "no-such-party"}])
+async def test_a_late_gitlab_says_so_whatever_the_name(company: Company, form: dict[str, str]) -> None:
+    laptop, token = await company.signed_in()
+    company.gitlab.faults["projects/42/members/all/7"] = (502, {}, {})
+    status, body = await laptop.token(token, **form)
+    assert (status, body["error"]) == (503, "temporarily_unavailable")
+    company.gitlab.faults = {"users": (502, {}, {})}
+    company.issuer.gitlab.forget()
+    status, body = await laptop.token(token, **form)
+    assert (status, body["error"]) == (503, "temporarily_unavailable")
+
+
 async def test_who_left_is_told_nothing_any_more(company: Company) -> None:
     laptop, token = await company.signed_in()
     company.gitlab.one["users/7"] = user(7, "developer", state="blocked")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Coroutine
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from juniperd.errors import ConfigError, StateError, TokenRejected
-from juniperd.issuer import commands
+from juniperd.issuer import commands, discovery
 from juniperd.issuer.config import Listen, load
 from juniperd.issuer.proofs import Proofs
 from juniperd.issuer.state import VERSION, State, connect
@@ -58,6 +59,94 @@ FLAWS = [
     ('token_file = "gitlab.token"', 'token = "glpat-x"', "'token_file' is missing"),
     ('"https://issuer.test"', '"http://127.0.0.1:2"', "also an identity's issuer"),
 ]
+
+
+ENTRA = "https://login.microsoftonline.com/6a1f2b3c-0000-4d5e-8f90-0123456789ab/v2.0"
+TENANT = "6a1f2b3c-0000-4d5e-8f90-0123456789ab"
+
+
+def of_kind(path: Path, kind: str, issuer: str, *, extra: str = "", link: str = "") -> Path:
+    """The company's configuration with its identity made one of that kind."""
+    rewritten(path, 'kind = "oidc"', f'kind = "{kind}"')
+    rewritten(path, 'issuer = "http://127.0.0.1:2"', f'issuer = "{issuer}"')
+    rewritten(path, 'provider = "oidc", claim = "sub"', f'provider = "company"{link}')
+    return rewritten(path, "[gitlab]", f"{extra}\n[gitlab]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "issuer", "claim", "tenant"),
+    [
+        ("okta", "https://company.okta.com", "sub", ""),
+        ("okta", "https://company.okta.com/oauth2/default", "sub", ""),
+        ("okta", "https://login.example.com/oauth2/aus1a2B3", "sub", ""),
+        ("entra", ENTRA, "oid", TENANT),
+        ("entra", ENTRA.replace(".com", ".us"), "oid", TENANT),
+    ],
+)
+def test_each_kind_has_its_issuers_and_its_stable_claim(
+    path: Path, kind: str, issuer: str, claim: str, tenant: str
+) -> None:
+    (identity,) = load(of_kind(path, kind, issuer)).identities.values()
+    assert (identity.kind, identity.issuer, identity.link.claim, identity.tenant) == (kind, issuer, claim, tenant)
+
+
+KIND_FLAWS = [
+    ("okta", "https://company.okta.com/", "", "", "is no issuer of Okta", "without a last slash"),
+    ("okta", "https://company.okta.com/oauth2", "", "", "is no issuer of Okta", "/oauth2/ID"),
+    ("okta", "https://company.okta.com/oauth2/default/v1", "", "", "is no issuer of Okta", "/oauth2/ID"),
+    ("okta", "https://company-admin.okta.com", "", "", "admin console", "without '-admin'"),
+    ("okta", "https://company.okta.com", 'require_acrs = ["c1"]', "", "Okta sends no acrs", "require_amr"),
+    ("okta", "https://company.okta.com", "", ', claim = "oid"', "must be one of sub", "mend"),
+    ("entra", ENTRA.replace(TENANT, "common"), "", "", "never common", "TENANT-ID"),
+    ("entra", ENTRA.replace(TENANT, "organizations"), "", "", "never common", "TENANT-ID"),
+    ("entra", ENTRA.replace(TENANT, "consumers"), "", "", "never common", "TENANT-ID"),
+    ("entra", ENTRA.replace(TENANT, "9188040d-6c67-4c5b-b112-36a304b66dad"), "", "", "never common", "TENANT-ID"),
+    ("entra", ENTRA.replace(TENANT, "example.com"), "", "", "never common", "TENANT-ID"),
+    ("entra", ENTRA.replace(TENANT, TENANT.upper()), "", "", "never common", "in lower case"),
+    ("entra", ENTRA + "/", "", "", "never common", "TENANT-ID"),
+    ("entra", f"https://sts.windows.net/{TENANT}/", "", "", "v1.0 tokens", "/v2.0"),
+    ("entra", ENTRA.replace("login.microsoftonline.com", "login.evil.example"), "", "", "no sign-in host", "/v2.0"),
+    ("entra", ENTRA, 'require_amr = ["mfa"]', "", "carry no amr", "or require_acrs"),
+    ("entra", ENTRA, 'require_acr = ["1"]', "", "carry no acr", "Conditional Access policy"),
+    ("entra", ENTRA, 'scopes = ["openid", "offline_access"]', "", "with the scope profile", "add profile"),
+    ("entra", ENTRA, "", ', claim = "sub"', "must be one of oid", "mend"),
+]
+
+
+@pytest.mark.parametrize(("kind", "issuer", "extra", "link", "words", "cure"), KIND_FLAWS)
+def test_what_a_kind_cannot_keep_fails_at_start(
+    path: Path, kind: str, issuer: str, extra: str, link: str, words: str, cure: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(of_kind(path, kind, issuer, extra=extra, link=link))
+    assert words in caught.value.message
+    assert "issuer.toml:" in caught.value.message
+    assert cure in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("kind", "issuer", "rule"),
+    [("okta", "https://o.okta.com", "set require_amr"), ("entra", ENTRA, "Conditional Access")],
+)
+def test_lint_names_the_rule_that_the_kind_can_keep(path: Path, kind: str, issuer: str, rule: str) -> None:
+    assert rule in commands.policy_check_configured(of_kind(path, kind, issuer)).text
+
+
+def test_lint_knows_that_okta_sends_an_acr_only_where_asked(path: Path) -> None:
+    extra = 'require_acr = ["urn:okta:loa:2fa:any"]'
+    found = commands.policy_check_configured(of_kind(path, "okta", "https://o.okta.com", extra=extra)).text
+    assert "no device sign-in will do" in found
+
+
+def test_a_rule_that_entra_keeps_is_taken(path: Path) -> None:
+    (identity,) = load(of_kind(path, "entra", ENTRA, extra='require_acrs = ["c1"]')).identities.values()
+    assert identity.require_acrs == {"c1"}
+
+
+def test_a_laptop_is_told_the_kind(path: Path) -> None:
+    document = discovery.well_known(load(of_kind(path, "entra", ENTRA)))
+    (told,) = json.loads(json.dumps(document))["identities"]
+    assert (told["kind"], told["issuer"]) == ("entra", ENTRA)
 
 
 @pytest.mark.parametrize(("old", "new", "words"), FLAWS)

@@ -36,6 +36,7 @@ GOOD: World = {
     "tier": "staging",
     "own": (),
     "above": (),
+    "level_above": 0,
     "environment": "staging",
     "users": None,
     "until": TODAY,
@@ -144,7 +145,7 @@ def test_the_tier_is_guessed_as_gitlab_guesses(environment: str, tier: str) -> N
         (project_of, project(ci_config_path=5)),
         (project_of, project(namespace=None)),
         (project_of, project(archived="no")),
-        (lambda raw: protected_environment_of(raw, "x"), {"name": "x", "deploy_access_levels": None}),
+        (lambda raw: protected_environment_of(raw, "x", None), {"name": "x", "deploy_access_levels": None}),
     ],
 )
 def test_a_shape_that_is_not_gitlabs_is_no_fact(make: Any, raw: object) -> None:
@@ -158,7 +159,7 @@ ENTRA = replace(IDENTITY, link=LinkRule("azure_activedirectory_v2", "oid"))
 
 
 def claims(**others: object) -> VerifiedClaims:
-    return VerifiedClaims({"aud": ["device"], "sub": "s", "auth_time": NOW} | others)
+    return VerifiedClaims({"aud": ["device"], "sub": "s", "iat": NOW, "auth_time": NOW} | others)
 
 
 def test_tenant_and_object_id_together_name_a_person() -> None:

@@ -115,6 +115,11 @@ def above(*rows: dict[str, Any]) -> Change:
     return table("groups/5/protected_environments", list(rows))
 
 
+def in_group(number: int, access_level: int, **others: Any) -> Change:
+    """The developer's membership of a group."""
+    return one(f"groups/{number}/members/all/7", member(7, access_level, **others))
+
+
 def me(**others: Any) -> Change:
     return one("projects/42/members/all/7", member(7, others.pop("access_level", 30), **others))
 
@@ -131,6 +136,13 @@ def nested(gitlab: Gitlab) -> None:
     gitlab.many["groups/6/protected_environments"] = []
 
 
+def twice_protected(gitlab: Gitlab) -> None:
+    """Both groups protect the staging tier: the upper one for its Developers, the lower one for its Maintainers."""
+    nested(gitlab)
+    gitlab.many["groups/5/protected_environments"] = [protected_environment("staging", [level(30)])]
+    gitlab.many["groups/6/protected_environments"] = [protected_environment("staging", [level(40)])]
+
+
 def many_branches(gitlab: Gitlab) -> None:
     """101 protected branches; the wildcard that bars the developer stands on page 2."""
     rows = [protected_branch(f"b{i}", [level(30)], [level(30)]) for i in range(100)]
@@ -144,6 +156,7 @@ GROUP9 = {"group_id": 9, "access_level": None}
 OPEN_PRODUCTION = staging(level(30))
 YESTERDAY, TOMORROW = date.fromordinal(TODAY.toordinal() - 1), date.fromordinal(TODAY.toordinal() + 1)
 DEEP = {"project": "shop/back/billing"}
+GROUP_MAINTAINS = above(protected_environment("staging", [level(40)]))
 
 ROWS = [
     # --- 0: the sign-in
@@ -174,6 +187,8 @@ ROWS = [
         one("users/7", {k: v for k, v in user(7, "developer").items() if k != "bot"}),
     ),
     Row("the record is another user's", "2 gitlab_doubtful", raw("users/7", user(8, "developer"))),
+    Row("a login of half a character", "2 gitlab_doubtful", one("users/7", user(7, "developer", username="\ud800"))),
+    Row("a state of half a character", "2 gitlab_doubtful", one("users/7", user(7, "developer", state="\udfff"))),
     # --- 2: the project
     Row("archived", "2 project_closed", one("projects/42", project(archived=True))),
     Row("marked for deletion", "2 project_closed", one("projects/42", project(marked_for_deletion_on="2026-09-30"))),
@@ -218,9 +233,19 @@ ROWS = [
     Row("custom role, base reporter", "2 role", me(member_role={"id": 1, "base_access_level": 20})),
     Row("custom role, base developer", YES, me(member_role={"id": 1, "base_access_level": 30})),
     Row("custom role without a base", "2 gitlab_doubtful", me(member_role={"id": 1})),
+    Row("custom role, base nobody knows", "2 gitlab_doubtful", me(member_role={"id": 1, "base_access_level": 45})),
+    Row(
+        "custom role of a level nobody knows",
+        "2 gitlab_doubtful",
+        me(access_level=45, member_role={"id": 1, "base_access_level": 30}),
+    ),
+    *(Row(f"level {n} is below developer", "2 role", me(access_level=n)) for n in (5, 10, 15, 20, 25)),
+    *(Row(f"level {n} is no level", "2 gitlab_doubtful", me(access_level=n)) for n in (-1, 0, 29, 31, 45, 60, 99, 100)),
+    Row("an owner", YES, me(access_level=50)),
     Row("membership ends today", "2 membership_ended", me(expires_at=TODAY.isoformat())),
     Row("membership ended yesterday", "2 membership_ended", me(expires_at=YESTERDAY.isoformat())),
     Row("membership ends tomorrow", YES, me(expires_at=TOMORROW.isoformat())),
+    Row("membership ended at a time of yesterday", "2 membership_ended", me(expires_at=f"{YESTERDAY}T23:59:59Z")),
     Row("membership ends on no day", "2 gitlab_doubtful", me(expires_at="soon")),
     Row("membership awaits approval", "2 membership_ended", me(membership_state="awaiting")),
     Row("member's account is blocked", "2 membership_ended", me(state="blocked")),
@@ -512,6 +537,51 @@ ROWS = [
     # --- 4: protected environments of groups, by tier
     Row("the group protects the tier", "4 environment_protected", above(protected_environment("staging", [level(40)]))),
     Row("the group protects another tier", YES, above(protected_environment("production", [level(40)]))),
+    Row("a role there, a maintainer of the group", YES, both(GROUP_MAINTAINS, in_group(5, 40))),
+    Row(
+        "a role there, a maintainer of the project who is a guest of the group",
+        "4 environment_protected",
+        both(GROUP_MAINTAINS, me(access_level=40), in_group(5, 10)),
+    ),
+    Row("a role there, no member of the group", "4 environment_protected", GROUP_MAINTAINS, who="maintainer"),
+    Row(
+        "a role there, no member of the group, developers deploy",
+        "4 environment_protected",
+        above(protected_environment("staging", [level(30)])),
+    ),
+    Row(
+        "a role there, membership of the group ended",
+        "4 environment_protected",
+        both(GROUP_MAINTAINS, in_group(5, 40, expires_at=TODAY.isoformat())),
+    ),
+    Row(
+        "a role there, the level in the group is none",
+        "4 gitlab_doubtful",
+        both(GROUP_MAINTAINS, in_group(5, 45)),
+    ),
+    Row(
+        "a role there, the group is late",
+        "4 gitlab_unreachable",
+        both(GROUP_MAINTAINS, fault("groups/5/members/all/7", 502)),
+    ),
+    Row(
+        "a role there, the group's members are hidden",
+        "4 hidden",
+        both(GROUP_MAINTAINS, fault("groups/5/members/all/7", 403)),
+    ),
+    Row("this user there, no member of the group", YES, above(protected_environment("staging", [level(user_id=7)]))),
+    Row(
+        "a role in each of two groups",
+        YES,
+        both(twice_protected, in_group(5, 30), in_group(6, 40)),
+        scope=DEEP,
+    ),
+    Row(
+        "a role in each of two groups, the wrong way round",
+        "4 environment_protected",
+        both(twice_protected, in_group(5, 40), in_group(6, 30)),
+        scope=DEEP,
+    ),
     Row(
         "the tier was edited, the name still tells",
         "4 environment_protected",
@@ -663,6 +733,41 @@ async def test_no_answer_in_the_place_of_a_fact_permits(question: str, status: i
 async def test_no_answer_of_a_strange_shape_permits(question: str, answer: object) -> None:
     verdict = await judge(Row("x", "", raw(question, answer)))
     assert not isinstance(verdict, Permitted)
+
+
+@pytest.mark.parametrize("odd", [1, -1, 1e400, "x", "\ud800", [1], ["x"], {"id": 42}])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "users",
+        "users/7",
+        "projects/42",
+        "projects/42/groups",
+        "projects/42/members/all/7",
+        "projects/42/environments",
+        "projects/42/protected_branches",
+        "projects/42/protected_environments",
+        "groups/5/protected_environments",
+    ],
+)
+async def test_no_odd_answer_permits(question: str, odd: object) -> None:
+    assert not isinstance(await judge(Row("x", "", raw(question, odd))), Permitted)
+
+
+FIELDS = {
+    "users/7": ("id", "username", "state", "bot", "identities"),
+    "projects/42": ("id", "path_with_namespace", "archived", "builds_access_level", "namespace", "ci_config_path"),
+    "projects/42/members/all/7": ("id", "access_level", "expires_at"),
+}
+
+
+@pytest.mark.parametrize(("question", "name"), [(q, name) for q, names in FIELDS.items() for name in names])
+async def test_no_odd_or_missing_field_permits(question: str, name: str) -> None:
+    good = company().one[question]
+    odds: list[object] = [..., 1.5, "\ud800", -1, [], {}, [{}], {"x": 1}, 10**400]
+    for odd in odds:
+        row = {k: v for k, v in good.items() if k != name} | ({} if odd is ... else {name: odd})
+        assert not isinstance(await judge(Row("x", "", one(question, row))), Permitted), odd
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from aiohttp.test_utils import TestServer
 
 from juniperd.http import Http
@@ -16,8 +19,11 @@ from juniperd.issuer.gitlab import Question, Reply
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.proof import Proof
 from juniperd.model import Secret
-from tests.issuer.doubles import Clock, Gitlab, company, open_company
+from tests.issuer.doubles import Clock, Gitlab, Row, company, level, open_company, protected_branch
 from tests.issuer.test_gitlab_answers import SCOPE
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 PROJECT = Question(("projects", 42))
 
@@ -95,7 +101,7 @@ async def test_a_list_is_whole_or_trouble() -> None:
         reply = await asker.ask(question)
         assert isinstance(reply, Reply)
         assert len(reply.rows) == 250
-        assert len(gitlab.asked) == 3
+        assert len(gitlab.asked) == 6
 
 
 async def test_a_server_of_small_pages_is_followed_to_the_end() -> None:
@@ -106,6 +112,114 @@ async def test_a_server_of_small_pages_is_followed_to_the_end() -> None:
         reply = await asker.ask(Question(("projects", 42, "protected_tags"), many=True))
         assert isinstance(reply, Reply)
         assert len(reply.rows) == 30
+
+
+# --- a list that moves while it is read -------------------------------------------------------------------------------
+
+TAGS = "projects/42/protected_tags"
+
+
+@dataclass
+class Moving(Gitlab):
+    """A GitLab whose list is changed by ``turn`` before the answer of each number in ``turns``."""
+
+    turns: dict[int, Callable[[list[Row]], list[Row]]] = field(default_factory=dict)
+    headers: dict[int, dict[str, str]] = field(default_factory=dict)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        number = len(self.asked) + 1
+        if (turn := self.turns.get(number)) is not None:
+            self.many[TAGS] = turn(self.many[TAGS])
+        answer = await super()._answer(request)
+        answer.headers.update(self.headers.get(number, {}))
+        return answer
+
+
+def tags(*names: object) -> list[Row]:
+    return [{"name": f"v{n}", "create_access_levels": []} for n in names]
+
+
+async def read(rows: list[Row], **others: Any) -> Reply | Trouble:
+    gitlab = Moving(many={TAGS: rows}, **others)
+    async with client(gitlab, Clock()) as asker:
+        return await asker.ask(Question(("projects", 42, "protected_tags"), many=True))
+
+
+TURNS: dict[str, dict[int, Callable[[list[Row]], list[Row]]]] = {
+    "a row goes between two pages": {2: lambda rows: rows[1:]},
+    "a row goes and another comes": {2: lambda rows: [*rows[1:], *tags("new")]},
+    "a row comes at the front": {2: lambda rows: [*tags("new"), *rows]},
+    "a row is changed between two readings": {3: lambda rows: [rows[0] | {"create_access_levels": [{}]}, *rows[1:]]},
+    "a row goes between two readings": {3: lambda rows: rows[1:]},
+    "a row goes and another comes, in each reading": {
+        2: lambda rows: [*rows[1:], *tags("new")],
+        4: lambda rows: [*rows[1:], *tags("newer")],
+    },
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+async def test_a_list_that_moves_while_it_is_read_is_trouble_that_passes(name: str) -> None:
+    """A row deleted on page 1 moves one of page 2 to where nobody looks any more."""
+    found = await read(tags(*range(150)), turns=TURNS[name])
+    assert isinstance(found, Trouble)
+    assert (found.reason, found.passing) == ("gitlab_doubtful", True)
+
+
+async def test_a_page_that_repeats_a_row_is_no_page() -> None:
+    """The number of rows is right, and one of them is missing."""
+    found = await read([*tags(*range(120)), *tags(0)])
+    assert isinstance(found, Trouble)
+    assert "twice" in found.text
+
+
+async def test_rows_are_told_apart_by_id_before_name() -> None:
+    same = [row | {"name": "v", "id": n} for n, row in enumerate(tags(*range(120)))]
+    assert isinstance(await read(same), Reply)
+    assert isinstance(await read([row | {"id": 1} for row in tags(*range(3))]), Trouble)
+
+
+@pytest.mark.parametrize("totals", [{1: "120", 2: "121"}, {1: "121", 2: "120"}, {1: "", 2: "120"}, {1: "9", 2: "9"}])
+async def test_pages_must_agree_on_how_many_rows_there_are(totals: dict[int, str]) -> None:
+    headers = {n + more: {"x-total": totals[n]} for n in totals for more in (0, 2)}
+    assert isinstance(await read(tags(*range(120)), headers=headers), Trouble)
+
+
+async def test_a_page_longer_than_asked_for_is_doubtful() -> None:
+    gitlab = company()
+    gitlab.raw[TAGS] = tags(*range(101))
+    async with client(gitlab, Clock()) as asker:
+        assert isinstance(await asker.ask(Question(("projects", 42, "protected_tags"), many=True)), Trouble)
+
+
+async def test_trouble_in_the_second_reading_is_trouble() -> None:
+    class Failing(Gitlab):
+        async def _answer(self, request: web.Request) -> web.Response:
+            if len(self.asked) == 3:
+                self.faults[TAGS] = (502, {}, {})
+            return await super()._answer(request)
+
+    async with client(Failing(many={TAGS: tags(*range(120))}), Clock()) as asker:
+        assert isinstance(await asker.ask(Question(("projects", 42, "protected_tags"), many=True)), Trouble)
+
+
+async def test_a_protection_that_moves_between_two_pages_mints_nothing(tmp_path: Path) -> None:
+    """The wildcard that bars everybody is pushed to page 1 while page 2 is asked for."""
+
+    class Shifting(Gitlab):
+        async def _answer(self, request: web.Request) -> web.Response:
+            path = request.match_info["path"]
+            if path.endswith("protected_branches") and request.query.get("page") == "2":
+                self.many[path] = self.many[path][1:]
+            return await super()._answer(request)
+
+    base, bar = company(), [level(40)]
+    names = [*(f"old-{n}" for n in range(100)), "*", "zzz"]
+    base.many["projects/42/protected_branches"] = [protected_branch(name, bar, bar) for name in names]
+    async with open_company(tmp_path, gitlab=Shifting(one=base.one, many=base.many)) as opened:
+        laptop, token = await opened.signed_in()
+        assert (await laptop.token(token))[0] == 503
+        assert opened.events()[-1]["reason"] == "gitlab_doubtful"
 
 
 async def test_nobody_at_gitlab_is_passing_trouble() -> None:

@@ -87,6 +87,9 @@ TOKENS: dict[str, Any] = {
     "no expiry": lambda c: c.idp.token(exp=None),
     "a time that is true": lambda c: c.idp.token(iat=True),
     "amr that is no list": lambda c: c.idp.token(amr="mfa"),
+    "amr of half a character": lambda c: c.idp.token(amr=["mfa", "\ud800"]),
+    "sid of half a character": lambda c: c.idp.token(sid="\ud800"),
+    "acr of half a character": lambda c: c.idp.token(acr="a\udfff"),
 }
 
 
@@ -312,6 +315,14 @@ async def test_an_identity_provider_that_is_down_is_said_to_be(company: Company)
     company.idp.jwks = "nonsense"
     status, body = await company.laptop().token(company.idp.token())
     assert (status, body["error"]) in {(503, "temporarily_unavailable"), (400, "invalid_request")}
+
+
+async def test_half_a_character_from_gitlab_is_one_refusal(company: Company) -> None:
+    laptop, token = await company.signed_in()
+    company.issuer.gitlab.forget()
+    company.gitlab.one["users/7"]["username"] = "dev\ud800"
+    assert (await laptop.token(token))[0] == 403
+    assert len(company.events()) == 1
 
 
 async def test_gitlab_down_is_temporary_and_one_decision(company: Company) -> None:

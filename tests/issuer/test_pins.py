@@ -9,6 +9,7 @@ import pytest
 
 from juniperd.issuer import links
 from juniperd.issuer.subject import expected_nonce
+from juniperd.jose import SigningKey
 from tests.issuer.doubles import Company, Laptop, open_company
 
 
@@ -84,8 +85,47 @@ async def test_a_logout_signed_by_the_key_frees_it(company: Company) -> None:
     laptop, token = await company.signed_in()
     assert (await laptop.call("DELETE", "/sign-ins", token))[0] == 204
     assert (await laptop.token(token))[0] == 400
-    assert (await company.laptop().sign_in(token))[0] == 201
     assert [e["freed"] for e in company.events("sign_out")] == [1]
+    company.clock.pass_(1)
+    again = company.idp.token(auth_time=int(company.clock()) - 6)
+    assert (await company.laptop().sign_in(again))[0] == 201
+
+
+async def test_a_stolen_token_pins_no_other_key_after_logout(company: Company) -> None:
+    owner, first = await company.signed_in()
+    company.clock.pass_(240)
+    latest = company.idp.token(auth_time=int(company.clock()) - 245)
+    thief = company.laptop()
+    assert (await thief.sign_in(first))[0] == 400
+    assert (await owner.call("DELETE", "/sign-ins", latest))[0] == 204
+    company.clock.pass_(30)
+    for stolen in (first, latest):
+        status, body = await thief.sign_in(stolen)
+        assert (status, body["refusal"]["reason"]) == (400, "freed")
+        assert (await thief.token(stolen))[0] == 400
+
+
+async def test_a_key_freed_with_the_token_of_a_later_sign_in_is_freed_as_of_now(company: Company) -> None:
+    """What a new login does with the key it replaces: its token says nothing of how late the old sign-in's are."""
+    owner, _ = await company.signed_in()
+    company.clock.pass_(60)
+    later = company.idp.token(sid="s-2")
+    company.clock.pass_(60)
+    stolen = company.idp.token(auth_time=int(company.clock()) - 125)
+    assert (await owner.call("DELETE", "/sign-ins", later))[0] == 204
+    thief = company.laptop()
+    assert (await thief.sign_in(stolen))[1]["refusal"]["reason"] == "freed"
+    assert (await thief.sign_in(later))[0] == 201
+
+
+async def test_what_was_freed_is_remembered_no_longer_than_its_sign_in_counts(company: Company) -> None:
+    laptop, token = await company.signed_in()
+    assert (await laptop.call("DELETE", "/sign-ins", token))[0] == 204
+    count = "SELECT count(*) FROM freed"
+    assert company.issuer.state.read(lambda c: c.execute(count).fetchone()) == (1,)
+    company.clock.pass_(13 * 3600)
+    await company.signed_in("maintainer")
+    assert company.issuer.state.read(lambda c: c.execute(count).fetchone()) == (0,)
 
 
 async def test_a_thief_cannot_free_it(company: Company) -> None:
@@ -176,3 +216,31 @@ async def test_an_identity_that_becomes_another_user_is_refused(company: Company
     company.issuer.gitlab.forget()
     status, body = await laptop.token(token)
     assert (status, body["refusal"]["reason"]) == (400, "link_changed")
+
+
+async def test_another_key_a_second_laptop_and_an_rsa_key_mint_nothing(company: Company) -> None:
+    _, token = await company.signed_in("developer")
+    for key in (None, SigningKey.generate_rs256()):
+        thief = company.laptop()
+        if key is not None:
+            thief.key = key
+        assert (await thief.sign_in(token))[0] != 201
+        assert (await thief.token(token))[0] != 200
+        assert (await thief.call("DELETE", "/sign-ins", token))[0] == 204
+        assert (await thief.token(token))[0] != 200
+        assert (await thief.call("GET", "/catalogue", token))[0] != 200
+        assert (await thief.call("GET", "/explain", token, query="?scope=invoice-archive-writer"))[0] != 200
+    for change in ({"sid": None}, {"sid": "other"}, {"auth_time": int(company.clock()) - 6}):
+        other = company.idp.token("developer", **change)
+        assert (await company.laptop().token(other))[0] != 200
+
+
+async def test_device_client_and_browser_client_are_not_exchanged(company: Company) -> None:
+    laptop, _ = await company.signed_in("developer")
+    other = company.idp.token("developer", aud="juniper-browser", azp="juniper-device")
+    assert (await laptop.sign_in(other))[0] != 201
+    assert (await laptop.token(other))[0] != 200
+    mixed = company.idp.token("developer", azp="juniper-browser")
+    assert (await company.laptop().token(mixed))[0] != 200
+    refreshed = company.idp.token("developer", auth_time=int(company.clock()) - 4)
+    assert (await laptop.token(refreshed))[0] != 200

@@ -72,6 +72,13 @@ FLAWS: dict[str, tuple[str, int, str]] = {
     "an environment that begins with stars": (changed("environment", '"**/staging"'), 6, "not anchored"),
     "a regular expression": (changed("environment", '"^staging$"'), 6, "a character that no pattern has"),
     "a bracket": (changed("environment", '"review/[0-9]"'), 6, "a character that no pattern has"),
+    "nine wildcards": (changed("environment", '"r*a*a**a*a*a*a*a*a*"'), 6, "more than 8 wildcards"),
+    "a letter that only looks like one": (
+        changed("environment", '"st\u0430ging"'),
+        6,
+        "a character that no pattern has",
+    ),
+    "no production at all": (SCOPE + "[production]\nenvironments = []\n", 14, "no environment is production"),
     "three stars": (changed("environment", '"review/***"'), 6, "more than two stars"),
     "no environment for a laptop": (without("environment"), 2, "needs environment"),
     "no project id for a laptop": (without("project_id"), 4, "needs project_id"),
@@ -106,6 +113,7 @@ FLAWS: dict[str, tuple[str, int, str]] = {
     "a sibling that is not there": (with_line('read_only = "other"'), 9, "no scope 'other'"),
     "a sign-in by mail": (with_line('sign_in = ["mail"]'), 9, "not 'mail'"),
     "a flag as text": (with_line('outlives = "yes"'), 9, "true or false"),
+    "a table within a value": (SCOPE.replace("role_arn =", "role_arn.x ="), 9, "'role_arn' must be text"),
     "not TOML": (SCOPE + "[[[\n", 13, ""),
     "the same table twice": (SCOPE + SCOPE.partition("\n")[2], 13, "twice"),
 }
@@ -160,6 +168,29 @@ def test_a_scope_in_two_files_is_told(tmp_path: Path) -> None:
     (tmp_path / "aws.toml").write_text(PARTIES)
     with pytest.raises(PolicyError, match=r"b\.toml:3: scope 'archive' is declared twice"):
         policy_file.load(folder, tmp_path / "aws.toml")
+
+
+@pytest.mark.parametrize("stray", ["below/b.toml", "below/further/b.TOML", "b.TOML", "b.Toml"])
+def test_a_file_that_would_be_passed_over_is_told(tmp_path: Path, stray: str) -> None:
+    folder = tmp_path / "policy"
+    (folder / stray).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "a.toml").write_text(SCOPE + PARTIES.partition("\n")[2])
+    policy_file.load(folder)
+    (folder / stray).write_text("version = 1\n")
+    with pytest.raises(PolicyError, match=rf"{re.escape(stray)} would be passed over.*; move it to .*NAME\.toml"):
+        policy_file.load(folder)
+
+
+def test_what_is_hidden_or_no_policy_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A mount keeps its versions in hidden folders, with links to the files of the present one."""
+    folder = tmp_path / "policy"
+    (folder / "..2026").mkdir(parents=True)
+    (folder / "..2026" / "a.toml").write_text(SCOPE + PARTIES.partition("\n")[2])
+    (folder / "..data").symlink_to("..2026")
+    (folder / "a.toml").symlink_to("..data/a.toml")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "why.md").write_text("x")
+    assert set(policy_file.load(folder).scopes) == {"archive"}
 
 
 def test_an_empty_folder_is_no_policy(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import date
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ from juniperd.issuer import glob, protection
 from juniperd.issuer.decision import decide
 from juniperd.issuer.facts import Asked, Environment, Fact, Facts, Membership, Project, User
 from juniperd.issuer.policy import Activation, LaptopProduction, Policy
-from juniperd.issuer.protection import Branch, Entry, Holder, ProtectedEnvironment, guess_tier
+from juniperd.issuer.protection import Branch, Entry, GroupLevel, Holder, ProtectedEnvironment, guess_tier
 from juniperd.issuer.selection import select
 from juniperd.issuer.verdict import Case, Permitted, SignIn
 from juniperd.model import Origin
@@ -51,6 +53,25 @@ def test_gitlabs_wildcard_is_the_naive_one(pattern: str, text: str) -> None:
     assert protection.matches(pattern, text) == naive_match(pattern, text, stops=False)
 
 
+@given(st.text("ab/*", max_size=6).filter(lambda p: "***" not in p), short)
+def test_globs_that_disregard_case_are_the_naive_ones(pattern: str, text: str) -> None:
+    assert glob.matches(pattern.upper(), text, fold=True) == naive_match(pattern, text, stops=True)
+    assert glob.matches(pattern, text.upper(), fold=True) == naive_match(pattern, text, stops=True)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 5 + "b", "a**" * 7 + "b", "r" + "*a" * 6 + "b", "*" * 200, "a*" * 100 + "b"]
+)
+@pytest.mark.parametrize("fold", [False, True])
+def test_no_pattern_takes_long_over_any_name(pattern: str, fold: bool) -> None:
+    """A Maintainer of one project writes the one and a Developer the other; the issuer answers for everybody."""
+    name = pattern[0] + "a" * 250
+    started = time.monotonic()
+    protection.matches(pattern, name)
+    glob.matches(pattern, name, fold=fold)
+    assert time.monotonic() - started < 0.5
+
+
 entries = st.lists(
     st.sampled_from(
         [
@@ -69,8 +90,10 @@ branches = st.lists(st.builds(Branch, st.sampled_from(["main", "m*", "*", "x"]),
 )
 
 
-def protections(names: list[str]) -> st.SearchStrategy[tuple[ProtectedEnvironment, ...]]:
-    made = st.builds(ProtectedEnvironment, st.sampled_from(names), entries, st.booleans(), st.just("somewhere"))
+def protections(names: list[str], group: int | None) -> st.SearchStrategy[tuple[ProtectedEnvironment, ...]]:
+    made = st.builds(
+        ProtectedEnvironment, st.sampled_from(names), entries, st.booleans(), st.just("somewhere"), st.just(group)
+    )
     return st.lists(made, max_size=2).map(tuple)
 
 
@@ -85,8 +108,9 @@ worlds = st.fixed_dictionaries(
         "ref": st.sampled_from([None, "branch:main"]),
         "refs": st.sampled_from([frozenset({"branch:main"}), frozenset({"branch:main", "tag:main"}), frozenset()]),
         "tier": st.sampled_from(["staging", "production", "other"]),
-        "own": protections(["staging", "production", "s*"]),
-        "above": protections(["staging", "production", "other"]),
+        "own": protections(["staging", "production", "s*"], None),
+        "above": protections(["staging", "production", "other"], 5),
+        "level_above": st.sampled_from([0, 10, 30, 40, 40, 50]),
         "environment": st.sampled_from(["staging", "staging", "production"]),
         "users": st.sampled_from([None, frozenset({7}), frozenset({8})]),
         "until": st.sampled_from([TODAY, date(2026, 9, 20)]),
@@ -128,7 +152,7 @@ def naive(w: World) -> bool:  # noqa: C901, PLR0911  # a reference is read from 
         if covers and (found.approvals or not any(allows(e, level) for e in found.deploy)):
             return False
     for found in w["above"]:  # type: ignore[attr-defined]
-        if found.name in tiers and (found.approvals or not any(allows(e, level) for e in found.deploy)):
+        if found.name in tiers and (found.approvals or not any(allows(e, w["level_above"]) for e in found.deploy)):  # type: ignore[arg-type]
             return False
     if environment == "production":
         return w["users"] == {7} and w["until"] == TODAY
@@ -153,6 +177,7 @@ def case(w: World) -> Case:
         protected_environments=(Fact(ASKED, w["own"]), Fact(ASKED, w["above"])),  # type: ignore[arg-type]
         groups=Fact(ASKED, frozenset({"shop"})),
         named_refs=Fact(ASKED, w["refs"]) if w["ref"] else None,  # type: ignore[arg-type]
+        group_levels=(Fact(ASKED, GroupLevel(9, 50)), Fact(ASKED, GroupLevel(5, w["level_above"]))),  # type: ignore[arg-type]
     )
     users = w["users"]
     scope = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -147,6 +148,11 @@ class Person:
                 await hands.rest()
                 return event
         raise AssertionError("the login ended without a result")
+
+    @property
+    def stored(self) -> str:
+        """The refresh token at rest."""
+        return str(json.loads(self.vault.entries[AT_ISSUER])["refresh_token"])
 
     def restarted(self) -> Person:
         """The same person after the agent was ended and started again."""

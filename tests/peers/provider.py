@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from juniperd.http import Http
+from juniperd.http import Answer, Http
 from juniperd.identity import Provider
 from tests.requirements import require_peer
 
@@ -37,11 +37,12 @@ class Peer:
 
     issuer: str
     http: Http
+    kind: str = "oidc"
 
     def described(self, *, client: str = DEVICE_CLIENT) -> Provider:
         """The provider as an issuer's ``/.well-known/juniper`` tells an agent of it."""
         scopes = ("openid", "profile", "offline_access")
-        return Provider("peer", "oidc", self.issuer, "juniper-browser", client, scopes, "device", "Peer")
+        return Provider("peer", self.kind, self.issuer, "juniper-browser", client, scopes, "device", "Peer")
 
     async def decide(self, user_code: str, decision: str = "allow", *, sub: str = SUBJECT) -> None:
         """Answer a device code: ``allow``, ``deny`` or ``expire``."""
@@ -76,11 +77,22 @@ class Peer:
     async def spend(self, refresh_token: str, *, client: str = DEVICE_CLIENT) -> int:
         """Somebody else tries a refresh token; the status."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": client}
-        return (await self.http.request("POST", f"{self.issuer}/token", form=form)).status
+        metadata = await self.http.request("GET", f"{self.issuer}/.well-known/openid-configuration")
+        return (await self.http.request("POST", str(_object(metadata)["token_endpoint"]), form=form)).status
+
+    async def mode(self, **how: object) -> None:
+        """Change how it answers from here on; the names are those of ``mode`` in server.mjs."""
+        await self._do("mode", **how)
 
     async def _do(self, what: str, **how: object) -> None:
         answer = await self.http.request("POST", f"{self.issuer}/_t/{what}", json=how)
         assert answer.status == 204, answer.body
+
+
+def _object(answer: Answer) -> dict[str, object]:
+    body = answer.json()
+    assert isinstance(body, dict)
+    return body
 
 
 @contextmanager

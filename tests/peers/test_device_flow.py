@@ -2,59 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
-from juniperd.errors import LoginDeclined, UpstreamAnswer
+from juniperd.errors import LoginDeclined
 from juniperd.http import Http
 from juniperd.identity import plug
-from juniperd.identity.device import Answered, Ask, DeviceClient, Show, Wait, device_flow
+from juniperd.identity.device import DeviceClient
 from juniperd.jwks import KeySets
 from juniperd.login import device_client
 
 from .person import Person
 from .provider import Peer
-
-Act = Callable[[], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class Turns:
-    """A flow driven over real HTTP; what it would have waited for is written down, and the person acts meanwhile."""
-
-    http: Http
-    waits: list[float] = field(default_factory=list)
-    shown: Show | None = None
-
-    async def run(self, client: DeviceClient, during: Mapping[int, Callable[[str], Awaitable[None]]]) -> object:
-        """The flow's end; ``during[n]`` is what the person does in its n-th wait, told the user code."""
-        flow = device_flow(client)
-        reply: Answered | None = None
-        try:
-            while True:
-                step = flow.send(reply)
-                reply = None
-                if isinstance(step, Ask):
-                    reply = await self._ask(step)
-                elif isinstance(step, Show):
-                    self.shown = step
-                elif isinstance(step, Wait):
-                    self.waits.append(step.seconds)
-                    if (act := during.get(len(self.waits))) is not None:
-                        assert self.shown is not None
-                        await act(self.shown.user_code)
-        except StopIteration as finished:
-            return finished.value
-
-    async def _ask(self, ask: Ask) -> Answered:
-        answer = await self.http.request("POST", ask.url, form=ask.form)
-        try:
-            body = answer.json()
-        except UpstreamAnswer:
-            body = None
-        return Answered(answer.status, body, sum(self.waits))
+from .turns import Turns
 
 
 @pytest.fixture
@@ -65,9 +26,8 @@ def turns(http: Http) -> Turns:
 @pytest.fixture
 async def client(peer: Peer, http: Http) -> DeviceClient:
     """The provider's own metadata, read as the agent reads it."""
-    provider, words = peer.described(), plug("oidc")
     metadata = await KeySets(http, clock=lambda: 0.0).metadata(peer.issuer)
-    return device_client(provider, words.endpoints(metadata), declined=words.DECLINED, expired=words.EXPIRED)
+    return device_client(peer.described(), plug("oidc").endpoints(metadata))
 
 
 async def test_granted(turns: Turns, client: DeviceClient, peer: Peer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 
@@ -36,15 +35,10 @@ async def signed_in(person: Person) -> AsyncIterator[Person]:
     await person.sign_in.close()
 
 
-def stored(person: Person) -> str:
-    """The refresh token at rest."""
-    return str(json.loads(person.vault.entries[AT_ISSUER])["refresh_token"])
-
-
 async def test_a_refresh_rotates_and_the_issuer_takes_what_comes(signed_in: Person) -> None:
-    first, before = stored(signed_in), await signed_in.sign_in.subject()
+    first, before = signed_in.stored, await signed_in.sign_in.subject()
     after = await signed_in.sign_in.subject(fresh=True)
-    assert stored(signed_in) != first
+    assert signed_in.stored != first
     assert after.key.kid == before.key.kid
     old, new = await signed_in.door.verified(before), await signed_in.door.verified(after)
     assert (new["sub"], new["auth_time"]) == (old["sub"], old["auth_time"])
@@ -76,7 +70,7 @@ async def test_a_restarted_agent_goes_on_with_what_rests(signed_in: Person) -> N
 
 
 async def test_a_reused_refresh_token_ends_the_sign_in(signed_in: Person) -> None:
-    old = stored(signed_in)
+    old = signed_in.stored
     await signed_in.sign_in.subject(fresh=True)
     assert await signed_in.peer.spend(old) == 400
     with pytest.raises(LoginExpired, match=r"ended the sign-in \(invalid_grant.*; run: juniper login$"):
@@ -96,7 +90,7 @@ async def test_a_deleted_account_has_to_sign_in_again(person: Person, peer: Peer
 
 
 async def test_logout_revokes_the_refresh_token_and_frees_the_pin(signed_in: Person) -> None:
-    token = stored(signed_in)
+    token = signed_in.stored
     assert await signed_in.sign_in.logout() == ()
     assert signed_in.door.pinned == []
     assert signed_in.vault.entries == {}

@@ -1,15 +1,29 @@
 // An independent OpenID provider on loopback for the tests. Prints one line of JSON with its issuer, and ends when its
 // standard input does. What a person would do on its pages, a test does with POST /_t/decide and /_t/mode.
+// Option "shape" puts it into the paths, words and claims of okta-org, okta-custom or entra (shapes.mjs); "port" and
+// "state" let it be started again as it was.
 import { createServer } from 'node:http';
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import Provider from 'oidc-provider';
+import { shaped } from './shapes.mjs';
 
 const options = JSON.parse(process.argv[2] ?? '{}');
-const people = new Map((options.people ?? ['u-developer']).map((sub) => [sub, {}]));
-const mode = { browser: 'allow', slowDown: 0, authTime: options.authTime ?? true, interval: options.interval };
+const saved = options.state && existsSync(options.state) ? JSON.parse(readFileSync(options.state)) : undefined;
+const people = new Map(saved?.people ?? (options.people ?? ['u-developer']).map((sub) => [sub, {}]));
+const mode = {
+  browser: 'allow',
+  slowDown: 0, authTime: options.authTime ?? true, interval: options.interval,
+  grace: options.grace ?? 0, // seconds for which a spent refresh token is taken again
+  claims: {}, // put into ID tokens over everything else; null takes one out
+  backdate: options.backdate ?? 0, // seconds by which iat and nbf lie back
+  blocked: '', // 'device', 'poll' or 'refresh': where the tenant's policy says no
+  left: false, // whether an account was deleted
+  oldName: false, // verification_url instead of verification_uri
+};
 
 // Keeps everything in a map per model, so that a test can look and change; as the bundled one, without its limits.
-const stores = new Map();
+const stores = new Map((saved?.stores ?? []).map(([name, entries]) => [name, new Map(entries)]));
 class Memory {
   constructor(name) {
     this.name = name;
@@ -17,23 +31,30 @@ class Memory {
     this.store = stores.get(name);
   }
   async upsert(id, payload) { this.store.set(id, payload); }
-  async find(id) { return this.store.get(id); }
+  async find(id) {
+    const found = this.store.get(id);
+    if (this.name !== 'RefreshToken' || Date.now() / 1000 - found?.consumed >= mode.grace) return found;
+    return found && { ...found, consumed: undefined };
+  }
   async findByUserCode(userCode) { return [...this.store.values()].find((v) => v.userCode === userCode); }
   async findByUid(uid) { return [...this.store.values()].find((v) => v.uid === uid); }
-  async consume(id) { this.store.get(id).consumed = Math.floor(Date.now() / 1000); }
+  async consume(id) { this.store.get(id).consumed ??= Math.floor(Date.now() / 1000); }
   async destroy(id) { this.store.delete(id); }
   async revokeByGrantId(grantId) {
     for (const [id, value] of this.store) if (value.grantId === grantId) this.store.delete(id);
   }
 }
 
-const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-const key = { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg: 'RS256' };
+const key = saved?.key ?? {
+  ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }),
+  kid: randomUUID(), use: 'sig', alg: 'RS256',
+};
 const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
 
 const server = createServer();
-await new Promise((done) => server.listen(0, '127.0.0.1', done));
-const issuer = `http://127.0.0.1:${server.address().port}`;
+await new Promise((done) => server.listen(options.port ?? 0, '127.0.0.1', done));
+const shape = shaped(options, mode);
+const issuer = `http://127.0.0.1:${server.address().port}${shape.path}`;
 
 const provider = new Provider(issuer, {
   adapter: Memory,
@@ -50,6 +71,7 @@ const provider = new Provider(issuer, {
   scopes: ['openid', 'offline_access', 'profile'],
   claims: { openid: mode.authTime ? ['sub', 'amr', 'auth_time'] : ['sub', 'amr'], profile: ['preferred_username'] },
   conformIdTokenClaims: false,
+  ...(shape.routes && { routes: shape.routes }),
   rotateRefreshToken: true,
   features: {
     devInteractions: { enabled: false },
@@ -75,7 +97,15 @@ provider.use(async (ctx, next) => {
     mode.slowDown -= 1;
     ctx.body = { error: 'slow_down' };
   }
+  shape.answer(ctx);
 });
+
+// What is signed is the shape's affair: the token is taken apart and signed again with the same key.
+const signer = createPrivateKey({ key, format: 'jwk' });
+const issue = provider.IdToken.prototype.issue;
+provider.IdToken.prototype.issue = async function (...how) {
+  return shape.token(await issue.apply(this, how), signer);
+};
 
 async function decide({ user_code: userCode, sub, decision }) {
   const code = await provider.DeviceCode.findByUserCode(userCode.replace(/\W/g, '').toUpperCase());
@@ -117,16 +147,21 @@ async function body(request) {
 
 const callback = provider.callback();
 server.on('request', async (request, response) => {
-  if (!request.url.startsWith('/_t/')) return callback(request, response);
   if (request.url.startsWith('/_t/interaction/')) return interact(request, response);
+  const told = /\/_t\/(\w+)$/.exec(request.url);
+  if (!told) return callback(shape.routed(request), response);
   const asked = await body(request);
-  if (request.url === '/_t/decide') await decide(asked);
-  if (request.url === '/_t/mode') Object.assign(mode, asked);
-  if (request.url === '/_t/remove') people.delete(asked.sub);
-  if (request.url === '/_t/add') people.set(asked.sub, {});
+  if (told[1] === 'decide') await decide(asked);
+  if (told[1] === 'mode') Object.assign(mode, asked);
+  if (told[1] === 'remove') mode.left = people.delete(asked.sub);
+  if (told[1] === 'add') people.set(asked.sub, {});
   response.writeHead(204).end();
 });
 
 process.stdin.resume();
-process.stdin.on('end', () => process.exit(0));
+process.stdin.on('end', () => {
+  const entries = [...stores].map(([name, store]) => [name, [...store]]);
+  if (options.state) writeFileSync(options.state, JSON.stringify({ key, people: [...people], stores: entries }));
+  process.exit(0);
+});
 console.log(JSON.stringify({ issuer }));

@@ -1,0 +1,55 @@
+"""A person's standing at an issuer: what is shown of it, and what a sign-in needs of the issuer to have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from juniperd.identity import Provider, SubjectToken
+
+
+@dataclass(frozen=True, slots=True)
+class SignInState:
+    """What ``status`` and ``whoami`` show; ``state`` is signed-in, ended, locked or signed-out."""
+
+    state: str
+    identity: str | None = None
+    person: str | None = None
+    user_id: str | None = None
+    login: str | None = None
+    ends_at: float | None = None
+    reason: str | None = None
+
+
+class Receipt(Protocol):
+    """What showing a sign-in to the issuer answers."""
+
+    @property
+    def login(self) -> str:
+        """The GitLab login it is linked to."""
+
+    @property
+    def user_id(self) -> str:
+        """The GitLab user's id."""
+
+    @property
+    def ends_at(self) -> float:
+        """When the issuer stops taking it."""
+
+
+class IssuerDoor(Protocol):
+    """What a sign-in needs of its issuer."""
+
+    url: str
+
+    async def provider(self, name: str | None) -> Provider:
+        """The identity provider to sign in at."""
+
+    async def sign_in_max_age(self) -> float:
+        """Seconds a sign-in lasts."""
+
+    async def sign_in(self, subject: SubjectToken) -> Receipt:
+        """Pin the key."""
+
+    async def sign_out(self, subject: SubjectToken) -> None:
+        """Free the key's pin."""

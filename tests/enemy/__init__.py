@@ -1,1 +1,0 @@
-"""Attacks that should fail: each test states what must hold."""

@@ -1,0 +1,76 @@
+"""What changes while GitLab is asked counts: a token is issued under what holds when it is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.issuer.doubles import Company, Gitlab, Row, open_company
+from tests.issuer.doubles import company as shop
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+class Slow(Gitlab):
+    """Holds its answer on protected environments back until told."""
+
+    def __init__(self) -> None:
+        usual = shop()
+        super().__init__(one=usual.one, many=usual.many)
+        self.reached = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        if request.match_info["path"].endswith("protected_environments"):
+            self.reached.set()
+            await self.go_on.wait()
+        return await super()._answer(request)
+
+
+@pytest.fixture
+async def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+async def company(tmp_path: Path, slow: Slow) -> AsyncIterator[Company]:
+    async with open_company(tmp_path, gitlab=slow) as opened:
+        yield opened
+
+
+async def answered(company: Company, slow: Slow, meanwhile: Callable[[], Awaitable[object]]) -> tuple[int, Row]:
+    """The answer of a request under way while something else is done."""
+    laptop, token = await company.signed_in("developer")
+    asking = asyncio.create_task(laptop.token(token))
+    async with asyncio.timeout(5):
+        await slow.reached.wait()
+        await meanwhile()
+        slow.go_on.set()
+        return await asking
+
+
+async def test_a_scope_taken_away_meanwhile_is_not_issued(company: Company, slow: Slow) -> None:
+    path = company.folder / "policy" / "billing.toml"
+    path.write_text(path.read_text().replace('origins = ["pipeline", "laptop"]', 'origins = ["pipeline"]'))
+    status, body = await answered(company, slow, lambda: company.issuer.desk().act("reload", {}))
+    assert (status, body["error"], body["refusal"]["reason"]) == (503, "temporarily_unavailable", "policy_changed")
+    assert body["error_description"] == "the policy was changed meanwhile; try again"
+    (event,) = company.events()
+    assert (event["verdict"], event["reason"]) == ("refused", "policy_changed")
+
+
+async def test_a_key_freed_meanwhile_gets_nothing(company: Company, slow: Slow) -> None:
+    status, body = await answered(company, slow, lambda: company.issuer.desk().act("pins_free", {"user_id": 7}))
+    assert (status, body["refusal"]["reason"]) == (400, "not_pinned")
+
+
+async def test_a_denial_written_meanwhile_counts(company: Company, slow: Slow) -> None:
+    denial = {"kind": "user", "value": "7"}
+    status, body = await answered(company, slow, lambda: company.issuer.desk().act("deny", denial))
+    assert (status, body["refusal"]["reason"]) == (403, "denied")
+    assert "jti" not in company.events()[0]
