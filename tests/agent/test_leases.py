@@ -127,6 +127,18 @@ def test_forgetting_an_issuer_leaves_the_others() -> None:
     assert leases.ask(dataclasses.replace(KEY, scope="x"), 0.0)[0] is Action.RENEW
 
 
+def test_deadlines_that_count_no_more_are_swept_so_that_cost_grows_with_live_leases_only() -> None:
+    leases = table()
+    other = dataclasses.replace(KEY, scope="other")
+    leases.put(lease(0.0, key=other), 0.0)
+    for second in range(1000):
+        leases.put(lease(float(second)), float(second))
+    assert len(leases._deadlines) <= 2 * len(leases) + 17
+    assert leases.next_deadline() == 2400.0
+    assert leases.due(2400.0) == [other]
+    assert leases.due(999.0 + 2400.0) == [KEY]
+
+
 def test_the_memory_of_failures_is_bounded() -> None:
     leases = table()
     for number in range(MAX_FAILURES + 50):
