@@ -116,7 +116,8 @@ def test_an_outsider_learns_nothing_but_an_id(healed: Company) -> None:
     assert explained.keys() <= {"issuer", "scope", "verdict", "id"}
     assert {**explained, "id": "", "scope": ""} == {**invented, "id": "", "scope": ""}
     for said in (refused.line, json.dumps(explained)):
-        told = said.replace(decision, "")
+        # An id is random hexadecimal, and may happen to hold the project's number.
+        told = said.replace(decision, "").replace(str(explained["id"]), "")
         assert not [word for word in ("billing", "GitLab", "member", "staging", "42") if word in told]
 
 
