@@ -116,7 +116,7 @@ def cold_mint(place: Company) -> Iterator[Figure]:
         place.drill(upstream, "heal")
     beyond = (median(took) - longest) * 1e3
     detail = (
-        f"median {median(took) * 1e3:.0f} ms, chain of three calls at 50 ms and what they do: {longest * 1e3:.0f} ms"
+        f"median {median(took) * 1e3:.0f} ms, chain of four calls at 50 ms and what they do: {longest * 1e3:.0f} ms"
     )
     yield Figure("cold mint beyond its longest chain of upstream calls", beyond, "ms", 20, detail=detail)
 

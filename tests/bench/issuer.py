@@ -93,7 +93,8 @@ async def _person(http: Http, issuer: str) -> Person:
 async def chain(place: Company, times: int) -> float:
     """Seconds of the longest chain of upstream calls of one mint, as these upstreams answer now, connections open.
 
-    GitLab's link, then its membership, then STS: what each waits for is the answer before it.
+    GitLab's groups above the project, a group's protections, the person's level in that group, then STS: each waits for
+    the answer before it.
     """
     loaded = configuration.load(Path(place.environ["JUNIPER_CONFIG"]))
     issuer = issuer_configuration.load(Path(place.environ["JUNIPER_ISSUER_CONFIG"]))
@@ -106,9 +107,8 @@ async def chain(place: Company, times: int) -> float:
             issued = (await http.request("POST", person.api + "/token", headers=headers, form=form)).json()
             assert isinstance(issued, dict), issued
             begun = time.perf_counter()
-            asked = {"extern_uid": "u-developer", "provider": "oidc"}
-            await http.request("GET", issuer.gitlab.url + "/api/v4/users", params=asked, headers=reader)
-            await http.request("GET", issuer.gitlab.url + "/api/v4/projects/42/members/all/7", headers=reader)
+            for path in ("projects/42/groups", "groups/5/protected_environments", "groups/5/members/all/7"):
+                await http.request("GET", f"{issuer.gitlab.url}/api/v4/{path}", headers=reader)
             answer = await http.request("POST", issued["target"]["endpoint"], form=_assume_role(issued))
             took.append(time.perf_counter() - begun)
             assert answer.status == 200, answer.body
