@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from juniperd.errors import StateError
 
 T = TypeVar("T")
-VERSION = 2
+VERSION = 3
 Work = Callable[[sqlite3.Connection], Any]
 
 _SCHEMA = """
@@ -48,7 +48,16 @@ CREATE TABLE freed (
   PRIMARY KEY (identity, client_id, subject, auth_time, sid)
 );
 """
-_STEPS = (_SCHEMA, _FREED)
+_SESSIONS = """
+CREATE TABLE sessions (
+  id TEXT PRIMARY KEY, identity TEXT NOT NULL, subject TEXT NOT NULL, thumbprint TEXT NOT NULL, user_id INTEGER NOT NULL,
+  project_id INTEGER NOT NULL, project TEXT NOT NULL, environment TEXT NOT NULL, ref TEXT, scopes TEXT NOT NULL,
+  opened_at REAL NOT NULL, ends_at REAL NOT NULL, ended_at REAL, cause TEXT
+) WITHOUT ROWID;
+CREATE INDEX sessions_of ON sessions (identity, subject, thumbprint);
+ALTER TABLE links ADD COLUMN basis TEXT NOT NULL DEFAULT 'extern_uid';
+"""
+_STEPS = (_SCHEMA, _FREED, _SESSIONS)
 """What brings a data base from each version to the next; the first makes it."""
 
 
