@@ -25,11 +25,15 @@ from juniperd.journal import Journal
 from juniperd.jwks import KeySets
 from juniperd.model import Clock, Kind
 from juniperd.protocols import discover
-from juniperd.server import Server
+from juniperd.server import Lender, Server, no_controls
+from juniperd.sessions import Listener, Sessions
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
 from juniperd.store import Store
 from juniperd.verbs import AgentFacts, Desk, Verbs
+
+TELL_TIME = 2.0
+"""Seconds an agent that ends takes to tell the issuers that its sessions are over."""
 
 
 @dataclass(slots=True)
@@ -79,6 +83,7 @@ class Agent:
         dice = random.SystemRandom().random
         self.broker = Broker(accounts, self.exchanges.of, clock=clock, dice=dice, skew=self.skew, problem=problem)
         self._ahead: dict[str, asyncio.Task[None]] = {}
+        self._sessions: Sessions | None = None
 
     async def serve(self, door: Door, *, socket_path: Path) -> None:
         """Answer at the door until :attr:`stop` is set; then let what is under way finish."""
@@ -90,9 +95,11 @@ class Agent:
             skew=self.skew,
             problem=self._problem,
         )
+        self._sessions = Sessions(socket_path.parent, self._serve_session, self.broker, clock=self._clock)
         verbs = Verbs(
             self.desks,
             self.broker,
+            sessions=self._sessions,
             facts=facts,
             clock=self._clock,
             stop=self.end,
@@ -110,9 +117,28 @@ class Agent:
             self._shut.set()
             for desk in self.desks.values():
                 desk.sign_in.abandon_login()
+            await self._end_sessions(self._sessions)
             await server.drain()
             await self._close()
             self._journal.note("stopped", pid=os.getpid())
+
+    async def _serve_session(self, door: Door, lender: Lender) -> Server:
+        server = Server(door, tools=discover(), lender=lender, controls=no_controls, journal=self._journal)
+        await server.start()
+        return server
+
+    async def _end_sessions(self, sessions: Sessions) -> None:
+        """Nobody is here to use them any more; an issuer that cannot be told ends them by its own clock."""
+
+        async def tell(listener: Listener) -> None:
+            desk = self.desks[listener.session.issuer]
+            with suppress(JuniperError):
+                await desk.issuer.close_session(await desk.sign_in.subject(), listener.session.id)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TELL_TIME):
+                await asyncio.gather(*(tell(listener) for listener in sessions))
+        await sessions.close()
 
     async def end(self) -> None:
         """Stop serving; returns once nobody can come in any more."""
@@ -145,6 +171,8 @@ class Agent:
         desk = self.desks[issuer]
         desk.issuer.forget()
         self.broker.forget(issuer)
+        if self._sessions is not None:
+            self._sessions.end_all(issuer)
         self._journal.note("sign_in_changed", issuer=issuer, signed_in=desk.sign_in.identity is not None)
         if desk.sign_in.identity is not None:
             self._ahead_of(issuer, self._fetch_catalogue(desk))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from juniperd.errors import ConfigError, IssuerUnreachable, JuniperError
+from juniperd.errors import ConfigError, IssuerUnreachable, JuniperError, SessionOver
 from juniperd.exchanges import Exchange, IssuedTokenExpired
 from juniperd.flights import Flights
 from juniperd.freshness import Window
@@ -86,6 +86,7 @@ class Broker:
         self._table = LeaseTable(self.window, dice=dice)
         self._flights: Flights[LeaseKey, Held] = Flights()
         self._asked: dict[LeaseKey, Asked] = {}
+        self._sessions: set[str] = set()
         self._changed = asyncio.Event()
 
     def warm(self, request: CredentialRequest) -> Held | None:
@@ -134,6 +135,16 @@ class Broker:
         self._table.forget(issuer)
         self._prune()
 
+    def begin_session(self, session: str) -> None:
+        """From now on there may be leases of this debugging session."""
+        self._sessions.add(session)
+
+    def end_session(self, session: str) -> None:
+        """Drop its leases; what is in the air for it lands nowhere."""
+        self._sessions.discard(session)
+        self._table.forget_session(session)
+        self._prune()
+
     def forgive(self, issuer: str) -> None:
         """Forget what failed: something was done about it."""
         self._table.forgive(issuer)
@@ -177,6 +188,9 @@ class Broker:
             # Somebody signed out, or in as another person, while this was in the air.
             msg = "the sign-in changed while the credential was on its way"
             raise IssuerUnreachable(msg, "try again")
+        if asked.key.session is not None and asked.key.session not in self._sessions:
+            msg = "the debugging session ended while the credential was on its way"
+            raise SessionOver(msg)
         held = self._table.put(lease, self._clock())
         self._changed.set()
         return held

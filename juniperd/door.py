@@ -66,6 +66,22 @@ def open_door(path: Path, environ: Mapping[str, str] = os.environ) -> Door:
         raise
 
 
+def open_session_door(path: Path) -> Door:
+    """The door of a debugging session, beside the agent's own in a folder that was checked."""
+    check_folder(path.parent, make=False)
+    if len(os.fsencode(path)) > MAX_PATH:
+        msg = f"the session's socket would have a path longer than {MAX_PATH} bytes"
+        raise ConfigError(msg, "set JUNIPER_SOCKET to a shorter path, then run: juniper down; juniper up")
+    return Door(_listen(path), path=path, lock=None)
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove the sockets of that name at which nobody answers: an agent that was killed left them."""
+    for path in folder.glob(pattern):
+        if stat.S_ISSOCK(path.lstat().st_mode) and not _answers(path):
+            path.unlink(missing_ok=True)
+
+
 def check_folder(folder: Path, *, make: bool = True) -> None:
     """Ours, a real folder, and nobody else's business: mode 0700 (:class:`StateError` says which it is not)."""
     try:

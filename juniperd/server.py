@@ -46,6 +46,12 @@ class Lender(Protocol):
 Controls = Callable[[ControlRequest], AsyncGenerator[Mapping[str, object], None]]
 
 
+def no_controls(_request: ControlRequest) -> AsyncGenerator[Mapping[str, object], None]:
+    """What a debugging session's socket says to our own command line: it serves tools alone."""
+    msg = "a session's socket answers tools alone"
+    raise ProtocolError(msg, "unset JUNIPER_SOCKET, or set it to the agent's own socket")
+
+
 class Server:
     """Serves one door until :meth:`shut`, and those inside until :meth:`drain` returns."""
 

@@ -17,6 +17,8 @@ from juniperd.leases import Held
 from juniperd.login import Checking, CodeShown, LinkShown, LoginEvent, Waiting
 from juniperd.model import Clock, rfc3339
 from juniperd.protocols.control import ControlRequest
+from juniperd.session_verbs import SessionVerbs
+from juniperd.sessions import Sessions
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
 from juniperd.standing import SignInState
@@ -55,6 +57,7 @@ class Verbs:
         desks: Mapping[str, Desk],
         broker: Broker,
         *,
+        sessions: Sessions,
         facts: AgentFacts,
         clock: Clock,
         stop: Callable[[], Awaitable[None]],
@@ -67,6 +70,7 @@ class Verbs:
         self._facts = facts
         self._stop = stop
         self._logins = 0
+        self._sessions = SessionVerbs(sessions, self._desk)
         self._verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
             "ping": self._ping,
             "status": self._status,
@@ -76,6 +80,7 @@ class Verbs:
             "catalogue": self._catalogue,
             "explain": self._explain,
             "down": self._down,
+            **self._sessions.verbs,
         }
 
     def answer(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
@@ -98,7 +103,7 @@ class Verbs:
             sign_in=sign_ins[0] if sign_ins else None,
             sign_ins=sign_ins,
             leases=[self._lease(held) for held in self._broker.held()],
-            sessions=[],
+            sessions=self._sessions.shown(),
         )
 
     async def _login(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
