@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from juniperd.model import rfc3339
-
 from tests.agent.harness import until
 
 from .whole import SCOPE, Whole
@@ -26,9 +25,13 @@ async def statuses(inside: Whole) -> Any:
     return (await inside.control("status")).result
 
 
+def lies(socket: object) -> bool:
+    return os.path.lexists(str(socket))
+
+
 async def ended(inside: Whole, socket: object) -> None:
     """Until the socket is gone; what is waited for is the agent's own work in this loop."""
-    await until(lambda: not os.path.lexists(str(socket)))
+    await until(lambda: not lies(socket))
     assert (await statuses(inside))["sessions"] == []
 
 
@@ -144,7 +147,7 @@ async def test_closing_ends_it_here_and_at_the_issuer(inside: Whole) -> None:
     assert (await inside.aws_at(opened["socket"], JANITOR)).status == 0
     closed = await inside.control("session_close", session=opened["socket"])
     assert closed.result["id"] == opened["id"]
-    assert not os.path.lexists(str(opened["socket"]))
+    assert not lies(opened["socket"])
     shown = await statuses(inside)
     assert (shown["sessions"], shown["leases"]) == ([], [])
     (event,) = inside.events("session_ended")
@@ -177,7 +180,7 @@ async def test_an_agent_that_goes_down_tells_the_issuer(inside: Whole) -> None:
     await until(lambda: inside.events("session_ended"))
     (event,) = inside.events("session_ended")
     assert (event["session"], event["cause"]) == (opened["id"], "closed")
-    assert not os.path.lexists(str(opened["socket"]))
+    assert not lies(opened["socket"])
 
 
 async def test_listing_names_what_is_open_and_where(inside: Whole) -> None:
