@@ -72,6 +72,11 @@ class Saw:
 GONE = Saw(69, b"", "the agent went away")
 
 
+def _status(pid: int) -> str:
+    status = Path(f"/proc/{pid}/status")
+    return status.read_text() if status.exists() else "it is gone"
+
+
 @dataclass(slots=True)
 class Victim:
     """One program that can be told to die at a call of its own."""
@@ -96,8 +101,17 @@ class Victim:
         self._signal(signal.SIGUSR2)
         state, count, last = (await self._until("disarmed", "died")).split(" ", 2)
         if state == "died":
-            await asyncio.wait_for(self.child.handle.wait(), PATIENCE)
+            await self._ended()
         return state == "died", int(count), last
+
+    async def _ended(self) -> None:
+        """Until the kernel has let go of it; one that waits for the disk dies when that has answered."""
+        pid = self.child.process.pid
+        try:
+            await asyncio.wait_for(self.child.handle.wait(), PATIENCE)
+        except TimeoutError:
+            msg = f"{self.name} {pid} did not die of SIGKILL: {_status(pid)}"
+            raise AssertionError(msg) from None
 
     def _signal(self, number: int) -> None:
         """By the number: asyncio's own way would first reap a child that has just died, behind its watcher's back."""
