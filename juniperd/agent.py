@@ -29,6 +29,7 @@ from juniperd.server import Server
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
 from juniperd.store import Store
+from juniperd.upgrade import Upgrade
 from juniperd.verbs import AgentFacts, Desk, Verbs
 
 
@@ -79,6 +80,11 @@ class Agent:
         dice = random.SystemRandom().random
         self.broker = Broker(accounts, self.exchanges.of, clock=clock, dice=dice, skew=self.skew, problem=problem)
         self._ahead: dict[str, asyncio.Task[None]] = {}
+        self._server: Server | None = None
+        self.gives_way = False
+        self.upgrade = Upgrade(
+            occupied=self._occupied, would_lose=self._would_lose, give_way=self._give_way, journal=journal
+        )
 
     async def serve(self, door: Door, *, socket_path: Path) -> None:
         """Answer at the door until :attr:`stop` is set; then let what is under way finish."""
@@ -89,6 +95,7 @@ class Agent:
             store=self.store,
             skew=self.skew,
             problem=self._problem,
+            upgrade=self.upgrade,
         )
         verbs = Verbs(
             self.desks,
@@ -98,7 +105,14 @@ class Agent:
             stop=self.end,
             ahead=self.import_ahead,
         )
-        server = Server(door, tools=discover(), lender=self.broker, controls=verbs.answer, journal=self._journal)
+        self._server = server = Server(
+            door,
+            tools=discover(),
+            lender=self.broker,
+            controls=verbs.answer,
+            journal=self._journal,
+            rested=self.upgrade.rested,
+        )
         await server.start()
         self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
         renewals = asyncio.create_task(self.broker.run())
@@ -106,6 +120,9 @@ class Agent:
             await self.stop.wait()
         finally:
             renewals.cancel()
+            self.upgrade.close()
+            if self.gives_way:
+                door.keep()
             server.shut()
             self._shut.set()
             for desk in self.desks.values():
@@ -114,9 +131,14 @@ class Agent:
             await self._close()
             self._journal.note("stopped", pid=os.getpid())
 
+    def leave(self) -> None:
+        """Stop for good, also where an upgrade was about to take over."""
+        self.gives_way = False
+        self.stop.set()
+
     async def end(self) -> None:
         """Stop serving; returns once nobody can come in any more."""
-        self.stop.set()
+        self.leave()
         await self._shut.wait()
 
     def import_ahead(self) -> None:
@@ -127,6 +149,24 @@ class Agent:
     def _ahead_of(self, need: str, work: Coroutine[Any, Any, None]) -> None:
         """Do in the background what somebody will want soon; whoever needs it first does it again if it failed."""
         self._ahead[need] = asyncio.get_running_loop().create_task(work)
+
+    def _occupied(self) -> bool:
+        """Whether anybody waits for something: a caller, a flight that others will ask for, a person who signs in."""
+        server = self._server is not None and self._server.occupied
+        return server or self.broker.flying or any(desk.sign_in.occupied for desk in self.desks.values())
+
+    async def _would_lose(self) -> str | None:
+        """What would end with this process, in words: a sign-in of which nobody else has a copy, leases in an outage."""
+        for desk in self.desks.values():
+            if desk.sign_in.identity is not None and not await self.store.rests(desk.issuer.url):
+                return "the only copy of the sign-in is in its memory; run: juniper down; juniper login"
+        if any(held.problem is not None for held in self.broker.held()):
+            return "it keeps leases that nobody could renew now; run: juniper status"
+        return None
+
+    def _give_way(self) -> None:
+        self.gives_way = True
+        self.stop.set()
 
     async def _fetch_catalogue(self, desk: Desk) -> None:
         with suppress(JuniperError):

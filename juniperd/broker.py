@@ -142,6 +142,11 @@ class Broker:
         """Every lease in memory."""
         return iter(self._table)
 
+    @property
+    def flying(self) -> bool:
+        """Whether anything is in the air."""
+        return len(self._flights) > 0
+
     async def close(self) -> None:
         """Let what is in the air land."""
         await self._flights.drain(2.0)

@@ -27,6 +27,8 @@ REQUEST_TIME = 10.0
 """Seconds a helper has to complete its request; ours sends it in one write."""
 MAX_CONNECTIONS = 512
 DRAIN_TIME = 5.0
+TURNS_TO_ENTER = 4
+"""Turns of the loop from asyncio's ``accept`` until the caller is counted in."""
 MAX_PARSED = 1024
 _KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 """Later Pythons unlink the socket they listened on; ours may be systemd's, and the door does it otherwise."""
@@ -50,8 +52,16 @@ class Server:
     """Serves one door until :meth:`shut`, and those inside until :meth:`drain` returns."""
 
     def __init__(
-        self, door: Door, *, tools: Mapping[str, ToolProtocol], lender: Lender, controls: Controls, journal: Journal
+        self,
+        door: Door,
+        *,
+        tools: Mapping[str, ToolProtocol],
+        lender: Lender,
+        controls: Controls,
+        journal: Journal,
+        rested: Callable[[], None] = lambda: None,
     ) -> None:
+        self._rested = rested
         self._door = door
         self.tools = tools
         self.lender = lender
@@ -78,6 +88,8 @@ class Server:
 
     async def drain(self) -> None:
         """Let those inside finish for a few seconds, then end them."""
+        for _ in range(TURNS_TO_ENTER):
+            await asyncio.sleep(0)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), DRAIN_TIME)
         for connection in tuple(self._connections):
@@ -107,6 +119,12 @@ class Server:
         self._connections.discard(connection)
         if not self._connections:
             self._idle.set()
+            self._rested()
+
+    @property
+    def occupied(self) -> bool:
+        """Whether anybody is inside."""
+        return bool(self._connections)
 
 
 class Connection(asyncio.Protocol):

@@ -117,6 +117,16 @@ class Store:
             self._memory[issuer] = stored
         return stored
 
+    async def rests(self, issuer: str) -> bool:
+        """Whether the keyring, asked now, has what memory has: then it outlives this process."""
+        if self.kind != "keyring" or issuer in self._unwritten:
+            return False
+        try:
+            text = await self._use(lambda vault: vault.get_password(SERVICE, issuer))
+        except StoreError:
+            return False
+        return bool(text) and _decode(issuer, text or "") == self._memory.get(issuer)
+
     async def save(self, stored: StoredSignIn) -> None:
         """Keep it; returns once it rests where it will, or once the reason it does not is noted."""
         self._memory[stored.issuer] = stored
