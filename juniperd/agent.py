@@ -123,7 +123,7 @@ class Agent:
             self.upgrade.close()
             if self.gives_way:
                 door.keep()
-            server.shut()
+            await server.shut()
             self._shut.set()
             for desk in self.desks.values():
                 desk.sign_in.abandon_login()

@@ -80,16 +80,18 @@ class Server:
             lambda: Connection(self), sock=self._door.socket, backlog=BACKLOG, **_KEEP
         )
 
-    def shut(self) -> None:
-        """Take no more callers."""
+    async def shut(self) -> None:
+        """Take no more callers; those whom the kernel has handed over already are inside when this returns."""
         if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._door.socket)
+            # Closed at once it would hang up on whom asyncio has accepted and not yet given a transport.
+            for _ in range(TURNS_TO_ENTER):
+                await asyncio.sleep(0)
             self._listener.close()
         self._door.close()
 
     async def drain(self) -> None:
         """Let those inside finish for a few seconds, then end them."""
-        for _ in range(TURNS_TO_ENTER):
-            await asyncio.sleep(0)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), DRAIN_TIME)
         for connection in tuple(self._connections):

@@ -201,7 +201,7 @@ class Manager:
         self.notices.settimeout(PATIENCE)
         self.service: subprocess.Popen[bytes] | None = None
 
-    def start_when_asked(self) -> subprocess.Popen[bytes]:
+    def start_when_asked(self, *command: str) -> subprocess.Popen[bytes]:
         """Wait for a caller, then start the service with its environment of this manager's."""
         assert select.select([self.socket], [], [], PATIENCE)[0]
         env = environment(self.folder, NOTIFY_SOCKET=str(self.folder / "notify"))
@@ -210,7 +210,7 @@ class Manager:
         become += "os.environ.update(LISTEN_FDS='1', LISTEN_FDNAMES='juniperd.socket'); "
         become += "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
         self.service = subprocess.Popen(
-            [sys.executable, "-c", become, str(self.socket.fileno()), *DAEMON[1:]],
+            [sys.executable, "-c", become, str(self.socket.fileno()), *(command or DAEMON[1:])],
             env=env,
             pass_fds=(self.socket.fileno(),),
         )
