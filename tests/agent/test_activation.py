@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -18,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from juniperd import wire
 from tests.requirements import require_peer
 
+from .manager import Manager, heard, knock
 from .test_process import CONFIG, DAEMON, ask, environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
@@ -182,70 +181,11 @@ def calls_of(group: str) -> set[str]:
 # --- a stand-in for the user manager ----------------------------------------------------------------------------------
 
 
-class Manager:
-    """Holds the socket and starts the service when somebody knocks and it does not run.
-
-    No manager of a user's runs in a test; this one does the part of it that the agent sees: sd_listen_fds(3), a socket
-    that outlives the service, a start for each time that somebody waits, and ``NOTIFY_SOCKET``.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path = folder / "agent.sock"
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(str(self.path))
-        self.path.chmod(0o600)
-        self.socket.listen(512)
-        self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notices.bind(str(folder / "notify"))
-        self.notices.settimeout(PATIENCE)
-        self.service: subprocess.Popen[bytes] | None = None
-
-    def start_when_asked(self, *command: str) -> subprocess.Popen[bytes]:
-        """Wait for a caller, then start the service with its environment of this manager's."""
-        assert select.select([self.socket], [], [], PATIENCE)[0]
-        env = environment(self.folder, NOTIFY_SOCKET=str(self.folder / "notify"))
-        del env["JUNIPER_SOCKET"]
-        become = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
-        become += "os.environ.update(LISTEN_FDS='1', LISTEN_FDNAMES='juniperd.socket'); "
-        become += "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
-        self.service = subprocess.Popen(
-            [sys.executable, "-c", become, str(self.socket.fileno()), *(command or DAEMON[1:])],
-            env=env,
-            pass_fds=(self.socket.fileno(),),
-        )
-        return self.service
-
-    def close(self) -> None:
-        if self.service is not None:
-            self.service.kill()
-            self.service.wait()
-        self.socket.close()
-        self.notices.close()
-
-
 @pytest.fixture
 def manager(configured: Path) -> Iterator[Manager]:
     made = Manager(configured)
     yield made
     made.close()
-
-
-def knock(manager: Manager, *argv: bytes) -> socket.socket:
-    """A caller who asked and waits for the answer."""
-    caller = socket.socket(socket.AF_UNIX)
-    caller.settimeout(PATIENCE)
-    caller.connect(str(manager.path))
-    caller.sendall(wire.encode_request(wire.Request(argv)))
-    return caller
-
-
-def heard(caller: socket.socket) -> bytes:
-    with caller:
-        answer = b""
-        while data := caller.recv(65536):
-            answer += data
-    return answer
 
 
 def test_it_tells_the_manager_when_it_answers_and_only_then(manager: Manager) -> None:

@@ -23,6 +23,7 @@ from tests.requirements import require_peer
 from .doubles import Doubles, FakeClock, doubles
 from .harness import serving, speak
 from .harness import until as settled
+from .manager import Manager, knock
 from .test_process import CONFIG, ask, environment
 from .vault import FakeVault
 
@@ -170,8 +171,6 @@ def test_half_an_installation_is_not_started(installed: Installed) -> None:
 
 
 def test_an_agent_at_systemds_socket_leaves_it_to_its_successor(installed: Installed) -> None:
-    from .test_activation import Manager, knock
-
     manager = Manager(installed.folder)
     try:
         caller = knock(manager, b"juniper", b"ping")
