@@ -72,14 +72,14 @@ def session() -> Iterator[Session]:
 def test_up_has_the_manager_listen_and_down_ends_the_service_alone(session: Session) -> None:
     manager = session.managed()
     assert session.juniper("up") == (0, "agent: started, by juniperd.socket\n")
-    assert manager.service is not None
+    assert manager.serves()
     assert session.juniper("up") == (0, "agent: already running, by juniperd.socket\n")
     told = "juniperd.socket starts it when a tool asks\n"
     assert session.juniper("down") == (0, f"agent: stopped; {told}")
-    assert manager.service is None
+    assert not manager.serves()
     assert manager.path.is_socket()
     assert session.juniper("down") == (0, f"agent: not running; {told}")
-    assert manager.service is None, "it is not started in order to be stopped"
+    assert not manager.serves(), "it is not started in order to be stopped"
     assert session.juniper("up") == (0, "agent: started, by juniperd.socket\n")
     assert "pid" in session.juniper("status")[1]
 
@@ -93,14 +93,14 @@ def test_a_tool_that_asks_after_down_wakes_the_next_one(session: Session) -> Non
         [helper, "--scope", "archive"], env=session.env, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert "nobody is signed in" in done.stderr
-    assert manager.service is not None
+    assert manager.serves()
 
 
 def test_up_says_so_where_an_agent_was_started_by_hand(session: Session) -> None:
     assert session.juniper("up") == (0, "agent: started\n")
     manager = session.managed()
     assert session.juniper("up") == (0, BY_HAND)
-    assert manager.service is None
+    assert not manager.serves()
     assert session.juniper("down") == (0, "agent: stopped\n")
     assert session.juniper("up") == (0, "agent: started, by juniperd.socket\n")
 

@@ -61,6 +61,10 @@ class UserManager:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
+    def serves(self) -> bool:
+        """Whether the service runs."""
+        return self.service is not None
+
     def close(self) -> None:
         os.close(self._stop)
         self._thread.join()
