@@ -32,7 +32,6 @@ TURNS_TO_ENTER = 4
 MAX_PARSED = 1024
 _KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 """Later Pythons unlink the socket they listened on; ours may be systemd's, and the door does it otherwise."""
-_GREETING = bytes([wire.VERSION])
 
 
 class Lender(Protocol):
@@ -142,6 +141,7 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._greeted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask who it is, and let only our own user in."""
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
             self._finish(_rendered(tool, held))
 
     async def _control(self, request: Request) -> None:
-        self._write(_GREETING)
+        self._write(b"")
         try:
             asked = control.parse(request)
             async with contextlib.aclosing(self._server.controls(asked)) as events:
@@ -272,7 +272,13 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+            self._transport.write(data if self._greeted else self._greeting() + data)
+            self._greeted = True
+
+    def _greeting(self) -> bytes:
+        """Our version byte: the helper's own where we speak it, so that one of the release before understands."""
+        version = self._decoder.version
+        return bytes([version if version in wire.SPOKEN else wire.VERSION])
 
     def _finish(self, data: bytes) -> None:
         self._write(data)
@@ -296,7 +302,6 @@ def _defect(error: Exception) -> JuniperError:
 def _frames(reply: Reply) -> bytes:
     return b"".join(
         (
-            _GREETING,
             wire.encode_bytes("e", reply.stderr),
             wire.encode_bytes("o", reply.stdout),
             wire.encode_exit(reply.status),
