@@ -29,8 +29,12 @@ from juniperd.server import Server
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
 from juniperd.store import Store
+from juniperd.threads import in_thread
 from juniperd.upgrade import Upgrade
 from juniperd.verbs import AgentFacts, Desk, Verbs
+
+LOOK_AT_DOOR = 60.0
+"""Seconds between two looks whether the socket is still where callers look for it."""
 
 
 @dataclass(slots=True)
@@ -116,10 +120,12 @@ class Agent:
         await server.start()
         self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
         renewals = asyncio.create_task(self.broker.run())
+        watch = asyncio.create_task(self._watch(door))
         try:
             await self.stop.wait()
         finally:
             renewals.cancel()
+            watch.cancel()
             self.upgrade.close()
             if self.gives_way:
                 door.keep()
@@ -130,6 +136,13 @@ class Agent:
             await server.drain()
             await self._close()
             self._journal.note("stopped", pid=os.getpid())
+
+    async def _watch(self, door: Door) -> None:
+        """End where nobody can reach this agent any more, so that it does not keep a sign-in for nobody."""
+        while not await in_thread(door.lost, name="door"):  # noqa: ASYNC110 - a folder that goes sets no event
+            await asyncio.sleep(LOOK_AT_DOOR)
+        self._journal.note("unreachable", socket=str(door.path))
+        self.leave()
 
     def leave(self) -> None:
         """Stop for good, also where an upgrade was about to take over."""

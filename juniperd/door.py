@@ -44,7 +44,7 @@ class Door:
         self.socket = sock
         self.path = Path(sock.getsockname())
         self._lock = lock
-        self._made = _identity(self.path) if lock is not None else None
+        self._found = _identity(self.path)
         self._kept: int | None = None
 
     def keep(self) -> None:
@@ -54,14 +54,18 @@ class Door:
         """
         self._kept = os.dup(self.socket.fileno())
 
+    def lost(self) -> bool:
+        """Whether nobody can knock any more: a logout took the folder away, or another socket our place in it."""
+        return self._found != _identity(self.path)
+
     def close(self) -> None:
         """Stop listening; a socket that somebody else made stays where it is, at our path too."""
         self.socket.close()
         if self._kept is not None:
             return
-        if self._made is not None and self._made == _identity(self.path):
-            self.path.unlink(missing_ok=True)
         if self._lock is not None:
+            if not self.lost():
+                self.path.unlink(missing_ok=True)
             os.close(self._lock)
 
     def pass_on(self) -> Mapping[str, str]:
