@@ -19,8 +19,13 @@ import pytest
 
 from tests.requirements import require_peer
 
+from .doubles import Doubles
+from .harness import speak
 from .manager import Manager, heard, knock
-from .test_process import CONFIG, DAEMON, ask, environment
+from .test_process import CONFIG, DAEMON, environment
+from .test_upgrade import NEW, Installed, configure, now, soon
+
+__all__ = ["now"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
 
@@ -137,23 +142,23 @@ def test_the_sandbox_of_the_unit_is_what_a_user_manager_can_keep(home: Path) -> 
     assert {name: found[name]["set"] for name in kept} == dict.fromkeys(kept, True)
 
 
-def test_the_unit_lets_the_agent_do_all_that_it_does(configured: Path) -> None:
-    """Its system calls and address families, traced from start to end, against what the unit allows."""
+async def test_the_unit_lets_the_agent_do_all_that_it_does(folder: Path, now: Doubles) -> None:
+    """Its system calls and address families, from start through a lease and an upgrade to its end."""
     allowed = allowed_calls()
-    trace = configured / "trace"
-    command = [program("strace"), "-f", "-qq", "-o", str(trace), *DAEMON]
-    with subprocess.Popen(command, env=environment(configured), stderr=subprocess.DEVNULL) as process:
-        try:
-            assert b"result" in ask(configured, b"juniper", b"status", within=PATIENCE)
-            ask(configured, b"juniper-aws", b"--scope", b"archive", within=PATIENCE)
-            ask(configured, b"juniper", b"login", within=PATIENCE)
-            ask(configured, b"juniper", b"down", within=PATIENCE)
-            process.wait(timeout=PATIENCE)
-        finally:
-            process.kill()
+    installed = Installed(folder)
+    configure(installed, now, "memory")
+    trace, path = folder / "trace", folder / "agent.sock"
+    with installed.running(program("strace"), "-f", "-qq", "-o", str(trace)):
+        await soon(path, lambda status: status["agent"])
+        assert (await speak(path, "juniper", "login")).status == 0
+        assert (await speak(path, "juniper-aws", "--scope", "archive")).status == 0
+        assert (await speak(path, "juniper", "logout")).status == 0
+        installed.upgrade()
+        await soon(path, lambda status: status["agent"]["version"] == NEW)
+        await speak(path, "juniper", "down")
     text = trace.read_text()
     used = set(re.findall(r"^\d+ +([a-z_0-9]+)\(", text, re.MULTILINE))
-    assert {"execve", "accept4", "clone3"} <= used | {"clone3"}
+    assert {"execve", "accept4", "connect", "flock", "prctl"} <= used
     assert used - allowed == set()
     families = set(re.findall(r"socket\((AF_[A-Z0-9]+)", text))
     assert families - {"AF_UNIX", "AF_INET", "AF_INET6"} <= {"AF_NETLINK"}, "glibc does without AF_NETLINK"
