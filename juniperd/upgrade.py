@@ -27,12 +27,12 @@ UPGRADED = f"juniperd was upgraded on disk, and this one is still {juniperd.__ve
 Stamp = tuple[int, int, int]
 
 
-def package_stamp() -> Stamp | None:
+def package_stamp() -> Stamp:
     """What changes with each installation; the module that holds the version changes with every release."""
     try:
         found = Path(juniperd.__file__).stat()
     except OSError:
-        return None  # out of a file that is no folder, or in the middle of an installation
+        return 0, 0, 0  # the new one may lie elsewhere, as beside another Python; else the trial fails
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
@@ -86,14 +86,14 @@ class Upgrade:
 
     def rested(self) -> None:
         """The last caller has left; costs nothing where a look is due already."""
-        if self._timer is None and self._task is None and self._running is not None:
+        if self._timer is None and self._task is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(max(self._next, loop.time()), self._begin)
 
     async def look(self) -> Stamp | None:
         """The package on disk where it is not the one that runs."""
         found = await in_thread(package_stamp, name="package")
-        if found is None or found == self._running:
+        if found == self._running:
             return None
         self.note = self.note or f"{UPGRADED}; it gives way as soon as nobody waits for it"
         return found

@@ -51,7 +51,11 @@ class Installed:
                 self.change(name, old, new)
         self.program = folder / "bin" / "juniperd"
         self.program.parent.mkdir()
-        self.program.write_text(SCRIPT.format(python=sys.executable, library=str(self.package.parent)))
+        self.write_program(self.package.parent)
+
+    def write_program(self, library: Path) -> None:
+        """The program of the package in ``library``; it stays where it is."""
+        self.program.write_text(SCRIPT.format(python=sys.executable, library=str(library)))
         self.program.chmod(0o755)
 
     def change(self, name: str, old: str, new: str) -> None:
@@ -167,6 +171,19 @@ def test_half_an_installation_is_not_started(installed: Installed) -> None:
         assert (status["agent"]["version"], status["agent"]["pid"]) == (juniperd.__version__, process.pid)
         assert status["agent"]["upgrade_note"].endswith("the new one does not start; reinstall juniperd")
         (installed.package / "wire.away").rename(installed.package / "wire.py")
+        until(installed.folder, lambda result: result["version"] == NEW)
+
+
+def test_a_package_that_moved_is_an_upgrade_too(installed: Installed) -> None:
+    """As where another Python took the place of the one before."""
+    with installed.running():
+        until(installed.folder, lambda result: result["version"] == juniperd.__version__)
+        elsewhere = installed.folder / "elsewhere"
+        shutil.copytree(installed.package.parent, elsewhere)
+        installed.write_program(elsewhere)
+        old, installed.package = installed.package, elsewhere / "juniperd"
+        installed.upgrade()
+        shutil.rmtree(old)
         until(installed.folder, lambda result: result["version"] == NEW)
 
 
