@@ -88,7 +88,7 @@ class SessionVerbs:
         issuer = listener.session.issuer if listener else request.text("issuer")
         number = listener.session.id if listener else _elsewhere(request.need("session"))
         # Whatever the issuer says, nothing is served here any more.
-        self._sessions.end(number)
+        await self._sessions.finish(number)
         _name, desk = self._desk(issuer)
         await desk.issuer.close_session(await desk.sign_in.subject(), number)
         yield {"event": "result", "id": number}

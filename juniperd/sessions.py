@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -78,7 +78,8 @@ class Listener:
     lender: SessionLender
     server: Server
     path: Path
-    changed: asyncio.Event
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    shut: asyncio.Event = field(default_factory=asyncio.Event)
     watch: asyncio.Task[None] | None = None
 
     @property
@@ -111,7 +112,7 @@ class Sessions:
         path = self._folder / SOCKETS.replace("*", session.id[:12])
         lender = SessionLender(self._broker, session, clock=self._clock, over=lambda: self.end(session.id))
         server = await self._serve(door.open_session_door(path), lender)
-        listener = Listener(lender, server, path, asyncio.Event())
+        listener = Listener(lender, server, path)
         self._listeners[session.id] = listener
         self._broker.begin_session(session.id)
         listener.watch = asyncio.get_running_loop().create_task(self._watch(listener))
@@ -123,17 +124,22 @@ class Sessions:
         listener.changed.set()
 
     def end(self, number: str) -> None:
-        """Shut its socket and drop its credentials; once it is over nothing happens."""
+        """Drop its credentials at once and shut its socket; once it is over nothing happens."""
         listener = self._listeners.pop(number, None)
         if listener is None:
             return
         self._broker.end_session(number)
-        listener.server.shut()
         listener.changed.set()
-        # Those inside hear of it, and are not cut off in the middle of an answer.
-        leaving = asyncio.get_running_loop().create_task(listener.server.drain())
+        leaving = asyncio.get_running_loop().create_task(_leave(listener))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
+
+    async def finish(self, number: str) -> None:
+        """:meth:`end` it; its socket is gone when this returns."""
+        listener = self._listeners.get(number)
+        self.end(number)
+        if listener is not None:
+            await listener.shut.wait()
 
     def end_all(self, issuer: str) -> None:
         """The sign-in at that issuer changed or ended, and its sessions with it."""
@@ -159,3 +165,10 @@ class Sessions:
             listener.changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(listener.changed.wait(), min(left, LOOK_AGAIN))
+
+
+async def _leave(listener: Listener) -> None:
+    """Let nobody in any more; those inside hear of the end, and are not cut off in the middle of an answer."""
+    await listener.server.shut()
+    listener.shut.set()
+    await listener.server.drain()

@@ -23,6 +23,7 @@ from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
 from juniperd.standing import SignInState
 from juniperd.store import Store
+from juniperd.upgrade import Upgrade
 
 Event = Mapping[str, object]
 MOST_LOGINS = 64
@@ -46,6 +47,7 @@ class AgentFacts:
     started_at: float
     store: Store
     skew: ClockSkew
+    upgrade: Upgrade
     problem: ConfigError | None = None
 
 
@@ -97,6 +99,7 @@ class Verbs:
         yield _result(version=__version__, pid=os.getpid())
 
     async def _status(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
+        await self._facts.upgrade.look()
         sign_ins = [_sign_in(name, await desk.sign_in.state()) for name, desk in self._desks.items()]
         yield _result(
             agent=self._agent(),
@@ -187,6 +190,7 @@ class Verbs:
             "store": {"kind": self._facts.store.kind, "note": self._facts.store.note},
             "clock_skew": round(self._facts.skew.seconds),
             "clock_note": self._facts.skew.complaint,
+            "upgrade_note": self._facts.upgrade.note,
             "guard_note": next(filter(None, (guard.note_on(desk.issuer.url) for desk in self._desks.values())), None),
         }
 

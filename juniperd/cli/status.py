@@ -40,7 +40,7 @@ def _lines(status: Shown) -> Iterator[str]:
     agent = status["agent"]
     if isinstance(agent, Mapping):
         yield f"agent     {show.coloured('running', 'green')}, version {agent['version']}, pid {agent['pid']}"
-        yield from (f"note      {agent[key]}" for key in ("clock_note", "guard_note") if agent.get(key))
+        yield from (f"note      {agent[key]}" for key in ("clock_note", "guard_note", "upgrade_note") if agent.get(key))
         store = agent.get("store")
         if isinstance(store, Mapping) and store.get("note"):
             yield f"note      {store['note']}"

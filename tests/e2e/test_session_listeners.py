@@ -237,3 +237,8 @@ async def test_a_socket_that_cannot_be_made_leaves_no_session_open(
 async def test_parameters_that_are_none_are_refused(inside: Whole, wrong: dict[str, object]) -> None:
     asked: dict[str, object] = {"project": "shop/billing", "environment": "staging", "seconds": 60, **wrong}
     assert (await inside.control("session_open", **asked)).status == 76
+
+
+async def test_an_upgraded_agent_does_not_give_way_while_a_session_is_open(inside: Whole) -> None:
+    await inside.open_session()
+    assert await inside.agent._would_lose() == "a debugging session is open; it gives way when that has ended"
