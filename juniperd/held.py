@@ -1,0 +1,64 @@
+"""A sign-in in memory, as a value with a few moving parts, and what of it rests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from juniperd.errors import LoginRequired
+from juniperd.identity import SubjectToken
+from juniperd.identity.tokens import ReadClaims
+from juniperd.jose import SigningKey
+from juniperd.model import Secret
+from juniperd.standing import Receipt
+from juniperd.store import StoredSignIn
+
+
+@dataclass(slots=True)
+class HeldSignIn:
+    """One person's sign-in at one provider; out of the store it knows no ID token until it is first used."""
+
+    name: str
+    key: SigningKey
+    refresh_token: Secret
+    flow: str = "device"
+    id_token: Secret | None = None
+    claims: ReadClaims | None = None
+    received_at: float = 0.0
+    ends_at: float | None = None
+    receipt: Receipt | None = None
+
+    @classmethod
+    def from_rest(cls, stored: StoredSignIn) -> Self:
+        """What rested; :class:`TokenRejected` where its key cannot be read."""
+        key = SigningKey.from_pem(stored.key_pem.reveal().encode())
+        return cls(stored.provider, key, stored.refresh_token, stored.flow)
+
+    def at_rest(self, issuer: str) -> StoredSignIn:
+        """What is needed to go on with it after a restart."""
+        return StoredSignIn(issuer, self.name, self.refresh_token, self.key.to_pem(), self.flow)
+
+    def take_over(self, stored: StoredSignIn) -> bool:
+        """Go on with what another agent of this person stored since; false where that is another sign-in."""
+        if stored.key_pem != self.key.to_pem():
+            return False
+        self.refresh_token = stored.refresh_token
+        return True
+
+    @property
+    def subject(self) -> SubjectToken:
+        """The ID token and the key that proves it."""
+        if self.id_token is None:
+            msg = "the sign-in has no ID token"
+            raise LoginRequired(msg)
+        return SubjectToken(self.id_token, self.key)
+
+    def age(self, now: float) -> float:
+        """Seconds since the ID token was issued; negative where there is none. ``now`` is the servers' clock."""
+        return now - self.claims.issued_at + 1.0 if self.claims is not None else -1.0
+
+    def same_person(self, other: HeldSignIn) -> bool:
+        """Whether both are of one person, as far as is known: a sign-in out of the store has not said yet."""
+        if self.claims is None or other.claims is None:
+            return self.name == other.name
+        return self.name == other.name and self.claims.subject == other.claims.subject

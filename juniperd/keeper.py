@@ -1,0 +1,196 @@
+"""The sign-in of one issuer kept alive: out of the store, renewed in turn, ended with its reason.
+
+The agent alone owns the refresh token, by turns where one person has two agents. There is one refresh at a time,
+nobody can cancel it, and the token that comes back is stored before anything that came with it is used: a lost one
+would be a lost sign-in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from juniperd.errors import JuniperError, LoginExpired, LoginRequired, StoreError, TokenRejected
+from juniperd.flights import Flights
+from juniperd.held import HeldSignIn
+from juniperd.identity import tokens
+from juniperd.idp_client import IdpClient
+from juniperd.model import Clock
+from juniperd.skew import ClockSkew
+from juniperd.standing import IssuerDoor
+from juniperd.store import Store
+
+REFRESH_AFTER = 240.0
+"""Seconds an ID token is used; the issuer takes it for ten minutes, and the refresh is what notices a leaver."""
+USABLE_FOR = 540.0
+"""Seconds an ID token is still shown where its provider cannot be reached for a new one."""
+LOOK_AGAIN = 30.0
+"""Seconds a keyring that is locked or has no sign-in is left alone: each attempt may cost a tool three."""
+
+
+class Keeper:
+    """Holds one sign-in; ``changed`` is called whenever it begins or ends."""
+
+    def __init__(
+        self,
+        issuer: IssuerDoor,
+        idp: IdpClient,
+        *,
+        store: Store,
+        clock: Clock,
+        skew: ClockSkew,
+        changed: Callable[[], None],
+    ) -> None:
+        self.held: HeldSignIn | None = None
+        self.ended: str | None = None
+        """Why the last sign-in ended, where it did not end by logout."""
+        self._issuer = issuer
+        self._idp = idp
+        self._store = store
+        self._clock = clock
+        self._skew = skew
+        self._changed = changed
+        self._cure: str | None = None
+        self._loaded = False
+        self._locked: StoreError | None = None
+        self._look_at = 0.0
+        self._flights: Flights[str, None] = Flights()
+        self._turn = asyncio.Lock()
+
+    def now(self) -> float:
+        """The servers' clock, as far as it is known."""
+        return self._clock() - self._skew.seconds
+
+    async def wake(self) -> HeldSignIn:
+        """Take the sign-in out of the store, once; else :class:`LoginRequired`."""
+        if self.held is None and not self._loaded:
+            if not 0 < self._look_at - self._clock() <= LOOK_AGAIN:
+                await self._flights.join("load", self._load)
+            elif self._locked is not None:
+                raise self._locked
+        return self.holding()
+
+    def holding(self) -> HeldSignIn:
+        """The sign-in in memory, or the reason why there is none."""
+        if self.held is not None:
+            return self.held
+        if self.ended:
+            raise LoginExpired(self.ended, self._cure)
+        msg = "nobody is signed in"
+        raise LoginRequired(msg)
+
+    def young(self) -> bool:
+        """Whether the ID token needs no refresh: four minutes from its arrival, for Entra dates it five minutes back."""
+        held, now = self.holding(), self.now()
+        return 0 <= held.age(now) < USABLE_FOR and 0 <= now - held.received_at + 1.0 < REFRESH_AFTER
+
+    def usable(self) -> bool:
+        """Whether the ID token may be shown where no newer one is to be had."""
+        return 0 <= self.holding().age(self.now()) < USABLE_FOR
+
+    async def refresh(self) -> None:
+        """A new ID token; many callers are one refresh."""
+        await self._flights.join("refresh", self._refresh)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Alone with the sign-in, in this agent and among all of this person's."""
+        async with self._turn, self._store.turn():
+            yield
+
+    async def catch_up(self) -> None:
+        """Take over what another agent of this person did: its refresh, its login, its logout."""
+        held = self.held
+        if held is None:
+            return
+        stored = await self._store.current(self._issuer.url)
+        if stored is None:
+            raise await self.end("the sign-in was taken out of the keyring")
+        if not held.take_over(stored):
+            self.held = None
+            await self._load()
+            self._changed()
+
+    async def seat(self, held: HeldSignIn) -> None:
+        """Begin to keep a new sign-in."""
+        await self._store.save(held.at_rest(self._issuer.url))
+        self.held, self.ended, self._loaded = held, None, True
+        self._changed()
+
+    async def end(self, reason: str, cure: str | None = None) -> LoginExpired:
+        """The sign-in is over; the error that says so."""
+        await self.forget(reason, cure)
+        return LoginExpired(reason, cure)
+
+    async def forget(self, reason: str | None, cure: str | None = None) -> None:
+        """Drop the sign-in here and at rest; ``reason`` is what a person reads later, ``None`` after a logout."""
+        self.held = None
+        self.ended, self._cure, self._locked = reason, cure, None
+        # After a logout nothing is looked for any more: what a keyring does not let go of must not come back.
+        self._loaded = reason is None
+        self._look_at = self._clock() + LOOK_AGAIN
+        self._changed()
+        await self._store.delete(self._issuer.url)
+
+    async def revoked(self, held: HeldSignIn) -> str | None:
+        """Revoke its refresh token at the provider; the reason where that failed."""
+        try:
+            provider = await self._issuer.provider(held.name)
+            await self._idp.revoke(provider, held.refresh_token, flow=held.flow)
+        except JuniperError as error:
+            return error.message
+        return None
+
+    async def close(self) -> None:
+        """Let a refresh land: its new token must not be lost."""
+        await self._flights.drain(2.0)
+
+    async def _load(self) -> None:
+        self._locked, self._look_at = None, self._clock() + LOOK_AGAIN
+        try:
+            stored = await self._store.load(self._issuer.url)
+        except StoreError as error:
+            # A sign-in may lie there: the person is told to unlock, and asked again only after a while.
+            self._locked = error
+            raise
+        if stored is not None and self.held is None:
+            try:
+                self.held = HeldSignIn.from_rest(stored)
+            except TokenRejected:
+                await self._store.delete(self._issuer.url)
+        # Where nothing rests another agent of this person may still put something.
+        self._loaded = self.held is not None
+
+    async def _refresh(self) -> None:
+        """Spend the refresh token that rests now: another agent of this person may have spent the one in memory."""
+        async with self.turn():
+            await self.catch_up()
+            tried = self.holding().refresh_token
+            try:
+                await self._renew(self.holding())
+            except LoginExpired as error:
+                if self.held is None:
+                    raise
+                await self.catch_up()
+                if self.holding().refresh_token == tried:
+                    raise await self.end(error.message, error.remedy) from None
+                await self._renew(self.holding())
+
+    async def _renew(self, held: HeldSignIn) -> None:
+        if held.ends_at is not None and self.now() >= held.ends_at:
+            raise await self.end("the sign-in has reached its end")
+        provider = await self._issuer.provider(held.name)
+        body = await self._idp.refresh(provider, held.refresh_token, flow=held.flow)
+        if (rotated := tokens.new_refresh_token(body)) is not None:
+            held.refresh_token = rotated
+            await self._store.save(held.at_rest(self._issuer.url))
+        try:
+            received = tokens.read_tokens(body, provider)
+        except LoginRequired as error:
+            await self.forget(error.message, error.remedy)
+            raise
+        if held.claims is not None and received.claims.subject != held.claims.subject:
+            raise await self.end("the identity provider answered for another person")
+        held.id_token, held.claims, held.received_at = received.id_token, received.claims, self.now()
+        held.ends_at = received.claims.auth_time + await self._issuer.sign_in_max_age()
