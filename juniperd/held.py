@@ -27,22 +27,24 @@ class HeldSignIn:
     received_at: float = 0.0
     ends_at: float | None = None
     receipt: Receipt | None = None
+    tries: int = 0
+    """How often the refresh token has gone out without an answer that was stored; it may be spent."""
 
     @classmethod
     def from_rest(cls, stored: StoredSignIn) -> Self:
         """What rested; :class:`TokenRejected` where its key cannot be read."""
         key = SigningKey.from_pem(stored.key_pem.reveal().encode())
-        return cls(stored.provider, key, stored.refresh_token, stored.flow)
+        return cls(stored.provider, key, stored.refresh_token, stored.flow, tries=stored.tries)
 
     def at_rest(self, issuer: str) -> StoredSignIn:
         """What is needed to go on with it after a restart."""
-        return StoredSignIn(issuer, self.name, self.refresh_token, self.key.to_pem(), self.flow)
+        return StoredSignIn(issuer, self.name, self.refresh_token, self.key.to_pem(), self.flow, self.tries)
 
     def take_over(self, stored: StoredSignIn) -> bool:
         """Go on with what another agent of this person stored since; false where that is another sign-in."""
         if stored.key_pem != self.key.to_pem():
             return False
-        self.refresh_token = stored.refresh_token
+        self.refresh_token, self.tries = stored.refresh_token, stored.tries
         return True
 
     @property

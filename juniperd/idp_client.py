@@ -31,9 +31,21 @@ class IdpClient:
         form = tokens.refresh_form(provider.client_of(flow), refresh_token)
         answer = await self._post(endpoints.token, form)
         body = _json(answer)
-        if answer.status == 200 and isinstance(body, dict):
+        if answer.status != 200:
+            raise _refusal(provider, answer, body)
+        if isinstance(body, dict):
             return body
-        raise _refusal(provider, answer, body)
+        msg = f"{provider.display_name} renewed the sign-in with something that is not JSON"
+        raise UpstreamAnswer(msg, host=host_of(endpoints.token), lost=True)
+
+    async def check_answers(self, provider: Provider) -> None:
+        """Whether the provider answers at all, asked where that costs nothing; else :class:`UpstreamUnreachable`."""
+        answer = await self._http.request(
+            "GET", f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration", alone=True
+        )
+        if answer.status >= 500:
+            msg = f"{provider.display_name} cannot answer now (status {answer.status})"
+            raise UpstreamUnreachable(msg, host=host_of(provider.issuer))
 
     async def revoke(self, provider: Provider, refresh_token: Secret, *, flow: str = "device") -> None:
         """Tell the provider; one without such an endpoint has nothing to be told."""
@@ -72,7 +84,7 @@ class IdpClient:
 
     async def _post(self, url: str, form: Mapping[str, str]) -> Answer:
         asked_at = self._clock()
-        answer = await self._http.request("POST", url, form=form)
+        answer = await self._http.request("POST", url, form=form, alone=True)
         self._skew.observe(answer.date, asked_at=asked_at)
         return answer
 

@@ -3,18 +3,23 @@
 The agent alone owns the refresh token, by turns where one person has two agents. There is one refresh at a time,
 nobody can cancel it, and the token that comes back is stored before anything that came with it is used: a lost one
 would be a lost sign-in.
+
+Before a refresh goes out, it is noted beside the token that it does. A token so marked may have been spent by an agent
+that was killed, or for an answer that never came. It is tried once more and never a third time: a provider with a
+grace takes it, and one without ends the whole sign-in as it would for a thief.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from juniperd.errors import JuniperError, LoginExpired, LoginRequired, StoreError, TokenRejected
+from juniperd.errors import JuniperError, LoginExpired, LoginRequired, StoreError, TokenRejected, UpstreamError
 from juniperd.flights import Flights
 from juniperd.held import HeldSignIn
-from juniperd.identity import tokens
+from juniperd.identity import Provider, plug, tokens
 from juniperd.idp_client import IdpClient
 from juniperd.model import Clock
 from juniperd.skew import ClockSkew
@@ -181,9 +186,10 @@ class Keeper:
         if held.ends_at is not None and self.now() >= held.ends_at:
             raise await self.end("the sign-in has reached its end")
         provider = await self._issuer.provider(held.name)
-        body = await self._idp.refresh(provider, held.refresh_token, flow=held.flow)
-        if (rotated := tokens.new_refresh_token(body)) is not None:
-            held.refresh_token = rotated
+        body = await self._spend(held, provider)
+        rotated = tokens.new_refresh_token(body)
+        if rotated is not None or held.tries:
+            held.refresh_token, held.tries = rotated or held.refresh_token, 0
             await self._store.save(held.at_rest(self._issuer.url))
         try:
             received = tokens.read_tokens(body, provider)
@@ -194,3 +200,37 @@ class Keeper:
             raise await self.end("the identity provider answered for another person")
         held.id_token, held.claims, held.received_at = received.id_token, received.claims, self.now()
         held.ends_at = received.claims.auth_time + await self._issuer.sign_in_max_age()
+
+    async def _spend(self, held: HeldSignIn, provider: Provider) -> Mapping[str, object]:
+        """What the refresh token is answered; ``held.tries`` says whether it may have been spent before."""
+        grace, doubts = plug(provider.kind).GRACE, held.tries
+        if math.isinf(grace):
+            return await self._idp.refresh(provider, held.refresh_token, flow=held.flow)
+        if doubts:
+            await self._dare(held, provider)
+        await self._mark(held, doubts + 1)
+        try:
+            return await self._idp.refresh(provider, held.refresh_token, flow=held.flow)
+        except LoginExpired as error:
+            if doubts:
+                msg = f"the answer to a renewal was lost, and then {error.message}"
+                raise LoginExpired(msg, error.remedy) from None
+            raise
+        except UpstreamError as error:
+            if not error.lost:
+                await self._mark(held, doubts)
+                raise
+            if doubts or not grace:
+                raise
+        # Now, and not when somebody asks the next time: the grace is short.
+        return await self._spend(held, provider)
+
+    async def _dare(self, held: HeldSignIn, provider: Provider) -> None:
+        """The one more try is for a provider that answers; there is no other after it."""
+        if held.tries > 1:
+            raise await self.end("two renewals went unanswered, and a third would look like a thief's")
+        await self._idp.check_answers(provider)
+
+    async def _mark(self, held: HeldSignIn, tries: int) -> None:
+        held.tries = tries
+        await self._store.mark(held.at_rest(self._issuer.url))

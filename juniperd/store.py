@@ -31,8 +31,8 @@ VERSION = 1
 UNLOCK = "unlock your keyring and try again, or run: juniper login"
 TIME_LIMIT = 3.0
 """Seconds; a keyring that asks its owner for a password must not hold up a tool that waits for credentials."""
-TURN_TIME = 12.0
-"""Seconds to wait for another agent of this person; longer than the one call that a renewal is."""
+TURN_TIME = 24.0
+"""Seconds to wait for another agent of this person; longer than a renewal, which may be asked for twice."""
 TURN_PACE = 0.05
 """Seconds between two looks at a lock that another process holds."""
 
@@ -47,6 +47,8 @@ class StoredSignIn:
     key_pem: Secret
     flow: str = "device"
     """How it was made: the client that signed in is the one that renews."""
+    tries: int = 0
+    """How often the refresh token has gone out without an answer that was stored; it may be spent."""
 
 
 class Vault(Protocol):
@@ -125,6 +127,13 @@ class Store:
             self._unwritten.add(stored.issuer)
             if await self._try(lambda vault: vault.set_password(SERVICE, stored.issuer, text)):
                 self._unwritten.discard(stored.issuer)
+
+    async def mark(self, stored: StoredSignIn) -> None:
+        """Keep how often its refresh token went out; a keyring that lags behind is not written to for that alone."""
+        if stored.issuer in self._unwritten:
+            self._memory[stored.issuer] = stored
+        else:
+            await self.save(stored)
 
     async def delete(self, issuer: str) -> None:
         """Forget it here and in the keyring, unless another agent has put another sign-in there."""
@@ -280,6 +289,7 @@ def _encode(stored: StoredSignIn) -> str:
             "version": VERSION,
             "provider": stored.provider,
             "flow": stored.flow,
+            "tries": stored.tries,
             "refresh_token": stored.refresh_token.reveal(),
             "key": stored.key_pem.reveal(),
         }
@@ -294,8 +304,9 @@ def _decode(issuer: str, text: str) -> StoredSignIn | None:
             return None
         # Entries from before there was a browser flow name none.
         values = [entry["provider"], entry["refresh_token"], entry["key"], entry.get("flow", "device")]
+        tries = entry.get("tries", 0)
     except (ValueError, KeyError, TypeError):
         return None
-    if not all(isinstance(value, str) and value for value in values):
+    if not all(isinstance(value, str) and value for value in values) or not isinstance(tries, int):
         return None
-    return StoredSignIn(issuer, values[0], Secret(values[1]), Secret(values[2]), values[3])
+    return StoredSignIn(issuer, values[0], Secret(values[1]), Secret(values[2]), values[3], tries)

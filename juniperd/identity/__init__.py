@@ -74,6 +74,8 @@ class ProviderPlug(Protocol):
     """Error codes that mean: the device code has run out."""
     ENDED: frozenset[str]
     """Error codes of a refresh that mean: the sign-in is over, and only the person can make a new one."""
+    GRACE: float
+    """Seconds in which a used refresh token is taken again: infinite where it always is, 0 where that is unknown."""
     UNCONFIRMED: str
     """The cure where nobody confirmed the device code in time."""
     AUTH_TIME: str

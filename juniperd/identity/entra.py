@@ -5,6 +5,7 @@ The numbers serve texts alone. Microsoft may change them, and then a person read
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -15,6 +16,8 @@ KIND = "entra"
 DECLINED = frozenset({"authorization_declined", "access_denied"})
 EXPIRED = frozenset({"expired_token", "code_expired"})
 ENDED = frozenset({"invalid_grant", "interaction_required", "login_required", "consent_required"})
+GRACE = math.inf
+"""A used refresh token lives on."""
 UNCONFIRMED = "run: juniper login (where the page said that access is blocked: juniper login --browser)"
 AUTH_TIME = "add the optional claim auth_time to the ID tokens of juniper's application at Microsoft Entra"
 endpoints = oidc.endpoints

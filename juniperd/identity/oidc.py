@@ -14,6 +14,8 @@ EXPIRED = frozenset({"expired_token"})
 CONSENT = True
 """Core section 11: without ``prompt=consent`` a request for ``offline_access`` is ignored. Others need no such word."""
 ENDED = frozenset({"invalid_grant"})
+GRACE = 0.0
+"""Nothing says that there is any."""
 UNCONFIRMED = "run: juniper login"
 AUTH_TIME = "make the provider send the claim auth_time"
 

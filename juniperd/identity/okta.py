@@ -10,6 +10,8 @@ KIND = "okta"
 DECLINED = frozenset({"access_denied"})
 EXPIRED = frozenset({"expired_token"})
 ENDED = frozenset({"invalid_grant"})
+GRACE = 30.0
+"""As Okta sets it up by default; an administrator may choose 0 to 60."""
 UNCONFIRMED = "run: juniper login"
 AUTH_TIME = "ask your Okta administrator why its ID tokens carry no auth_time"
 endpoints = oidc.endpoints

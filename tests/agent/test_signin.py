@@ -171,7 +171,7 @@ async def test_the_new_refresh_token_is_stored_before_what_came_with_it_is_looke
     monkeypatch.setattr(store, "save", watched)
     with pytest.raises(LoginRequired, match="auth_time"):
         await sign_in(running).subject()
-    assert saved == ["refresh-2"]
+    assert saved == ["refresh-1", "refresh-2"], "what goes out is marked first"
 
 
 async def test_a_sign_in_the_provider_ended_says_why(running: Running) -> None:

@@ -18,6 +18,7 @@ const mode = {
   claims: {}, // put into ID tokens over everything else; null takes one out
   backdate: options.backdate ?? 0, // seconds by which iat and nbf lie back
   blocked: '', // 'device', 'poll' or 'refresh': where the tenant's policy says no
+  cut: 0, // so many refreshes are done and not answered
   left: false, // whether an account was deleted
   oldName: false, // verification_url instead of verification_uri
 };
@@ -98,6 +99,10 @@ provider.use(async (ctx, next) => {
     ctx.body = { error: 'slow_down' };
   }
   shape.answer(ctx);
+  if (ctx.oidc?.route === 'token' && ctx.oidc.params?.grant_type === 'refresh_token' && mode.cut > 0) {
+    mode.cut -= 1;
+    ctx.req.socket.destroy();
+  }
 });
 
 // What is signed is the shape's affair: the token is taken apart and signed again with the same key.
