@@ -33,6 +33,10 @@ class Adoption:
         """The key of the next sign-in."""
         return self._spare or SigningKey.generate_es256()
 
+    def keep_key(self, key: SigningKey) -> None:
+        """The next sign-in goes on with it: the issuer has pinned it, and in device flow pins no other."""
+        self._spare = key
+
     async def adopted(self, held: HeldSignIn, tell: Tell) -> SignedIn:
         """How the login ended, once the issuer has taken it."""
         tell(Checking())

@@ -56,9 +56,11 @@ class Keeper:
         self._clock = clock
         self._skew = skew
         self._changed = changed
+        self.locked = False
+        """Whether the person locked it: nothing is held and nothing looked for until it is unlocked."""
         self._cure: str | None = None
         self._loaded = False
-        self._locked: StoreError | None = None
+        self._shut: StoreError | None = None
         self._look_at = 0.0
         self._flights: Flights[str, None] = Flights()
         self._turn = asyncio.Lock()
@@ -69,11 +71,14 @@ class Keeper:
 
     async def wake(self) -> HeldSignIn:
         """Take the sign-in out of the store, once; else :class:`LoginRequired`."""
+        if self.locked:
+            msg = "the sign-in is locked"
+            raise LoginRequired(msg, "run: juniper unlock")
         if self.held is None and not self._loaded:
             if not 0 < self._look_at - self._clock() <= LOOK_AGAIN:
                 await self._flights.join("load", self._load)
-            elif self._locked is not None:
-                raise self._locked
+            elif self._shut is not None:
+                raise self._shut
         return self.holding()
 
     def holding(self) -> HeldSignIn:
@@ -120,7 +125,29 @@ class Keeper:
     async def seat(self, held: HeldSignIn) -> None:
         """Begin to keep a new sign-in."""
         await self._store.save(held.at_rest(self._issuer.url))
-        self.held, self.ended, self._loaded = held, None, True
+        self.held, self.ended, self._loaded, self.locked = held, None, True, False
+        self._changed()
+
+    async def lock(self) -> HeldSignIn | None:
+        """Forget the tokens in memory until :meth:`unlock`; the sign-in, where memory had the only copy of it."""
+        # Nobody is served from here on; a refresh under way lands first, for its new token must not be lost.
+        self.locked = True
+        self._changed()
+        async with self._turn:
+            held, self.held, self.locked = self.held, None, True
+            self._loaded, self._look_at = False, 0.0
+            rests = self._store.let_go(self._issuer.url)
+        return None if rests else held
+
+    async def unlock(self) -> None:
+        """Take the sign-in out of the keyring again; one that stays shut leaves it locked."""
+        self.locked = False
+        try:
+            await self.wake()
+        except StoreError:
+            self.locked = True
+            self._look_at = 0.0
+            raise
         self._changed()
 
     async def end(self, reason: str, cure: str | None = None) -> LoginExpired:
@@ -131,7 +158,7 @@ class Keeper:
     async def forget(self, reason: str | None, cure: str | None = None) -> None:
         """Drop the sign-in here and at rest; ``reason`` is what a person reads later, ``None`` after a logout."""
         self.held = None
-        self.ended, self._cure, self._locked = reason, cure, None
+        self.ended, self._cure, self._shut = reason, cure, None
         # After a logout nothing is looked for any more: what a keyring does not let go of must not come back.
         self._loaded = reason is None
         self._look_at = self._clock() + LOOK_AGAIN
@@ -152,14 +179,16 @@ class Keeper:
         await self._flights.drain(2.0)
 
     async def _load(self) -> None:
-        self._locked, self._look_at = None, self._clock() + LOOK_AGAIN
+        self._shut, self._look_at = None, self._clock() + LOOK_AGAIN
         try:
             stored = await self._store.load(self._issuer.url)
         except StoreError as error:
             # A sign-in may lie there: the person is told to unlock, and asked again only after a while.
-            self._locked = error
+            self._shut = error
             raise
-        if stored is not None and self.held is None:
+        if self.locked:
+            self._store.let_go(self._issuer.url)
+        elif stored is not None and self.held is None:
             try:
                 self.held = HeldSignIn.from_rest(stored)
             except TokenRejected:

@@ -42,7 +42,7 @@ class SignIn:
     @property
     def identity(self) -> str | None:
         """What tells this sign-in from every other: its key's thumbprint; ``None`` while there is none in memory."""
-        held = self._keeper.held
+        held = None if self._keeper.locked else self._keeper.held
         return held.key.kid if held is not None else None
 
     async def wake(self) -> str:
@@ -59,16 +59,19 @@ class SignIn:
                 if not self._keeper.usable():
                     msg = f"the sign-in cannot be renewed ({error.message})"
                     raise UpstreamUnreachable(msg, "check your network, then try again", host=error.host) from None
-        return self._keeper.holding().subject
+        # Woken again, for it may have been locked meanwhile.
+        return (await self._keeper.wake()).subject
 
     async def state(self) -> SignInState:
         """The state, without asking anybody outside."""
+        if self._keeper.locked:
+            return SignInState("locked", reason="locked by juniper lock")
         try:
             held = await self._keeper.wake()
         except LoginRequired:
             return SignInState("ended" if self._keeper.ended else "signed-out", reason=self._keeper.ended)
         except StoreError as error:
-            return SignInState("locked", reason=str(error))
+            return SignInState("keyring-locked", reason=str(error))
         return SignInState(
             state="signed-in",
             identity=held.name,
@@ -98,6 +101,8 @@ class SignIn:
 
     async def logout(self) -> tuple[str, ...]:
         """Free the pin, revoke the refresh token, forget everything here; what could not be done comes back as text."""
+        if self._keeper.locked:
+            await self._keeper.unlock()
         await self._keeper.wake()
         notes: list[str] = []
         try:
@@ -111,6 +116,18 @@ class SignIn:
                 notes.append(f"the refresh token was not revoked: {problem}")
             await self._keeper.forget(None)
         return tuple(notes)
+
+    async def lock(self) -> bool:
+        """Forget refresh and ID token in memory, until :meth:`unlock`; false where unlocking takes a new sign-in."""
+        self.abandon_login()
+        only_copy = await self._keeper.lock()
+        if only_copy is not None:
+            self._adoption.keep_key(only_copy.key)
+        return only_copy is None
+
+    async def unlock(self) -> None:
+        """Take it out of the keyring again; :class:`LoginRequired` where it does not rest there."""
+        await self._keeper.unlock()
 
     def abandon_login(self) -> None:
         """End a login under way; those who wait for it are told."""

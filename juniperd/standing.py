@@ -10,7 +10,7 @@ from juniperd.identity import Provider, SubjectToken
 
 @dataclass(frozen=True, slots=True)
 class SignInState:
-    """What ``status`` and ``whoami`` show; ``state`` is signed-in, ended, locked or signed-out."""
+    """What ``status`` and ``whoami`` show; ``state`` is signed-in, ended, locked, keyring-locked or signed-out."""
 
     state: str
     identity: str | None = None

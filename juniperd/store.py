@@ -135,6 +135,13 @@ class Store:
         else:
             await self.save(stored)
 
+    def let_go(self, issuer: str) -> bool:
+        """Forget it in memory alone; whether the keyring has the latest of it."""
+        self._memory.pop(issuer, None)
+        rests = self.kind == "keyring" and issuer not in self._unwritten
+        self._unwritten.discard(issuer)
+        return rests
+
     async def delete(self, issuer: str) -> None:
         """Forget it here and in the keyring, unless another agent has put another sign-in there."""
         mine = self._memory.pop(issuer, None)

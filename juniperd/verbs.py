@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -72,6 +73,8 @@ class Verbs:
             "status": self._status,
             "login": self._login,
             "logout": self._logout,
+            "lock": self._lock,
+            "unlock": self._unlock,
             "whoami": self._whoami,
             "catalogue": self._catalogue,
             "explain": self._explain,
@@ -129,6 +132,17 @@ class Verbs:
         notes = await desk.sign_in.logout()
         yield _result(issuer=name, notes=list(notes))
 
+    async def _lock(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        desks = self._chosen(request)
+        # All at once: none goes on serving while another one's renewal lands.
+        rests = await asyncio.gather(*(desk.sign_in.lock() for desk in desks.values()))
+        yield _result(issuers=dict(zip(desks, rests, strict=True)))
+
+    async def _unlock(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        for desk in self._chosen(request).values():
+            await desk.sign_in.unlock()
+        yield _result(issuers=list(self._chosen(request)))
+
     async def _whoami(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
         state = await desk.sign_in.state()
@@ -139,8 +153,7 @@ class Verbs:
         yield _result(**shown)
 
     async def _catalogue(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
-        wanted = request.text("issuer")
-        desks = self._desks if wanted is None and self._desks else dict([self._desk(wanted)])
+        desks = self._chosen(request)
         issuers = {n: await desk.issuer.catalogue(await desk.sign_in.subject()) for n, desk in desks.items()}
         yield _result(issuers=issuers)
 
@@ -158,6 +171,11 @@ class Verbs:
         # The door is shut before this is answered, so that "down, up" never meets the agent that goes.
         await self._stop()
         yield _result(pid=os.getpid())
+
+    def _chosen(self, request: ControlRequest) -> Mapping[str, Desk]:
+        """The desk that the request names, else all."""
+        wanted = request.text("issuer")
+        return self._desks if wanted is None and self._desks else dict([self._desk(wanted)])
 
     def _desk(self, name: str | None) -> tuple[str, Desk]:
         if self._facts.problem is not None:

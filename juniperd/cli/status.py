@@ -58,6 +58,10 @@ def _mappings(values: object) -> Iterator[Shown]:
 
 
 def _sign_in(sign_in: Shown) -> str:
+    if sign_in.get("state") == "locked":
+        return f"{sign_in['issuer']}: {show.coloured('locked', 'yellow')}; run: juniper unlock"
+    if sign_in.get("state") == "keyring-locked":
+        return f"{sign_in['issuer']}: {show.coloured(str(sign_in['reason']), 'yellow')}"
     if sign_in.get("state") != "signed-in":
         reason = f" ({sign_in['reason']})" if sign_in.get("reason") else ""
         return f"{sign_in['issuer']}: {show.coloured('signed out', 'yellow')}{reason}; run: juniper login"

@@ -48,7 +48,7 @@ async def test_a_locked_keyring_is_named_with_its_cure_and_left_alone_for_a_whil
         answer = await after.aws()
         assert answer.stderr.startswith(b"juniper-aws: the keyring is locked; unlock your keyring and try again")
         status: Any = (await after.control("status")).events[-1]
-        assert status["sign_in"]["state"] == "locked"
+        assert status["sign_in"]["state"] == "keyring-locked"
         vault.fails = None
         assert (await after.aws()).status != 0
         world.clock.now += 30
