@@ -53,10 +53,10 @@ class Adoption:
         try:
             async with asyncio.timeout(ADOPT_TIME) as limit, self._keeper.turn():
                 old = await self._replaced()
-                held.receipt = await self._pinned(held, old)
+                receipt = await self._pinned(held, old)
                 # Pinned, it counts, and nothing may cut it off half-way.
                 limit.reschedule(None)
-                held.ends_at = held.receipt.ends_at or None
+                held.user_id, held.login, held.ends_at = receipt.user_id, receipt.login, receipt.ends_at or None
                 await self._keeper.seat(held)
         except TimeoutError:
             await self._drop(held)
@@ -119,8 +119,8 @@ class Adoption:
 def _signed_in(held: HeldSignIn) -> SignedIn:
     return SignedIn(
         person=held.claims.person if held.claims else "",
-        user_id=held.receipt.user_id if held.receipt else "",
-        login=held.receipt.login if held.receipt else "",
+        user_id=held.user_id,
+        login=held.login,
         identity=held.name,
         ends_at=held.ends_at or 0.0,
     )

@@ -7,11 +7,16 @@ from typing import Self
 
 from juniperd.errors import LoginRequired
 from juniperd.identity import SubjectToken
-from juniperd.identity.tokens import ReadClaims
+from juniperd.identity.tokens import ReadClaims, Tokens
 from juniperd.jose import SigningKey
 from juniperd.model import Secret
-from juniperd.standing import Receipt
+from juniperd.standing import SignInState
 from juniperd.store import StoredSignIn
+
+OVER = "the sign-in has reached its end"
+MAX_AGE = "sign_in_max_age"
+PROVIDER = "identity provider"
+"""Whose the end is: the issuer's setting, or what the provider said of its refresh token."""
 
 
 @dataclass(slots=True)
@@ -26,7 +31,11 @@ class HeldSignIn:
     claims: ReadClaims | None = None
     received_at: float = 0.0
     ends_at: float | None = None
-    receipt: Receipt | None = None
+    """When the issuer stops taking it: ``sign_in_max_age`` after the person signed in."""
+    lasts_until: float | None = None
+    """When the provider stops renewing it, where it said so; each renewal may move that."""
+    user_id: str = ""
+    login: str = ""
     tries: int = 0
     """How often the refresh token has gone out without an answer that was stored; it may be spent."""
 
@@ -34,11 +43,30 @@ class HeldSignIn:
     def from_rest(cls, stored: StoredSignIn) -> Self:
         """What rested; :class:`TokenRejected` where its key cannot be read."""
         key = SigningKey.from_pem(stored.key_pem.reveal().encode())
-        return cls(stored.provider, key, stored.refresh_token, stored.flow, tries=stored.tries)
+        return cls(
+            stored.provider,
+            key,
+            stored.refresh_token,
+            stored.flow,
+            ends_at=stored.ends_at,
+            user_id=stored.user_id,
+            login=stored.login,
+            tries=stored.tries,
+        )
 
     def at_rest(self, issuer: str) -> StoredSignIn:
         """What is needed to go on with it after a restart."""
-        return StoredSignIn(issuer, self.name, self.refresh_token, self.key.to_pem(), self.flow, self.tries)
+        return StoredSignIn(
+            issuer,
+            self.name,
+            self.refresh_token,
+            self.key.to_pem(),
+            self.flow,
+            ends_at=self.ends_at,
+            user_id=self.user_id,
+            login=self.login,
+            tries=self.tries,
+        )
 
     def take_over(self, stored: StoredSignIn) -> bool:
         """Go on with what another agent of this person stored since; false where that is another sign-in."""
@@ -46,6 +74,28 @@ class HeldSignIn:
             return False
         self.refresh_token, self.tries = stored.refresh_token, stored.tries
         return True
+
+    def receive(self, received: Tokens, now: float) -> None:
+        """Go on with the ID token that came, and with what came beside it."""
+        self.id_token, self.claims, self.received_at = received.id_token, received.claims, now
+        self.lasts_until = None if received.lasts is None else now + received.lasts
+
+    def state(self, now: float) -> SignInState:
+        """What is shown of it: the earlier end, and whose it is."""
+        if self.ends_at is not None and now >= self.ends_at:
+            return SignInState("ended", identity=self.name, reason=OVER)
+        ends = [(at, by) for at, by in ((self.ends_at, MAX_AGE), (self.lasts_until, PROVIDER)) if at is not None]
+        ends_at, ends_by = min(ends, default=(None, None))
+        return SignInState(
+            state="signed-in",
+            identity=self.name,
+            person=self.claims.person if self.claims else None,
+            user_id=self.user_id or None,
+            login=self.login or None,
+            ends_at=ends_at,
+            ends_by=ends_by,
+            seconds_left=None if ends_at is None else ends_at - now,
+        )
 
     @property
     def subject(self) -> SubjectToken:

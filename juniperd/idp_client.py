@@ -9,7 +9,7 @@ from juniperd.address import host_of
 from juniperd.errors import LoginExpired, LoginRequired, UpstreamAnswer, UpstreamUnreachable
 from juniperd.http import Answer, Http
 from juniperd.identity import Endpoints, Provider, plug, tokens
-from juniperd.identity.tokens import ReadClaims
+from juniperd.identity.tokens import Tokens
 from juniperd.jwks import KeySets
 from juniperd.login import Tell, browser_client, browser_login, device_client, device_login
 from juniperd.model import Clock, Secret
@@ -58,15 +58,15 @@ class IdpClient:
             msg = f"{provider.display_name} answered status {answer.status}"
             raise UpstreamAnswer(msg, host=host_of(endpoints.revocation))
 
-    async def device(self, provider: Provider, tell: Tell) -> tuple[Secret, Secret, ReadClaims]:
-        """Run the device flow: refresh token, ID token and what it says."""
+    async def device(self, provider: Provider, tell: Tell) -> tuple[Secret, Tokens]:
+        """Run the device flow: the refresh token, and all that came."""
         client = device_client(provider, await self._endpoints(provider))
         return _received(await device_login(self._http, provider, client, tell=tell), provider)
 
     @asynccontextmanager
     async def browser(
         self, provider: Provider, tell: Tell, *, nonce: str, max_age: float
-    ) -> AsyncIterator[tuple[Secret, Secret, ReadClaims]]:
+    ) -> AsyncIterator[tuple[Secret, Tokens]]:
         """Run the browser flow: the same; the browser is told how the block ended."""
         words = plug(provider.kind)
         consent = bool(getattr(words, "CONSENT", False))
@@ -74,7 +74,7 @@ class IdpClient:
         running = browser_login(self._http, provider, client, nonce=nonce, max_age=max_age, tell=tell)
         async with running as body:
             received = _received(body, provider)
-            if received[2].nonce != nonce:
+            if received[1].claims.nonce != nonce:
                 msg = f"{provider.display_name} answered with the ID token of another sign-in"
                 raise LoginRequired(msg, "run: juniper login --browser")
             yield received
@@ -89,15 +89,14 @@ class IdpClient:
         return answer
 
 
-def _received(body: Mapping[str, object], provider: Provider) -> tuple[Secret, Secret, ReadClaims]:
-    """What a sign-in begins with: refresh token, ID token and what it says."""
+def _received(body: Mapping[str, object], provider: Provider) -> tuple[Secret, Tokens]:
+    """What a sign-in begins with: the refresh token, and all that came."""
     refresh_token = tokens.new_refresh_token(body)
     if refresh_token is None:
         msg = f"{provider.display_name} sent no refresh token"
         cure = "allow offline_access and the refresh grant for this client, then run: juniper login"
         raise LoginRequired(msg, cure)
-    received = tokens.read_tokens(body, provider)
-    return refresh_token, received.id_token, received.claims
+    return refresh_token, tokens.read_tokens(body, provider)
 
 
 def _json(answer: Answer) -> object:

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 
 from juniperd.errors import JuniperError, LoginExpired, LoginRequired, StoreError, TokenRejected, UpstreamError
 from juniperd.flights import Flights
-from juniperd.held import HeldSignIn
+from juniperd.held import OVER, HeldSignIn
 from juniperd.identity import Provider, plug, tokens
 from juniperd.idp_client import IdpClient
 from juniperd.model import Clock
@@ -212,9 +212,10 @@ class Keeper:
                 await self._renew(self.holding())
 
     async def _renew(self, held: HeldSignIn) -> None:
-        if held.ends_at is not None and self.now() >= held.ends_at:
-            raise await self.end("the sign-in has reached its end")
+        # Asked first, for by its answer this machine's clock is set right.
         provider = await self._issuer.provider(held.name)
+        if held.ends_at is not None and self.now() >= held.ends_at:
+            raise await self.end(OVER)
         body = await self._spend(held, provider)
         rotated = tokens.new_refresh_token(body)
         if rotated is not None or held.tries:
@@ -227,7 +228,7 @@ class Keeper:
             raise
         if held.claims is not None and received.claims.subject != held.claims.subject:
             raise await self.end("the identity provider answered for another person")
-        held.id_token, held.claims, held.received_at = received.id_token, received.claims, self.now()
+        held.receive(received, self.now())
         held.ends_at = received.claims.auth_time + await self._issuer.sign_in_max_age()
 
     async def _spend(self, held: HeldSignIn, provider: Provider) -> Mapping[str, object]:

@@ -9,7 +9,7 @@ from juniperd.errors import JuniperError, LoginRequired, StoreError, UpstreamUnr
 from juniperd.held import HeldSignIn
 from juniperd.identity import SubjectToken
 from juniperd.identity.browser import bound_nonce
-from juniperd.identity.tokens import ReadClaims
+from juniperd.identity.tokens import Tokens
 from juniperd.idp_client import IdpClient
 from juniperd.keeper import Keeper
 from juniperd.login import JoinableLogin, LoginEvent, SignedIn, Tell
@@ -72,14 +72,7 @@ class SignIn:
             return SignInState("ended" if self._keeper.ended else "signed-out", reason=self._keeper.ended)
         except StoreError as error:
             return SignInState("keyring-locked", reason=str(error))
-        return SignInState(
-            state="signed-in",
-            identity=held.name,
-            person=held.claims.person if held.claims else None,
-            user_id=held.receipt.user_id if held.receipt else None,
-            login=held.receipt.login if held.receipt else None,
-            ends_at=held.ends_at,
-        )
+        return held.state(self._keeper.now())
 
     def login(
         self, *, identity: str | None = None, flow: str | None = None, auto: str | None = None
@@ -145,9 +138,10 @@ class SignIn:
         self._flow = chosen = "browser" if (flow or preferred) == "browser" else "device"
         key = self._adoption.key()
 
-        def made(received: tuple[Secret, Secret, ReadClaims]) -> HeldSignIn:
-            refresh_token, id_token, claims = received
-            return HeldSignIn(provider.name, key, refresh_token, chosen, id_token, claims, self._keeper.now())
+        def made(received: tuple[Secret, Tokens]) -> HeldSignIn:
+            held = HeldSignIn(provider.name, key, received[0], chosen)
+            held.receive(received[1], self._keeper.now())
+            return held
 
         if chosen == "device":
             return await self._adoption.adopted(made(await self._idp.device(provider, tell)), tell)

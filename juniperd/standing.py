@@ -7,6 +7,9 @@ from typing import Protocol
 
 from juniperd.identity import Provider, SubjectToken
 
+SOON = 3600.0
+"""Seconds before the end from which on ``status`` warns: what is begun now may not be finished."""
+
 
 @dataclass(frozen=True, slots=True)
 class SignInState:
@@ -18,7 +21,17 @@ class SignInState:
     user_id: str | None = None
     login: str | None = None
     ends_at: float | None = None
+    ends_by: str | None = None
+    """What ends it then: ``sign_in_max_age``, or ``identity provider``."""
+    seconds_left: float | None = None
     reason: str | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """One clause where the end is near."""
+        if self.seconds_left is None or self.seconds_left >= SOON:
+            return None
+        return f"the sign-in ends in {max(self.seconds_left, 0) / 60:.0f} min, then run: juniper login"
 
 
 class Receipt(Protocol):

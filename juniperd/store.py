@@ -47,6 +47,9 @@ class StoredSignIn:
     key_pem: Secret
     flow: str = "device"
     """How it was made: the client that signed in is the one that renews."""
+    ends_at: float | None = None
+    user_id: str = ""
+    login: str = ""
     tries: int = 0
     """How often the refresh token has gone out without an answer that was stored; it may be spent."""
 
@@ -296,6 +299,8 @@ def _encode(stored: StoredSignIn) -> str:
             "version": VERSION,
             "provider": stored.provider,
             "flow": stored.flow,
+            "ends_at": stored.ends_at,
+            "user": {"id": stored.user_id, "login": stored.login},
             "tries": stored.tries,
             "refresh_token": stored.refresh_token.reveal(),
             "key": stored.key_pem.reveal(),
@@ -310,10 +315,24 @@ def _decode(issuer: str, text: str) -> StoredSignIn | None:
         if entry["version"] != VERSION:
             return None
         # Entries from before there was a browser flow name none.
-        values = [entry["provider"], entry["refresh_token"], entry["key"], entry.get("flow", "device")]
-        tries = entry.get("tries", 0)
-    except (ValueError, KeyError, TypeError):
+        needed = [entry["provider"], entry["refresh_token"], entry["key"], entry.get("flow", "device")]
+        user, tries, ends_at = entry.get("user", {}), entry.get("tries", 0), entry.get("ends_at")
+        shown = [user.get("id", ""), user.get("login", "")]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not all(isinstance(value, str) and value for value in values) or not isinstance(tries, int):
+    if not all(isinstance(value, str) and value for value in needed) or not isinstance(tries, int):
         return None
-    return StoredSignIn(issuer, values[0], Secret(values[1]), Secret(values[2]), values[3], tries)
+    if not all(isinstance(value, str) for value in shown) or not isinstance(ends_at, int | float | None):
+        return None
+    provider, refresh_token, key, flow = needed
+    return StoredSignIn(
+        issuer,
+        provider,
+        Secret(refresh_token),
+        Secret(key),
+        flow,
+        ends_at=ends_at,
+        user_id=shown[0],
+        login=shown[1],
+        tries=tries,
+    )

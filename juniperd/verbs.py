@@ -147,7 +147,7 @@ class Verbs:
         name, desk = self._desk(request.text("issuer"))
         state = await desk.sign_in.state()
         shown = _sign_in(name, state)
-        if state.state != "signed-in" or state.login is None:
+        if state.state != "signed-in" or state.login is None or state.person is None:
             document = await desk.issuer.catalogue(await desk.sign_in.subject())
             shown = {**_sign_in(name, await desk.sign_in.state()), "user": document.get("user")}
         yield _result(**shown)
@@ -233,6 +233,9 @@ def _sign_in(issuer: str, state: SignInState) -> dict[str, object]:
         "person": state.person,
         "user": {"id": state.user_id, "login": state.login} if state.login else None,
         "ends_at": None if state.ends_at is None else rfc3339(state.ends_at),
+        "ends_by": state.ends_by,
+        "seconds_left": None if state.seconds_left is None else round(state.seconds_left),
+        "warning": state.warning,
         "reason": state.reason,
     }
 

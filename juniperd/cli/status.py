@@ -65,7 +65,10 @@ def _sign_in(sign_in: Shown) -> str:
     if sign_in.get("state") != "signed-in":
         reason = f" ({sign_in['reason']})" if sign_in.get("reason") else ""
         return f"{sign_in['issuer']}: {show.coloured('signed out', 'yellow')}{reason}; run: juniper login"
-    return f"{sign_in['issuer']}: {show.person(sign_in.get('user'))} until {show.clock_time(sign_in['ends_at'])}"
+    line = f"{sign_in['issuer']}: {show.person(sign_in.get('user'))}"
+    if sign_in.get("ends_at"):
+        line += f" until {show.clock_time(sign_in['ends_at'])} ({sign_in['ends_by']})"
+    return f"{line}; {show.coloured(str(sign_in['warning']), 'yellow')}" if sign_in.get("warning") else line
 
 
 def _lease(lease: Shown) -> str:

@@ -88,6 +88,9 @@ async def test_status_before_and_after(running: Running) -> None:
         "person": "developer",
         "user": {"id": "7", "login": "developer"},
         "ends_at": "2027-01-15T20:00:00Z",
+        "ends_by": "sign_in_max_age",
+        "seconds_left": 43200,
+        "warning": None,
         "reason": None,
     }
     (lease,) = after["leases"]

@@ -24,7 +24,7 @@ async def test_a_restarted_agent_goes_on_without_a_login(world: Doubles, folder:
         assert world.idp.spent == set(), "status asks nobody outside"
         assert (await after.aws()).status == 0
         who: Any = (await after.control("whoami")).events[-1]
-        assert (who["person"], who["user"]) == ("developer", {"id": 7, "login": "developer"})
+        assert (who["person"], who["user"]) == ("developer", {"id": "7", "login": "developer"})
         assert who["ends_at"] == "2027-01-15T20:00:00Z"
     assert world.idp.calls["/device"] == 1
     assert world.idp.spent == {"refresh-1"}
