@@ -30,6 +30,8 @@ from juniperd.loopback import Loopback, Page
 from juniperd.model import Secret
 
 APP = "Juniper"
+REFUSED_FOR = 60.0
+"""Seconds for which a no counts for those who only try again: a script must not open page after page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,24 @@ class JoinableLogin:
             task.exception()
         for ear in self._ears:
             ear.put_nowait(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A no, or nobody's answer, to a login: what a caller is told who asks for the same again too soon."""
+
+    flow: str | None
+    error: LoginDeclined
+    at: float
+
+    def holds(self, flow: str | None, now: float) -> bool:
+        """Whether it still answers a login by this flow."""
+        return self.flow == flow and 0 <= now - self.at < REFUSED_FOR
+
+    async def told(self, now: float) -> SignedIn:
+        """As a login that ends at once."""
+        msg = f"{self.error.message}, {now - self.at:.0f} s ago"
+        raise LoginDeclined(msg, "run: juniper login --again")
 
 
 def device_client(provider: Provider, endpoints: Endpoints) -> DeviceClient:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 
 from juniperd.adoption import Adoption
-from juniperd.errors import JuniperError, LoginRequired, StoreError, UpstreamUnreachable
+from juniperd.errors import JuniperError, LoginDeclined, LoginRequired, StoreError, UpstreamUnreachable
 from juniperd.held import HeldSignIn
 from juniperd.identity import SubjectToken
 from juniperd.identity.browser import bound_nonce
 from juniperd.identity.tokens import Tokens
 from juniperd.idp_client import IdpClient
 from juniperd.keeper import Keeper
-from juniperd.login import JoinableLogin, LoginEvent, SignedIn, Tell
+from juniperd.login import JoinableLogin, LoginEvent, Refusal, SignedIn, Tell
 from juniperd.model import Clock, Secret
 from juniperd.skew import ClockSkew
 from juniperd.standing import IssuerDoor, SignInState
@@ -34,10 +34,12 @@ class SignIn:
     ) -> None:
         self._issuer = issuer
         self._idp = idp
+        self._clock = clock
         self._keeper = Keeper(issuer, idp, store=store, clock=clock, skew=skew, changed=changed)
         self._adoption = Adoption(issuer, self._keeper)
         self._login: JoinableLogin | None = None
         self._flow: str | None = None
+        self._refusal: Refusal | None = None
 
     @property
     def identity(self) -> str | None:
@@ -75,12 +77,13 @@ class SignIn:
         return held.state(self._keeper.now())
 
     def login(
-        self, *, identity: str | None = None, flow: str | None = None, auto: str | None = None
+        self, *, identity: str | None = None, flow: str | None = None, auto: str | None = None, again: bool = False
     ) -> AsyncGenerator[LoginEvent, None]:
         """Sign in, or join the sign-in under way; the last event is :class:`SignedIn`.
 
         ``flow`` overrides what the identity's configuration prefers; ``auto`` is what ``auto`` means where the person
-        sits. Who asks for the other flow by name ends the one under way.
+        sits. Who asks for the other flow by name ends the one under way. A no is remembered for a while, and tells who
+        asks for the same flow; ``again`` asks the person all the same.
         """
         running = self._login if self._login is not None and self._login.open else None
         if running is not None and flow is not None and self._flow not in {None, flow}:
@@ -88,6 +91,9 @@ class SignIn:
             running = None
         if running is not None:
             return running.listen(joined=True)
+        refusal, now = self._refusal, self._clock()
+        if not again and refusal is not None and refusal.holds(flow, now):
+            return JoinableLogin(lambda _tell: refusal.told(now)).listen()
         self._flow = flow
         self._login = JoinableLogin(lambda tell: self._run_login(tell, identity, flow, auto))
         return self._login.listen()
@@ -133,6 +139,15 @@ class SignIn:
         await self._adoption.close()
 
     async def _run_login(self, tell: Tell, identity: str | None, flow: str | None, auto: str | None) -> SignedIn:
+        try:
+            signed_in = await self._sign_in(tell, identity, flow, auto)
+        except LoginDeclined as error:
+            self._refusal = Refusal(flow, error, self._clock())
+            raise
+        self._refusal = None
+        return signed_in
+
+    async def _sign_in(self, tell: Tell, identity: str | None, flow: str | None, auto: str | None) -> SignedIn:
         provider = await self._issuer.provider(identity)
         preferred = auto if provider.flow == "auto" else provider.flow
         self._flow = chosen = "browser" if (flow or preferred) == "browser" else "device"

@@ -112,7 +112,8 @@ class Verbs:
         # The person needs a while to read the code; the exchange's imports need half a second.
         self._ahead()
         flow, auto = (_flow(request, parameter) for parameter in ("flow", "auto"))
-        events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto)
+        again = request.parameters.get("again") is True
+        events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto, again=again)
         with self._waiting():
             async with contextlib.aclosing(events):
                 async for event in events:
