@@ -36,21 +36,24 @@ class HeldSignIn:
     """When the provider stops renewing it, where it said so; each renewal may move that."""
     user_id: str = ""
     login: str = ""
+    bound_to: SigningKey | None = None
+    """The key that the provider wants to see proofs of with the refresh token; not ``key`` where that was kept from the
+    sign-in before."""
     tries: int = 0
     """How often the refresh token has gone out without an answer that was stored; it may be spent."""
 
     @classmethod
     def from_rest(cls, stored: StoredSignIn) -> Self:
         """What rested; :class:`TokenRejected` where its key cannot be read."""
-        key = SigningKey.from_pem(stored.key_pem.reveal().encode())
         return cls(
             stored.provider,
-            key,
+            SigningKey.from_pem(stored.key_pem.reveal().encode()),
             stored.refresh_token,
             stored.flow,
             ends_at=stored.ends_at,
             user_id=stored.user_id,
             login=stored.login,
+            bound_to=_key(stored.bound_to_pem),
             tries=stored.tries,
         )
 
@@ -65,6 +68,7 @@ class HeldSignIn:
             ends_at=self.ends_at,
             user_id=self.user_id,
             login=self.login,
+            bound_to_pem=None if self.bound_to is None else self.bound_to.to_pem(),
             tries=self.tries,
         )
 
@@ -72,7 +76,7 @@ class HeldSignIn:
         """Go on with what another agent of this person stored since; false where that is another sign-in."""
         if stored.key_pem != self.key.to_pem():
             return False
-        self.refresh_token, self.tries = stored.refresh_token, stored.tries
+        self.refresh_token, self.tries, self.bound_to = stored.refresh_token, stored.tries, _key(stored.bound_to_pem)
         return True
 
     def receive(self, received: Tokens, now: float) -> None:
@@ -92,6 +96,7 @@ class HeldSignIn:
             person=self.claims.person if self.claims else None,
             user_id=self.user_id or None,
             login=self.login or None,
+            bound=self.bound_to is not None,
             ends_at=ends_at,
             ends_by=ends_by,
             seconds_left=None if ends_at is None else ends_at - now,
@@ -114,3 +119,7 @@ class HeldSignIn:
         if self.claims is None or other.claims is None:
             return self.name == other.name
         return self.name == other.name and self.claims.subject == other.claims.subject
+
+
+def _key(pem: Secret | None) -> SigningKey | None:
+    return None if pem is None else SigningKey.from_pem(pem.reveal().encode())

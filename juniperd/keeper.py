@@ -235,12 +235,12 @@ class Keeper:
         """What the refresh token is answered; ``held.tries`` says whether it may have been spent before."""
         grace, doubts = plug(provider.kind).GRACE, held.tries
         if math.isinf(grace):
-            return await self._idp.refresh(provider, held.refresh_token, flow=held.flow)
+            return await self._asked(held, provider)
         if doubts:
             await self._dare(held, provider)
         await self._mark(held, doubts + 1)
         try:
-            return await self._idp.refresh(provider, held.refresh_token, flow=held.flow)
+            return await self._asked(held, provider)
         except LoginExpired as error:
             if doubts:
                 msg = f"the answer to a renewal was lost, and then {error.message}"
@@ -254,6 +254,9 @@ class Keeper:
                 raise
         # Now, and not when somebody asks the next time: the grace is short.
         return await self._spend(held, provider)
+
+    async def _asked(self, held: HeldSignIn, provider: Provider) -> Mapping[str, object]:
+        return await self._idp.refresh(provider, held.refresh_token, flow=held.flow, key=held.bound_to)
 
     async def _dare(self, held: HeldSignIn, provider: Provider) -> None:
         """The one more try is for a provider that answers; there is no other after it."""

@@ -154,12 +154,12 @@ class SignIn:
         key = self._adoption.key()
 
         def made(received: tuple[Secret, Tokens]) -> HeldSignIn:
-            held = HeldSignIn(provider.name, key, received[0], chosen)
+            held = HeldSignIn(provider.name, key, received[0], chosen, bound_to=key if received[1].bound else None)
             held.receive(received[1], self._keeper.now())
             return held
 
         if chosen == "device":
-            return await self._adoption.adopted(made(await self._idp.device(provider, tell)), tell)
+            return await self._adoption.adopted(made(await self._idp.device(provider, tell, key=key)), tell)
         nonce, max_age = bound_nonce(self._issuer.url, key.kid), await self._issuer.sign_in_max_age()
-        async with self._idp.browser(provider, tell, nonce=nonce, max_age=max_age) as received:
+        async with self._idp.browser(provider, tell, key=key, nonce=nonce, max_age=max_age) as received:
             return await self._adoption.adopted(made(received), tell)

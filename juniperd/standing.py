@@ -20,6 +20,8 @@ class SignInState:
     person: str | None = None
     user_id: str | None = None
     login: str | None = None
+    bound: bool = False
+    """Whether the refresh token is worth nothing without the key (RFC 9449)."""
     ends_at: float | None = None
     ends_by: str | None = None
     """What ends it then: ``sign_in_max_age``, or ``identity provider``."""

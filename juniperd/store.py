@@ -50,6 +50,8 @@ class StoredSignIn:
     ends_at: float | None = None
     user_id: str = ""
     login: str = ""
+    bound_to_pem: Secret | None = None
+    """The key that the refresh token is bound to at the provider, if it is (RFC 9449 section 5)."""
     tries: int = 0
     """How often the refresh token has gone out without an answer that was stored; it may be spent."""
 
@@ -304,6 +306,7 @@ def _encode(stored: StoredSignIn) -> str:
             "tries": stored.tries,
             "refresh_token": stored.refresh_token.reveal(),
             "key": stored.key_pem.reveal(),
+            "bound_to": None if stored.bound_to_pem is None else stored.bound_to_pem.reveal(),
         }
     )
 
@@ -317,12 +320,14 @@ def _decode(issuer: str, text: str) -> StoredSignIn | None:
         # Entries from before there was a browser flow name none.
         needed = [entry["provider"], entry["refresh_token"], entry["key"], entry.get("flow", "device")]
         user, tries, ends_at = entry.get("user", {}), entry.get("tries", 0), entry.get("ends_at")
-        shown = [user.get("id", ""), user.get("login", "")]
+        shown, bound_to = [user.get("id", ""), user.get("login", "")], entry.get("bound_to")
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     if not all(isinstance(value, str) and value for value in needed) or not isinstance(tries, int):
         return None
-    if not all(isinstance(value, str) for value in shown) or not isinstance(ends_at, int | float | None):
+    if not all(isinstance(value, str) for value in [*shown, bound_to or ""]) or not isinstance(
+        ends_at, int | float | None
+    ):
         return None
     provider, refresh_token, key, flow = needed
     return StoredSignIn(
@@ -334,5 +339,6 @@ def _decode(issuer: str, text: str) -> StoredSignIn | None:
         ends_at=ends_at,
         user_id=shown[0],
         login=shown[1],
+        bound_to_pem=Secret(bound_to) if bound_to else None,
         tries=tries,
     )

@@ -233,6 +233,7 @@ def _sign_in(issuer: str, state: SignInState) -> dict[str, object]:
         "identity": state.identity,
         "person": state.person,
         "user": {"id": state.user_id, "login": state.login} if state.login else None,
+        "bound": state.bound,
         "ends_at": None if state.ends_at is None else rfc3339(state.ends_at),
         "ends_by": state.ends_by,
         "seconds_left": None if state.seconds_left is None else round(state.seconds_left),

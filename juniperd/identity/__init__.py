@@ -53,6 +53,8 @@ class Endpoints:
     authorization: str | None = None
     answers_with_issuer: bool = False
     """Whether an answer to the browser names its issuer (RFC 9207 section 3)."""
+    takes_proofs: bool = False
+    """Whether the token endpoint binds tokens to keys of our kind (RFC 9449 section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class Tokens:
     refresh_token: Secret | None
     lasts: float | None = None
     """Seconds for which the provider says that it takes the refresh token; ``None`` where it does not say."""
+    bound: bool = False
+    """Whether the tokens are bound to the key of the proof that came with the request (RFC 9449 section 5)."""
 
 
 def refresh_form(client_id: str, refresh_token: Secret) -> dict[str, str]:
@@ -79,7 +81,12 @@ def read_tokens(body: Mapping[str, object], provider: Provider) -> Tokens:
         person=_person(payload),
         nonce=unverified.text(payload, "nonce") or "",
     )
-    return Tokens(Secret(id_token), claims, new_refresh_token(body), _lasts(body))
+    return Tokens(Secret(id_token), claims, new_refresh_token(body), _lasts(body), _bound(body))
+
+
+def _bound(body: Mapping[str, object]) -> bool:
+    kind = body.get("token_type")
+    return isinstance(kind, str) and kind.lower() == "dpop"
 
 
 def _lasts(body: Mapping[str, object]) -> float | None:

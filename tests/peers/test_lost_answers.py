@@ -30,10 +30,10 @@ LOST = r"^the answer to a renewal was lost, and then Peer ended the sign-in \(in
 TWICE = "^two renewals went unanswered, and a third would look like a thief's; run: juniper login$"
 
 
-@pytest.fixture(scope="module")
-def rotating() -> Iterator[str]:
-    """A provider of this file alone, for its mode changes."""
-    with serving(interval=0.01) as url:
+@pytest.fixture(scope="module", params=[None, "nonce"], ids=["bearer", "bound"])
+def rotating(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A provider of this file alone, for its mode changes; its tokens are bound to nothing, or to the sign-in's key."""
+    with serving(interval=0.01, dpop=request.param) as url:
         yield url
 
 
@@ -64,7 +64,11 @@ def spent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         form = options.get("form")
         if isinstance(form, dict) and form.get("grant_type") == "refresh_token":
             tokens.append(form["refresh_token"])
-        return await request(http, method, url, **options)  # type: ignore[arg-type]
+        answer = await request(http, method, url, **options)  # type: ignore[arg-type]
+        if b"use_dpop_nonce" in answer.body:
+            # Refused for want of a nonce, before anybody looked at the token.
+            tokens.pop()
+        return answer
 
     monkeypatch.setattr(Http, "request", noted)
     return tokens

@@ -18,6 +18,8 @@ const mode = {
   claims: {}, // put into ID tokens over everything else; null takes one out
   backdate: options.backdate ?? 0, // seconds by which iat and nbf lie back
   blocked: '', // 'device', 'poll' or 'refresh': where the tenant's policy says no
+  nonce: options.dpop === 'nonce', // whether a proof has to carry a nonce of the provider's
+  noProofs: false, // whether this client's proofs are refused though the metadata lists algorithms
   cut: 0, // so many refreshes are done and not answered
   left: false, // whether an account was deleted
   oldName: false, // verification_url instead of verification_uri
@@ -76,6 +78,10 @@ const provider = new Provider(issuer, {
   rotateRefreshToken: true,
   features: {
     devInteractions: { enabled: false },
+    dPoP: {
+      enabled: Boolean(options.dpop), requireNonce: () => mode.nonce,
+      ...(options.dpop === 'nonce' && { nonceSecret: Buffer.alloc(32, 7) }),
+    },
     revocation: { enabled: true },
     resourceIndicators: { enabled: false },
     deviceFlow: { enabled: true, charset: 'base-20', mask: '****-****' },
@@ -90,6 +96,11 @@ const provider = new Provider(issuer, {
 });
 
 provider.use(async (ctx, next) => {
+  if (mode.noProofs && ctx.get('DPoP')) {
+    ctx.status = 400;
+    ctx.body = { error: 'invalid_dpop_proof', error_description: 'not for this client' };
+    return;
+  }
   await next();
   if (ctx.oidc?.route === 'device_authorization' && ctx.status === 200 && mode.interval) {
     ctx.body.interval = mode.interval;
