@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from juniperd.address import host_of
 from juniperd.errors import LoginExpired, LoginRequired, UpstreamAnswer, UpstreamUnreachable
 from juniperd.http import Answer, Http
-from juniperd.identity import Endpoints, Provider, plug, tokens
+from juniperd.identity import Endpoints, Provider, error_of, plug, tokens
 from juniperd.identity.tokens import Tokens
 from juniperd.jose import SigningKey
 from juniperd.jwks import KeySets
@@ -38,7 +38,7 @@ class IdpClient:
         answer = await self._calls.post(endpoints.token, form, key=key)
         body = json_of(answer)
         if answer.status != 200:
-            raise _refusal(provider, answer, body)
+            raise _refusal(provider, flow, answer, body)
         if isinstance(body, dict):
             return body
         msg = f"{provider.display_name} renewed the sign-in with something that is not JSON"
@@ -105,9 +105,11 @@ def _received(body: Mapping[str, object], provider: Provider) -> tuple[Secret, T
     return refresh_token, tokens.read_tokens(body, provider)
 
 
-def _refusal(provider: Provider, answer: Answer, body: object) -> LoginExpired | UpstreamUnreachable | UpstreamAnswer:
+def _refusal(
+    provider: Provider, flow: str, answer: Answer, body: object
+) -> LoginExpired | UpstreamUnreachable | UpstreamAnswer:
     words = plug(provider.kind)
-    read = words.error(body, f"status {answer.status}")
+    read = error_of(provider.kind, flow)(body, f"status {answer.status}")
     code = body.get("error") if isinstance(body, dict) else None
     host = host_of(provider.issuer)
     why = f"{read.problem}: {read.said}" if read.problem else read.said

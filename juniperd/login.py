@@ -21,13 +21,13 @@ from juniperd.errors import (
     LoginDeclined,
     UpstreamUnreachable,
 )
-from juniperd.identity import Endpoints, Provider, browser, plug
+from juniperd.identity import Endpoints, Provider, browser, error_of, plug
 from juniperd.identity.browser import BrowserClient, Once, browser_flow
 from juniperd.identity.device import Answered, Ask, DeviceClient, Flow, Show, Wait, device_flow
 from juniperd.jose import SigningKey
 from juniperd.loopback import Loopback, Page
 from juniperd.model import Secret
-from juniperd.token_calls import BAD_PROOF, TokenCalls, error_of, json_of
+from juniperd.token_calls import BAD_PROOF, TokenCalls, code_of, json_of
 
 APP = "Juniper"
 REFUSED_FOR = 60.0
@@ -188,7 +188,7 @@ class Asker:
         key = self._key if ask.url == self._token_url else None
         try:
             answer = await self._calls.post(ask.url, ask.form, key=key)
-            if key is not None and error_of(answer) == BAD_PROOF:
+            if key is not None and code_of(answer) == BAD_PROOF:
                 # It lists them and takes none of this client: then tokens are bound to nothing, as without the list.
                 self._key = None
                 answer = await self._calls.post(ask.url, ask.form)
@@ -238,6 +238,7 @@ def browser_client(
         provider.scopes,
         answers_with_issuer=endpoints.answers_with_issuer,
         declined=declined,
+        error=error_of(provider.kind, "browser"),
         consent=consent,
     )
 

@@ -39,7 +39,7 @@ class TokenCalls:
         answer = await self._post(url, form, key)
         if key is None or answer.status == 200:
             return answer
-        error = error_of(answer)
+        error = code_of(answer)
         told_nonce = error == NONCE_WANTED and self._nonces.get(url) not in {None, nonce}
         told_time = error == BAD_PROOF and abs(self._skew.seconds - slip) > CLOCK_SLIP
         return await self._post(url, form, key) if told_nonce or told_time else answer
@@ -73,7 +73,7 @@ def json_of(answer: Answer) -> object:
         return None
 
 
-def error_of(answer: Answer) -> str | None:
+def code_of(answer: Answer) -> str | None:
     """An answer's error code (RFC 6749 section 5.2)."""
     body = json_of(answer)
     code = body.get("error") if isinstance(body, dict) else None

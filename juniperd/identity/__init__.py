@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -89,6 +89,9 @@ class ProviderPlug(Protocol):
     def error(self, body: object, fallback: str) -> ErrorRead:
         """An error answer in this provider's vocabulary; ``fallback`` where there is nothing to be read."""
 
+    def browser_error(self, body: object, fallback: str) -> ErrorRead:
+        """The same for a sign-in by browser, whose cures are others."""
+
 
 def discover() -> Mapping[str, ProviderPlug]:
     """Every provider of this folder by its kind."""
@@ -98,6 +101,12 @@ def discover() -> Mapping[str, ProviderPlug]:
         if hasattr(module, "KIND"):
             found[module.KIND] = cast("ProviderPlug", module)
     return found
+
+
+def error_of(kind: str, flow: str) -> Callable[[object, str], ErrorRead]:
+    """How the errors of that provider are read for a sign-in by this flow."""
+    words = plug(kind)
+    return words.browser_error if flow == "browser" else words.error
 
 
 def plug(kind: str) -> ProviderPlug:

@@ -48,6 +48,10 @@ _NUMBERS: Mapping[int, tuple[str, str]] = {
 }
 """What the codes mean to a person. Conditional Access and security defaults answer 53xxx and 530035."""
 
+_CONDITIONAL = (
+    "Conditional Access does not allow this sign-in",
+    f"{_ADMINISTRATOR} look up which policy stopped it, then run: juniper login --browser",
+)
 _TAIL = re.compile(r"\s*(?:Trace|Correlation) ID:.*", re.DOTALL)
 
 
@@ -68,6 +72,15 @@ def error(body: object, fallback: str) -> ErrorRead:
     if problem is None and code == "bad_verification_code":
         problem, cure = "Microsoft Entra does not know the code any more", _LOGIN
     return ErrorRead(said, problem, cure)
+
+
+def browser_error(body: object, fallback: str) -> ErrorRead:
+    """The same where no device code is to blame, and with the flow's own cure."""
+    read = error(body, fallback)
+    if read.problem == _BLOCKED:
+        return ErrorRead(read.said, *_CONDITIONAL)
+    cure = read.cure and re.sub(r"juniper login$", "juniper login --browser", read.cure)
+    return ErrorRead(read.said, read.problem, cure)
 
 
 def _codes(body: Mapping[str, object], detail: str) -> list[int]:

@@ -41,6 +41,9 @@ def error(body: object, fallback: str) -> ErrorRead:
     return ErrorRead(described(body, fallback))
 
 
+browser_error = error
+
+
 def _lists(metadata: Mapping[str, object], name: str, wanted: str) -> bool:
     values = metadata.get(name)
     return isinstance(values, list) and wanted in values
