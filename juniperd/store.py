@@ -134,8 +134,8 @@ class Store:
                 self._unwritten.discard(stored.issuer)
 
     async def mark(self, stored: StoredSignIn) -> None:
-        """Keep how often its refresh token went out; a keyring that lags behind is not written to for that alone."""
-        if stored.issuer in self._unwritten:
+        """Keep how often its refresh token went out; a keyring that lags or has just failed is not asked for that alone."""
+        if stored.issuer in self._unwritten or (self.kind == "keyring" and self.note is not None):
             self._memory[stored.issuer] = stored
         else:
             await self.save(stored)
