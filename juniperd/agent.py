@@ -135,6 +135,7 @@ class Agent:
     async def _close(self) -> None:
         for desk in self.desks.values():
             await desk.sign_in.close()
+        self.store.close()
         await self.broker.close()
         for task in self._ahead.values():
             task.cancel()

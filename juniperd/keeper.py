@@ -16,7 +16,15 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from juniperd.errors import JuniperError, LoginExpired, LoginRequired, StoreError, TokenRejected, UpstreamError
+from juniperd.errors import (
+    JuniperError,
+    LoginExpired,
+    LoginRequired,
+    StoreError,
+    TokenRejected,
+    UpstreamError,
+    UpstreamUnreachable,
+)
 from juniperd.flights import Flights
 from juniperd.held import OVER, HeldSignIn
 from juniperd.identity import Provider, plug, tokens
@@ -200,6 +208,7 @@ class Keeper:
         """Spend the refresh token that rests now: another agent of this person may have spent the one in memory."""
         async with self.turn():
             await self.catch_up()
+            self._doubt(self.holding())
             tried = self.holding().refresh_token
             try:
                 await self._renew(self.holding())
@@ -210,6 +219,15 @@ class Keeper:
                 if self.holding().refresh_token == tried:
                     raise await self.end(error.message, error.remedy) from None
                 await self._renew(self.holding())
+
+    def _doubt(self, held: HeldSignIn) -> None:
+        """Where another token has come since and is lost, the one in hand is one that may be spent."""
+        try:
+            spent = self._store.may_be_spent(held.at_rest(self._issuer.url))
+        except StoreError as error:
+            raise UpstreamUnreachable(error.message, error.remedy) from None
+        if spent:
+            held.tries = max(held.tries, 1)
 
     async def _renew(self, held: HeldSignIn) -> None:
         # Asked first, for by its answer this machine's clock is set right.

@@ -60,7 +60,9 @@ class SignIn:
             except UpstreamUnreachable as error:
                 if not self._keeper.usable():
                     msg = f"the sign-in cannot be renewed ({error.message})"
-                    raise UpstreamUnreachable(msg, "check your network, then try again", host=error.host) from None
+                    named = error.remedy != UpstreamUnreachable.remedy
+                    cure = error.remedy if named else "check your network, then try again"
+                    raise UpstreamUnreachable(msg, cure, host=error.host) from None
         # Woken again, for it may have been locked meanwhile.
         return (await self._keeper.wake()).subject
 

@@ -17,6 +17,7 @@ from juniperd.agent import Agent
 from juniperd.config import Config, IssuerEntry, Network
 from juniperd.door import open_door
 from juniperd.journal import Journal
+from juniperd.turns import Turns
 
 from .doubles import Doubles
 from .vault import FakeVault
@@ -113,7 +114,7 @@ async def serving(
     agent = Agent(config, clock=world.clock, journal=Journal(log, world.clock))
     if vault is not None:
         agent.store._open_vault = lambda: vault
-        agent.store._turns = vault.turns
+        agent.store._turns = Turns(vault.turns)
     path = folder / "agent.sock"
     task = asyncio.create_task(agent.serve(open_door(path), socket_path=path))
     await asyncio.sleep(0)
