@@ -26,7 +26,8 @@ from juniperd.jwks import KeySets
 from juniperd.model import Clock, Kind
 from juniperd.protocols import discover
 from juniperd.server import Lender, Server, no_controls
-from juniperd.sessions import Listener, Sessions
+from juniperd.session_verbs import tell_ended
+from juniperd.sessions import Sessions
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
 from juniperd.store import Store
@@ -139,7 +140,8 @@ class Agent:
             self._shut.set()
             for desk in self.desks.values():
                 desk.sign_in.abandon_login()
-            await self._end_sessions(self._sessions)
+            await tell_ended((self.desks[one.session.issuer], None, one.session.id) for one in self._sessions)
+            await self._sessions.close()
             await server.drain()
             await self._close()
             self._journal.note("stopped", pid=os.getpid())
@@ -148,19 +150,6 @@ class Agent:
         server = Server(door, tools=discover(), lender=lender, controls=no_controls, journal=self._journal)
         await server.start()
         return server
-
-    async def _end_sessions(self, sessions: Sessions) -> None:
-        """Nobody is here to use them any more; an issuer that cannot be told ends them by its own clock."""
-
-        async def tell(listener: Listener) -> None:
-            desk = self.desks[listener.session.issuer]
-            with suppress(JuniperError):
-                await desk.issuer.close_session(await desk.sign_in.subject(), listener.session.id)
-
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TELL_TIME):
-                await asyncio.gather(*(tell(listener) for listener in sessions))
-        await sessions.close()
 
     async def _watch(self, door: Door) -> None:
         """End where nobody can reach this agent any more, so that it does not keep a sign-in for nobody."""
@@ -215,6 +204,7 @@ class Agent:
     async def _close(self) -> None:
         for desk in self.desks.values():
             await desk.sign_in.close()
+        self.store.close()
         await self.broker.close()
         for task in self._ahead.values():
             task.cancel()

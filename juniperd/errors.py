@@ -178,15 +178,19 @@ class TokenRejected(JuniperError):
 
 
 class UpstreamError(JuniperError):
-    """A server we called failed us; ``host`` is the one we called."""
+    """A server we called failed us; ``host`` is the one we called.
+
+    ``lost`` where the request had gone out and no whole answer came: it may have been acted upon.
+    """
 
     blame = Blame.UPSTREAM
     exit_status = 69
     remedy = "try again; run: juniper status"
 
-    def __init__(self, message: str, remedy: str | None = None, *, host: str = "") -> None:
+    def __init__(self, message: str, remedy: str | None = None, *, host: str = "", lost: bool = False) -> None:
         super().__init__(message, remedy)
         self.host = host
+        self.lost = lost
 
 
 class UpstreamUnreachable(UpstreamError):

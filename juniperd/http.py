@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from juniperd.address import host_of, is_loopback
-from juniperd.errors import ConfigError, UpstreamAnswer, UpstreamUnreachable, UpstreamUntrusted
+from juniperd.errors import ConfigError, UpstreamAnswer, UpstreamError, UpstreamUnreachable, UpstreamUntrusted
 
 if TYPE_CHECKING:
     import aiohttp
@@ -62,7 +62,7 @@ class Http:
         self._proxy = proxy or None
         self._no_proxy = no_proxy
         self._plain_loopback = plain_loopback
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,8 +74,8 @@ class Http:
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        session, self._session = self._session, None
-        if session is not None:
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
             await session.close()
 
     async def request(  # noqa: PLR0913  # one call of HTTP has this many parts, each with a default
@@ -89,10 +89,16 @@ class Http:
         json: object = None,
         timeout: float = TIMEOUT,
         max_bytes: int = MAX_BODY,
+        alone: bool = False,
     ) -> Answer:
-        """One call, whatever its status; redirects come back as answers, failures as :class:`UpstreamError`."""
+        """One call, whatever its status; redirects come back as answers, failures as :class:`UpstreamError`.
+
+        ``alone``: on a connection of its own. One that was kept while the laptop slept may be dead, and of what is
+        sent into it nobody knows whether it arrived.
+        """
         self._check(url)
-        session = self._open()
+        session = self._open(alone=alone)
+        gone: list[bool] = []
         import aiohttp
 
         try:
@@ -107,12 +113,18 @@ class Http:
                     json=json,
                     proxy=self._proxy_for(url),
                     allow_redirects=False,
+                    trace_request_ctx=gone,
                 ) as response,
             ):
                 body = await _read(response, max_bytes, host_of(url))
                 return Answer(response.status, response.headers, body, url, _date(response.headers))
+        except UpstreamError as error:
+            error.lost = True
+            raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise translate(error, host_of(url), timeout) from error
+            failure = translate(error, host_of(url), timeout)
+            failure.lost = bool(gone)
+            raise failure from error
 
     def _check(self, url: str) -> None:
         parts = urlsplit(url)
@@ -128,19 +140,21 @@ class Http:
         direct = is_loopback(url) or any(host == n or host.endswith("." + n.lstrip(".")) for n in self._no_proxy)
         return None if direct else self._proxy
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _open(self, *, alone: bool) -> aiohttp.ClientSession:
+        if alone not in self._sessions:
             import aiohttp
 
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls(), limit=64, limit_per_host=32, keepalive_timeout=60),
+            kept: dict[str, Any] = {"force_close": True} if alone else {"keepalive_timeout": 60}
+            self._sessions[alone] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls(), limit=64, limit_per_host=32, **kept),
+                trace_configs=[_tracing()],
                 timeout=aiohttp.ClientTimeout(total=None),
                 trust_env=False,
                 auto_decompress=False,
                 headers={"User-Agent": "juniper", "Accept": "application/json", "Accept-Encoding": "identity"},
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        return self._session
+        return self._sessions[alone]
 
     def _tls(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -163,6 +177,18 @@ def _load_system_roots(context: ssl.SSLContext) -> None:
         context.load_verify_locations(cafile=paths.openssl_cafile)
     if Path(paths.openssl_capath).is_dir():
         context.load_verify_locations(capath=paths.openssl_capath)
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    """Notes in the request's own context that it is on its way: connected, and past the point of no doubt."""
+    import aiohttp
+
+    async def sent(_session: aiohttp.ClientSession, context: Any, _headers: object) -> None:  # noqa: ANN401 - aiohttp's own namespace
+        context.trace_request_ctx.append(True)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(sent)
+    return trace
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int, host: str) -> bytes:

@@ -8,32 +8,50 @@ from contextlib import asynccontextmanager
 from juniperd.address import host_of
 from juniperd.errors import LoginExpired, LoginRequired, UpstreamAnswer, UpstreamUnreachable
 from juniperd.http import Answer, Http
-from juniperd.identity import Endpoints, Provider, plug, tokens
-from juniperd.identity.tokens import ReadClaims
+from juniperd.identity import Endpoints, Provider, error_of, plug, tokens
+from juniperd.identity.tokens import Tokens
+from juniperd.jose import SigningKey
 from juniperd.jwks import KeySets
-from juniperd.login import Tell, browser_client, browser_login, device_client, device_login
+from juniperd.login import Asker, Tell, browser_client, browser_login, device_client, device_login
 from juniperd.model import Clock, Secret
 from juniperd.skew import ClockSkew
+from juniperd.token_calls import TokenCalls, json_of
 
 
 class IdpClient:
     """Identity providers, as a sign-in needs them."""
 
     def __init__(self, http: Http, keys: KeySets, *, clock: Clock, skew: ClockSkew) -> None:
-        self._clock = clock
         self._http = http
         self._keys = keys
-        self._skew = skew
+        self._calls = TokenCalls(http, clock=clock, skew=skew)
 
-    async def refresh(self, provider: Provider, refresh_token: Secret, *, flow: str = "device") -> Mapping[str, object]:
-        """The answer to a refresh; :class:`LoginExpired` where the provider ended the sign-in."""
+    async def refresh(
+        self, provider: Provider, refresh_token: Secret, *, flow: str = "device", key: SigningKey | None = None
+    ) -> Mapping[str, object]:
+        """The answer to a refresh; :class:`LoginExpired` where the provider ended the sign-in.
+
+        ``key`` is what the refresh token is bound to, if anything.
+        """
         endpoints = await self._endpoints(provider)
         form = tokens.refresh_form(provider.client_of(flow), refresh_token)
-        answer = await self._post(endpoints.token, form)
-        body = _json(answer)
-        if answer.status == 200 and isinstance(body, dict):
+        answer = await self._calls.post(endpoints.token, form, key=key)
+        body = json_of(answer)
+        if answer.status != 200:
+            raise _refusal(provider, flow, answer, body)
+        if isinstance(body, dict):
             return body
-        raise _refusal(provider, answer, body)
+        msg = f"{provider.display_name} renewed the sign-in with something that is not JSON"
+        raise UpstreamAnswer(msg, host=host_of(endpoints.token), lost=True)
+
+    async def check_answers(self, provider: Provider) -> None:
+        """Whether the provider answers at all, asked where that costs nothing; else :class:`UpstreamUnreachable`."""
+        answer = await self._http.request(
+            "GET", f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration", alone=True
+        )
+        if answer.status >= 500:
+            msg = f"{provider.display_name} cannot answer now (status {answer.status})"
+            raise UpstreamUnreachable(msg, host=host_of(provider.issuer))
 
     async def revoke(self, provider: Provider, refresh_token: Secret, *, flow: str = "device") -> None:
         """Tell the provider; one without such an endpoint has nothing to be told."""
@@ -41,28 +59,31 @@ class IdpClient:
         if endpoints.revocation is None:
             return
         form = tokens.revoke_form(provider.client_of(flow), refresh_token)
-        answer = await self._post(endpoints.revocation, form)
+        answer = await self._calls.post(endpoints.revocation, form)
         if answer.status != 200:
             msg = f"{provider.display_name} answered status {answer.status}"
             raise UpstreamAnswer(msg, host=host_of(endpoints.revocation))
 
-    async def device(self, provider: Provider, tell: Tell) -> tuple[Secret, Secret, ReadClaims]:
-        """Run the device flow: refresh token, ID token and what it says."""
-        client = device_client(provider, await self._endpoints(provider))
-        return _received(await device_login(self._http, provider, client, tell=tell), provider)
+    async def device(self, provider: Provider, tell: Tell, *, key: SigningKey) -> tuple[Secret, Tokens]:
+        """Run the device flow: the refresh token, and all that came."""
+        endpoints = await self._endpoints(provider)
+        client = device_client(provider, endpoints)
+        return _received(await device_login(self._asker(endpoints, key), provider, client, tell=tell), provider)
 
     @asynccontextmanager
     async def browser(
-        self, provider: Provider, tell: Tell, *, nonce: str, max_age: float
-    ) -> AsyncIterator[tuple[Secret, Secret, ReadClaims]]:
+        self, provider: Provider, tell: Tell, *, key: SigningKey, nonce: str, max_age: float
+    ) -> AsyncIterator[tuple[Secret, Tokens]]:
         """Run the browser flow: the same; the browser is told how the block ended."""
         words = plug(provider.kind)
         consent = bool(getattr(words, "CONSENT", False))
-        client = browser_client(provider, await self._endpoints(provider), declined=words.DECLINED, consent=consent)
-        running = browser_login(self._http, provider, client, nonce=nonce, max_age=max_age, tell=tell)
+        endpoints = await self._endpoints(provider)
+        client = browser_client(provider, endpoints, declined=words.DECLINED, consent=consent)
+        asker = self._asker(endpoints, key)
+        running = browser_login(asker, provider, client, nonce=nonce, max_age=max_age, tell=tell)
         async with running as body:
             received = _received(body, provider)
-            if received[2].nonce != nonce:
+            if received[1].claims.nonce != nonce:
                 msg = f"{provider.display_name} answered with the ID token of another sign-in"
                 raise LoginRequired(msg, "run: juniper login --browser")
             yield received
@@ -70,34 +91,25 @@ class IdpClient:
     async def _endpoints(self, provider: Provider) -> Endpoints:
         return plug(provider.kind).endpoints(await self._keys.metadata(provider.issuer))
 
-    async def _post(self, url: str, form: Mapping[str, str]) -> Answer:
-        asked_at = self._clock()
-        answer = await self._http.request("POST", url, form=form)
-        self._skew.observe(answer.date, asked_at=asked_at)
-        return answer
+    def _asker(self, endpoints: Endpoints, key: SigningKey) -> Asker:
+        return Asker(self._calls, endpoints.token, key if endpoints.takes_proofs else None)
 
 
-def _received(body: Mapping[str, object], provider: Provider) -> tuple[Secret, Secret, ReadClaims]:
-    """What a sign-in begins with: refresh token, ID token and what it says."""
+def _received(body: Mapping[str, object], provider: Provider) -> tuple[Secret, Tokens]:
+    """What a sign-in begins with: the refresh token, and all that came."""
     refresh_token = tokens.new_refresh_token(body)
     if refresh_token is None:
         msg = f"{provider.display_name} sent no refresh token"
         cure = "allow offline_access and the refresh grant for this client, then run: juniper login"
         raise LoginRequired(msg, cure)
-    received = tokens.read_tokens(body, provider)
-    return refresh_token, received.id_token, received.claims
+    return refresh_token, tokens.read_tokens(body, provider)
 
 
-def _json(answer: Answer) -> object:
-    try:
-        return answer.json()
-    except UpstreamAnswer:
-        return None
-
-
-def _refusal(provider: Provider, answer: Answer, body: object) -> LoginExpired | UpstreamUnreachable | UpstreamAnswer:
+def _refusal(
+    provider: Provider, flow: str, answer: Answer, body: object
+) -> LoginExpired | UpstreamUnreachable | UpstreamAnswer:
     words = plug(provider.kind)
-    read = words.error(body, f"status {answer.status}")
+    read = error_of(provider.kind, flow)(body, f"status {answer.status}")
     code = body.get("error") if isinstance(body, dict) else None
     host = host_of(provider.issuer)
     why = f"{read.problem}: {read.said}" if read.problem else read.said

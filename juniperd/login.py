@@ -19,17 +19,19 @@ from juniperd.errors import (
     IssuerUnreachable,
     JuniperError,
     LoginDeclined,
-    UpstreamAnswer,
     UpstreamUnreachable,
 )
-from juniperd.http import Http
-from juniperd.identity import Endpoints, Provider, browser, plug
+from juniperd.identity import Endpoints, Provider, browser, error_of, plug
 from juniperd.identity.browser import BrowserClient, Once, browser_flow
 from juniperd.identity.device import Answered, Ask, DeviceClient, Flow, Show, Wait, device_flow
+from juniperd.jose import SigningKey
 from juniperd.loopback import Loopback, Page
 from juniperd.model import Secret
+from juniperd.token_calls import BAD_PROOF, TokenCalls, code_of, json_of
 
 APP = "Juniper"
+REFUSED_FOR = 60.0
+"""Seconds for which a no counts for those who only try again: a script must not open page after page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,24 @@ class JoinableLogin:
             ear.put_nowait(None)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A no, or nobody's answer, to a login: what a caller is told who asks for the same again too soon."""
+
+    flow: str | None
+    error: LoginDeclined
+    at: float
+
+    def holds(self, flow: str | None, now: float) -> bool:
+        """Whether it still answers a login by this flow."""
+        return self.flow == flow and 0 <= now - self.at < REFUSED_FOR
+
+    async def told(self, now: float) -> SignedIn:
+        """As a login that ends at once."""
+        msg = f"{self.error.message}, {now - self.at:.0f} s ago"
+        raise LoginDeclined(msg, "run: juniper login --again")
+
+
 def device_client(provider: Provider, endpoints: Endpoints) -> DeviceClient:
     """The provider as the device flow needs it; a provider without such an endpoint cannot do this."""
     if endpoints.device is None:
@@ -155,7 +175,29 @@ def device_client(provider: Provider, endpoints: Endpoints) -> DeviceClient:
     )
 
 
-async def device_login(http: Http, provider: Provider, client: DeviceClient, *, tell: Tell) -> Mapping[str, object]:
+class Asker:
+    """The provider during one login; ``key`` is what its tokens are to be bound to, where it binds any."""
+
+    def __init__(self, calls: TokenCalls, token_url: str, key: SigningKey | None) -> None:
+        self._calls = calls
+        self._token_url = token_url
+        self._key = key
+
+    async def ask(self, ask: Ask) -> tuple[int, object]:
+        """One request of the flow; status 0 where nobody answered, which the flow answers with patience."""
+        key = self._key if ask.url == self._token_url else None
+        try:
+            answer = await self._calls.post(ask.url, ask.form, key=key)
+            if key is not None and code_of(answer) == BAD_PROOF:
+                # It lists them and takes none of this client: then tokens are bound to nothing, as without the list.
+                self._key = None
+                answer = await self._calls.post(ask.url, ask.form)
+        except UpstreamUnreachable:
+            return 0, None
+        return answer.status, json_of(answer)
+
+
+async def device_login(asker: Asker, provider: Provider, client: DeviceClient, *, tell: Tell) -> Mapping[str, object]:
     """Run the device flow; the token endpoint's answer.
 
     Time passes on the loop's clock, which never jumps, so no poll is early however the wall clock is set.
@@ -172,7 +214,7 @@ async def device_login(http: Http, provider: Provider, client: DeviceClient, *, 
             return body
         reply = None
         if isinstance(step, Ask):
-            status, document = await _ask(http, step)
+            status, document = await asker.ask(step)
             reply = Answered(status, document, loop.time() - started)
         elif isinstance(step, Show):
             tell(CodeShown(step, APP, host_of(step.verification_uri), provider.display_name))
@@ -196,13 +238,14 @@ def browser_client(
         provider.scopes,
         answers_with_issuer=endpoints.answers_with_issuer,
         declined=declined,
+        error=error_of(provider.kind, "browser"),
         consent=consent,
     )
 
 
 @asynccontextmanager
 async def browser_login(
-    http: Http, provider: Provider, client: BrowserClient, *, nonce: str, max_age: float, tell: Tell
+    asker: Asker, provider: Provider, client: BrowserClient, *, nonce: str, max_age: float, tell: Tell
 ) -> AsyncIterator[Mapping[str, object]]:
     """Run the browser flow; the token endpoint's answer.
 
@@ -211,7 +254,7 @@ async def browser_login(
     once = Once(secrets.token_urlsafe(32), Secret(secrets.token_urlsafe(32)), nonce, max_age)
     async with Loopback(once.state) as door:
         try:
-            yield await _browse(http, provider, browser_flow(client, once), door, tell)
+            yield await _browse(asker, provider, browser_flow(client, once), door, tell)
         except JuniperError as error:
             door.answer(_page(error))
             raise
@@ -219,7 +262,7 @@ async def browser_login(
 
 
 async def _browse(
-    http: Http, provider: Provider, flow: browser.Flow, door: Loopback, tell: Tell
+    asker: Asker, provider: Provider, flow: browser.Flow, door: Loopback, tell: Tell
 ) -> Mapping[str, object]:
     reply: object = None
     while True:
@@ -236,7 +279,7 @@ async def _browse(
         elif isinstance(step, browser.Await):
             reply = await door.came(browser.LIMIT)
         elif isinstance(step, Ask):
-            reply = Answered(*await _ask(http, step), 0.0)
+            reply = Answered(*await asker.ask(step), 0.0)
 
 
 def _page(error: JuniperError) -> Page:
@@ -246,15 +289,3 @@ def _page(error: JuniperError) -> Page:
     if isinstance(error, IssuerError):
         return Page.REFUSED
     return Page.DECLINED if isinstance(error, LoginDeclined) else Page.FAILED
-
-
-async def _ask(http: Http, ask: Ask) -> tuple[int, object]:
-    """One request of the flow; status 0 where nobody answered, which the flow answers with patience."""
-    try:
-        answer = await http.request("POST", ask.url, form=ask.form)
-    except UpstreamUnreachable:
-        return 0, None
-    try:
-        return answer.status, answer.json()
-    except UpstreamAnswer:
-        return answer.status, None

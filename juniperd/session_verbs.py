@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from juniperd.errors import ConfigError, JuniperError, SessionOver
@@ -14,6 +16,8 @@ from juniperd.protocols.control import ControlRequest
 from juniperd.sessions import Listener, Sessions
 
 Event = Mapping[str, object]
+TELL_TIME = 2.0
+"""Seconds to tell issuers that sessions are over, when a person locks or an agent ends."""
 
 
 class SignedIn(Protocol):
@@ -21,6 +25,9 @@ class SignedIn(Protocol):
 
     async def subject(self, *, fresh: bool = False) -> SubjectToken:
         """The token to show."""
+
+    def at_hand(self) -> SubjectToken | None:
+        """The token in memory, if it still counts."""
 
 
 class Counter(Protocol):
@@ -35,6 +42,22 @@ class Counter(Protocol):
         """The sign-in."""
 
 
+Gone = tuple[Counter, SubjectToken | None, str]
+"""A session that is over here: its issuer, the token to tell it with where there is one at hand, and its id."""
+
+
+async def tell_ended(gone: Iterable[Gone]) -> None:
+    """Tell the issuers, for a moment; one that cannot be told ends them by its own clock."""
+
+    async def tell(desk: Counter, subject: SubjectToken | None, number: str) -> None:
+        with suppress(JuniperError):
+            await desk.issuer.close_session(subject or await desk.sign_in.subject(), number)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TELL_TIME):
+            await asyncio.gather(*(tell(*one) for one in gone))
+
+
 class SessionVerbs:
     """The control requests about sessions; ``desk`` answers the issuer of a name, or the only one."""
 
@@ -47,6 +70,12 @@ class SessionVerbs:
             "session_close": self._close,
             "session_list": self._list,
         }
+
+    def at_hand(self, issuers: Collection[str]) -> list[Gone]:
+        """The sessions there with what tells their issuer of their end, taken before the tokens go."""
+        chosen = [listener.session for listener in self._sessions if listener.session.issuer in issuers]
+        desks = [self._desk(session.issuer)[1] for session in chosen]
+        return [(desk, desk.sign_in.at_hand(), session.id) for desk, session in zip(desks, chosen, strict=True)]
 
     def shown(self) -> list[Event]:
         """The sessions served here, for ``status``."""

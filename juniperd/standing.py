@@ -7,18 +7,33 @@ from typing import Protocol
 
 from juniperd.identity import Provider, SubjectToken
 
+SOON = 3600.0
+"""Seconds before the end from which on ``status`` warns: what is begun now may not be finished."""
+
 
 @dataclass(frozen=True, slots=True)
 class SignInState:
-    """What ``status`` and ``whoami`` show; ``state`` is signed-in, ended, locked or signed-out."""
+    """What ``status`` and ``whoami`` show; ``state`` is signed-in, ended, locked, keyring-locked or signed-out."""
 
     state: str
     identity: str | None = None
     person: str | None = None
     user_id: str | None = None
     login: str | None = None
+    bound: bool = False
+    """Whether the refresh token is worth nothing without the key (RFC 9449)."""
     ends_at: float | None = None
+    ends_by: str | None = None
+    """What ends it then: ``sign_in_max_age``, or ``identity provider``."""
+    seconds_left: float | None = None
     reason: str | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """One clause where the end is near."""
+        if self.seconds_left is None or self.seconds_left >= SOON:
+            return None
+        return f"the sign-in ends in {max(self.seconds_left, 0) / 60:.0f} min, then run: juniper login"
 
 
 class Receipt(Protocol):

@@ -7,20 +7,17 @@ in the process where the refresh token lives.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
-import os
-import pwd
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from juniperd.errors import StoreError, StoreLocked, StoreMissing, UpstreamUnreachable, one_line
+from juniperd.errors import StoreError, StoreLocked, StoreMissing, one_line
 from juniperd.model import Secret
 from juniperd.threads import in_thread
+from juniperd.turns import Turns
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -31,10 +28,6 @@ VERSION = 1
 UNLOCK = "unlock your keyring and try again, or run: juniper login"
 TIME_LIMIT = 3.0
 """Seconds; a keyring that asks its owner for a password must not hold up a tool that waits for credentials."""
-TURN_TIME = 12.0
-"""Seconds to wait for another agent of this person; longer than the one call that a renewal is."""
-TURN_PACE = 0.05
-"""Seconds between two looks at a lock that another process holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +40,13 @@ class StoredSignIn:
     key_pem: Secret
     flow: str = "device"
     """How it was made: the client that signed in is the one that renews."""
+    ends_at: float | None = None
+    user_id: str = ""
+    login: str = ""
+    bound_to_pem: Secret | None = None
+    """The key that the refresh token is bound to at the provider, if it is (RFC 9449 section 5)."""
+    tries: int = 0
+    """How often the refresh token has gone out without an answer that was stored; it may be spent."""
 
 
 class Vault(Protocol):
@@ -66,8 +66,7 @@ class Store:
     """Sign-ins by issuer URL. Memory always has the latest; the keyring has it too wherever it can.
 
     ``note`` says why a sign-in will not outlive this process, or is ``None``. A keyring belongs to a person and not to
-    an agent: one started by a shell without ``XDG_RUNTIME_DIR`` finds another socket, and the same entry here.
-    ``turns`` is the file that such agents lock in turn.
+    an agent: ``turns`` is what several agents of one person agree by.
     """
 
     def __init__(
@@ -75,13 +74,13 @@ class Store:
         kind: str,
         *,
         open_vault: Callable[[], Vault] | None = None,
-        turns: Path | None = None,
+        turns: Turns | None = None,
         limit: float = TIME_LIMIT,
     ) -> None:
         self.kind = kind
         self.note: str | None = None if kind == "keyring" else "sign-ins are kept in memory only, as configured"
         self._open_vault = open_vault or os_vault
-        self._turns = turns or (_turns_of_user() if open_vault is None else None)
+        self._turns = turns or (Turns.of_user() if open_vault is None else Turns(None))
         self._limit = limit
         self._vault: Vault | None = None
         self._memory: dict[str, StoredSignIn] = {}
@@ -131,27 +130,70 @@ class Store:
         """Keep it; returns once it rests where it will, or once the reason it does not is noted."""
         self._memory[stored.issuer] = stored
         if self.kind == "keyring":
+            await self._turns.note(stored.key_pem, stored.refresh_token)
             text = _encode(stored)
             self._unwritten.add(stored.issuer)
             if await self._try(lambda vault: vault.set_password(SERVICE, stored.issuer, text)):
-                self._unwritten.discard(stored.issuer)
+                self._settle(stored.issuer)
+            else:
+                await self._turns.go_ahead()
+
+    async def mark(self, stored: StoredSignIn) -> None:
+        """Keep how often its refresh token went out; a keyring that lags or has just failed is not asked for that alone."""
+        if stored.issuer in self._unwritten or (self.kind == "keyring" and self.note is not None):
+            self._memory[stored.issuer] = stored
+        else:
+            await self.save(stored)
+
+    def let_go(self, issuer: str) -> bool:
+        """Forget it in memory alone; whether the keyring has the latest of it."""
+        self._memory.pop(issuer, None)
+        rests = self.kind == "keyring" and issuer not in self._unwritten
+        self._settle(issuer)
+        return rests
 
     async def delete(self, issuer: str) -> None:
         """Forget it here and in the keyring, unless another agent has put another sign-in there."""
         mine = self._memory.pop(issuer, None)
-        self._unwritten.discard(issuer)
+        self._settle(issuer)
         if self.kind == "keyring" and mine is not None:
+            await self._turns.note(mine.key_pem, None)
             await self._try(lambda vault: _delete(vault, mine))
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Alone with the keyring among all agents of this person: a refresh token may be spent only once."""
-        lock = await _take_turn(self._turns) if self.kind == "keyring" and self._turns is not None else None
-        try:
+        """Alone with the keyring among all agents of this person."""
+        if self.kind != "keyring":
             yield
-        finally:
-            if lock is not None:
-                os.close(lock)
+            return
+        async with self._turns.turn():
+            yield
+
+    async def may_be_spent(self, stored: StoredSignIn) -> bool:
+        """Whether its refresh token is not the newest one; :class:`StoreLocked` where the newest is known to exist."""
+        if self.kind != "keyring" or stored.issuer in self._unwritten:
+            # What the keyring never had, nobody else can have spent.
+            return False
+        if await self._turns.is_newest(stored.key_pem, stored.refresh_token):
+            return False
+        if await self._turns.someone_ahead():
+            msg = "another agent of yours has renewed the sign-in, and the keyring did not take it"
+            raise StoreLocked(msg, "unlock your keyring, or run: juniper down, where that one was started")
+        if self.note is not None:
+            msg = "another agent of yours has renewed the sign-in, and the keyring cannot be read"
+            raise StoreLocked(msg, UNLOCK)
+        # Whoever had the newest is no more.
+        return True
+
+    def close(self) -> None:
+        """Let the others go on with what the keyring has."""
+        self._turns.rest()
+
+    def _settle(self, issuer: str) -> None:
+        """Memory and keyring agree about it."""
+        self._unwritten.discard(issuer)
+        if not self._unwritten:
+            self._turns.rest()
 
     async def _try(self, use: Callable[[Vault], None]) -> bool:
         """A change that memory already holds: where the keyring does not take it, the note says so."""
@@ -248,75 +290,18 @@ def _delete(vault: Vault, mine: StoredSignIn) -> None:
         vault.delete_password(SERVICE, mine.issuer)
 
 
-def _turns_of_user() -> Path | None:
-    """One place per user, whatever a shell's environment says of home and runtime folders."""
-    try:
-        return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "juniper" / "sign-in.lock"
-    except KeyError:
-        return None
-
-
-def _locked(path: Path) -> int | None:
-    """In a thread: the lock, held until it is closed; :class:`BlockingIOError` where another process has it.
-
-    ``None`` where a home cannot be written, and then each agent is on its own.
-    """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        if isinstance(error, BlockingIOError):
-            raise
-        return None  # a file system without locks
-    return lock
-
-
-async def _soon_locked(path: Path) -> int | None:
-    """The same without waiting for a home on a disk that is slow or gone: what comes too late is let go of."""
-    locking = asyncio.ensure_future(in_thread(lambda: _locked(path), name="turn"))
-    try:
-        return await asyncio.wait_for(asyncio.shield(locking), TIME_LIMIT)
-    except TimeoutError:
-        locking.add_done_callback(_let_go)
-        return None
-    except asyncio.CancelledError:
-        locking.add_done_callback(_let_go)
-        raise
-
-
-def _let_go(locking: asyncio.Future[int | None]) -> None:
-    lock = None if locking.cancelled() or locking.exception() else locking.result()
-    if lock is not None:
-        os.close(lock)
-
-
-async def _take_turn(path: Path) -> int | None:
-    """The lock as :func:`_locked` has it; a wait for another process has no event to wait for."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + TURN_TIME
-    while True:
-        try:
-            return await _soon_locked(path)
-        except BlockingIOError:
-            if loop.time() >= until:
-                msg = f"another agent of yours has been busy with the sign-in for {TURN_TIME:.0f} s"
-                raise UpstreamUnreachable(msg, "run: juniper down, where that one was started") from None
-            await asyncio.sleep(TURN_PACE)
-
-
 def _encode(stored: StoredSignIn) -> str:
     return json.dumps(
         {
             "version": VERSION,
             "provider": stored.provider,
             "flow": stored.flow,
+            "ends_at": stored.ends_at,
+            "user": {"id": stored.user_id, "login": stored.login},
+            "tries": stored.tries,
             "refresh_token": stored.refresh_token.reveal(),
             "key": stored.key_pem.reveal(),
+            "bound_to": None if stored.bound_to_pem is None else stored.bound_to_pem.reveal(),
         }
     )
 
@@ -328,9 +313,27 @@ def _decode(issuer: str, text: str) -> StoredSignIn | None:
         if entry["version"] != VERSION:
             return None
         # Entries from before there was a browser flow name none.
-        values = [entry["provider"], entry["refresh_token"], entry["key"], entry.get("flow", "device")]
-    except (ValueError, KeyError, TypeError):
+        needed = [entry["provider"], entry["refresh_token"], entry["key"], entry.get("flow", "device")]
+        user, tries, ends_at = entry.get("user", {}), entry.get("tries", 0), entry.get("ends_at")
+        shown, bound_to = [user.get("id", ""), user.get("login", "")], entry.get("bound_to")
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not all(isinstance(value, str) and value for value in values):
+    if not all(isinstance(value, str) and value for value in needed) or not isinstance(tries, int):
         return None
-    return StoredSignIn(issuer, values[0], Secret(values[1]), Secret(values[2]), values[3])
+    if not all(isinstance(value, str) for value in [*shown, bound_to or ""]) or not isinstance(
+        ends_at, int | float | None
+    ):
+        return None
+    provider, refresh_token, key, flow = needed
+    return StoredSignIn(
+        issuer,
+        provider,
+        Secret(refresh_token),
+        Secret(key),
+        flow,
+        ends_at=ends_at,
+        user_id=shown[0],
+        login=shown[1],
+        bound_to_pem=Secret(bound_to) if bound_to else None,
+        tries=tries,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -17,7 +18,7 @@ from juniperd.leases import Held
 from juniperd.login import Checking, CodeShown, LinkShown, LoginEvent, Waiting
 from juniperd.model import Clock, rfc3339
 from juniperd.protocols.control import ControlRequest
-from juniperd.session_verbs import SessionVerbs
+from juniperd.session_verbs import SessionVerbs, tell_ended
 from juniperd.sessions import Sessions
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
@@ -78,6 +79,8 @@ class Verbs:
             "status": self._status,
             "login": self._login,
             "logout": self._logout,
+            "lock": self._lock,
+            "unlock": self._unlock,
             "whoami": self._whoami,
             "catalogue": self._catalogue,
             "explain": self._explain,
@@ -117,7 +120,8 @@ class Verbs:
         # The person needs a while to read the code; the exchange's imports need half a second.
         self._ahead()
         flow, auto = (_flow(request, parameter) for parameter in ("flow", "auto"))
-        events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto)
+        again = request.parameters.get("again") is True
+        events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto, again=again)
         with self._waiting():
             async with contextlib.aclosing(events):
                 async for event in events:
@@ -137,18 +141,30 @@ class Verbs:
         notes = await desk.sign_in.logout()
         yield _result(issuer=name, notes=list(notes))
 
+    async def _lock(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        desks = self._chosen(request)
+        gone = self._sessions.at_hand(desks)
+        # All at once: none goes on serving while another one's renewal lands.
+        rests = await asyncio.gather(*(desk.sign_in.lock() for desk in desks.values()))
+        await tell_ended(gone)
+        yield _result(issuers=dict(zip(desks, rests, strict=True)))
+
+    async def _unlock(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        for desk in self._chosen(request).values():
+            await desk.sign_in.unlock()
+        yield _result(issuers=list(self._chosen(request)))
+
     async def _whoami(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
         state = await desk.sign_in.state()
         shown = _sign_in(name, state)
-        if state.state != "signed-in" or state.login is None:
+        if state.state != "signed-in" or state.login is None or state.person is None:
             document = await desk.issuer.catalogue(await desk.sign_in.subject())
             shown = {**_sign_in(name, await desk.sign_in.state()), "user": document.get("user")}
         yield _result(**shown)
 
     async def _catalogue(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
-        wanted = request.text("issuer")
-        desks = self._desks if wanted is None and self._desks else dict([self._desk(wanted)])
+        desks = self._chosen(request)
         issuers = {n: await desk.issuer.catalogue(await desk.sign_in.subject()) for n, desk in desks.items()}
         yield _result(issuers=issuers)
 
@@ -166,6 +182,11 @@ class Verbs:
         # The door is shut before this is answered, so that "down, up" never meets the agent that goes.
         await self._stop()
         yield _result(pid=os.getpid())
+
+    def _chosen(self, request: ControlRequest) -> Mapping[str, Desk]:
+        """The desk that the request names, else all."""
+        wanted = request.text("issuer")
+        return self._desks if wanted is None and self._desks else dict([self._desk(wanted)])
 
     def _desk(self, name: str | None) -> tuple[str, Desk]:
         if self._facts.problem is not None:
@@ -223,7 +244,11 @@ def _sign_in(issuer: str, state: SignInState) -> dict[str, object]:
         "identity": state.identity,
         "person": state.person,
         "user": {"id": state.user_id, "login": state.login} if state.login else None,
+        "bound": state.bound,
         "ends_at": None if state.ends_at is None else rfc3339(state.ends_at),
+        "ends_by": state.ends_by,
+        "seconds_left": None if state.seconds_left is None else round(state.seconds_left),
+        "warning": state.warning,
         "reason": state.reason,
     }
 

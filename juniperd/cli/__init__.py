@@ -13,6 +13,8 @@ from juniperd.errors import JuniperError
 VERBS = {
     "login": "sign in, once for all tools",
     "logout": "end the sign-in and forget it",
+    "lock": "nothing for any tool until it is unlocked",
+    "unlock": "go on with the sign-in in the keyring",
     "whoami": "who is signed in, and at which issuer",
     "status": "what the agent holds, and until when",
     "session": "debugging sessions: open, extend, close, list",

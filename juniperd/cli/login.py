@@ -25,6 +25,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     flow.add_argument(
         "--qr", action="store_true", help="the same, with the link as a QR code also where no terminal is"
     )
+    parser.add_argument(
+        "--again", action="store_true", help="ask the person again though they have just said no (as on a terminal)"
+    )
     parser.add_argument("--issuer", help="the issuer to sign in for, where several are configured")
 
 
@@ -33,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
     ensure_agent()
     device = args.device or args.qr
     flow = "browser" if args.browser else "device" if device else None
-    parameters = {"issuer": args.issuer, "flow": flow, "auto": desktop.flow(os.environ)}
+    # Who types it on a terminal wants it; what runs without one may be a loop.
+    again = args.again or sys.stdin.isatty() or sys.stderr.isatty()
+    parameters = {"issuer": args.issuer, "flow": flow, "auto": desktop.flow(os.environ), "again": again}
     for event in connection.ask("login", parameters, timeout=PATIENCE):
         if event.get("event") == "device_code":
             show_code(event, sys.stderr, qr=args.qr)

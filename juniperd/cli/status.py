@@ -58,10 +58,17 @@ def _mappings(values: object) -> Iterator[Shown]:
 
 
 def _sign_in(sign_in: Shown) -> str:
+    if sign_in.get("state") == "locked":
+        return f"{sign_in['issuer']}: {show.coloured('locked', 'yellow')}; run: juniper unlock"
+    if sign_in.get("state") == "keyring-locked":
+        return f"{sign_in['issuer']}: {show.coloured(str(sign_in['reason']), 'yellow')}"
     if sign_in.get("state") != "signed-in":
         reason = f" ({sign_in['reason']})" if sign_in.get("reason") else ""
         return f"{sign_in['issuer']}: {show.coloured('signed out', 'yellow')}{reason}; run: juniper login"
-    return f"{sign_in['issuer']}: {show.person(sign_in.get('user'))} until {show.clock_time(sign_in['ends_at'])}"
+    line = f"{sign_in['issuer']}: {show.person(sign_in.get('user'))}"
+    if sign_in.get("ends_at"):
+        line += f" until {show.clock_time(sign_in['ends_at'])} ({sign_in['ends_by']})"
+    return f"{line}; {show.coloured(str(sign_in['warning']), 'yellow')}" if sign_in.get("warning") else line
 
 
 def _session(session: Shown) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -53,6 +53,8 @@ class Endpoints:
     authorization: str | None = None
     answers_with_issuer: bool = False
     """Whether an answer to the browser names its issuer (RFC 9207 section 3)."""
+    takes_proofs: bool = False
+    """Whether the token endpoint binds tokens to keys of our kind (RFC 9449 section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class ProviderPlug(Protocol):
     """Error codes that mean: the device code has run out."""
     ENDED: frozenset[str]
     """Error codes of a refresh that mean: the sign-in is over, and only the person can make a new one."""
+    GRACE: float
+    """Seconds in which a used refresh token is taken again: infinite where it always is, 0 where that is unknown."""
     UNCONFIRMED: str
     """The cure where nobody confirmed the device code in time."""
     AUTH_TIME: str
@@ -85,6 +89,9 @@ class ProviderPlug(Protocol):
     def error(self, body: object, fallback: str) -> ErrorRead:
         """An error answer in this provider's vocabulary; ``fallback`` where there is nothing to be read."""
 
+    def browser_error(self, body: object, fallback: str) -> ErrorRead:
+        """The same for a sign-in by browser, whose cures are others."""
+
 
 def discover() -> Mapping[str, ProviderPlug]:
     """Every provider of this folder by its kind."""
@@ -94,6 +101,12 @@ def discover() -> Mapping[str, ProviderPlug]:
         if hasattr(module, "KIND"):
             found[module.KIND] = cast("ProviderPlug", module)
     return found
+
+
+def error_of(kind: str, flow: str) -> Callable[[object, str], ErrorRead]:
+    """How the errors of that provider are read for a sign-in by this flow."""
+    words = plug(kind)
+    return words.browser_error if flow == "browser" else words.error
 
 
 def plug(kind: str) -> ProviderPlug:

@@ -12,13 +12,14 @@ No network, no clock, no dice in here, as in the device flow::
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from juniperd.errors import LoginDeclined, UpstreamAnswer, UpstreamUnreachable
-from juniperd.identity.device import Answered, Ask, described
+from juniperd.identity import ErrorRead
+from juniperd.identity.device import Answered, Ask, standard
 from juniperd.jose import b64url
 from juniperd.model import Secret
 
@@ -38,6 +39,7 @@ class BrowserClient:
     scopes: tuple[str, ...]
     answers_with_issuer: bool
     declined: frozenset[str]
+    error: Callable[[object, str], ErrorRead] = standard
     consent: bool = False
     """Whether the person is asked for offline access each time (OpenID Connect Core section 11)."""
 
@@ -101,7 +103,7 @@ def browser_flow(client: BrowserClient, once: Once) -> Flow:
     }
     # Asked once: a code that comes twice counts as stolen, and would end the sign-in it made.
     answer: Answered = yield Ask(client.token_url, form)
-    return _granted(answer)
+    return _granted(client, answer)
 
 
 def authorization_url(client: BrowserClient, once: Once, address: str) -> str:
@@ -135,22 +137,26 @@ def _code(client: BrowserClient, came: Mapping[str, str]) -> str:
         msg = "the browser came back from another identity provider than it was sent to"
         raise LoginDeclined(msg, f"close its tabs, then {AGAIN}")
     if (error := came.get("error")) is not None:
-        if error in client.declined:
-            msg = "the sign-in was declined in the browser"
-        else:
-            msg = f"the identity provider refused the sign-in ({described(came, 'no reason')})"
-        raise LoginDeclined(msg, AGAIN)
+        raise _refusal(client, dict(came), "no reason", declined=error in client.declined)
     if not came.get("code"):
         msg = "the browser came back without a code"
         raise LoginDeclined(msg, AGAIN)
     return came["code"]
 
 
-def _granted(answer: Answered) -> Mapping[str, object]:
+def _refusal(client: BrowserClient, body: object, fallback: str, *, declined: bool = False) -> LoginDeclined:
+    read = client.error(body, fallback)
+    # What the provider knows of its own codes comes first, as in the device flow.
+    if read.problem is None and declined:
+        return LoginDeclined("the sign-in was declined in the browser", AGAIN)
+    problem = read.problem or "the identity provider refused the sign-in"
+    return LoginDeclined(f"{problem} ({read.said})", read.cure or AGAIN)
+
+
+def _granted(client: BrowserClient, answer: Answered) -> Mapping[str, object]:
     if answer.status == 200 and isinstance(answer.body, dict):
         return answer.body
     if answer.status == 0:
         msg = "the identity provider cannot be reached"
         raise UpstreamUnreachable(msg, f"check your network, then {AGAIN}")
-    msg = f"the identity provider refused the sign-in ({described(answer.body, f'status {answer.status}')})"
-    raise LoginDeclined(msg, AGAIN)
+    raise _refusal(client, answer.body, f"status {answer.status}")

@@ -39,7 +39,8 @@ def described(body: object, fallback: str) -> str:
     return one_line(f"{body['error']}: {text}" if isinstance(text, str) and text else body["error"], 300)
 
 
-def _standard(body: object, fallback: str) -> ErrorRead:
+def standard(body: object, fallback: str) -> ErrorRead:
+    """RFC 6749 section 5.2, and nothing beyond it."""
     return ErrorRead(described(body, fallback))
 
 
@@ -53,7 +54,7 @@ class DeviceClient:
     scopes: tuple[str, ...]
     declined: frozenset[str]
     expired: frozenset[str]
-    error: Callable[[object, str], ErrorRead] = _standard
+    error: Callable[[object, str], ErrorRead] = standard
     unconfirmed: str = _LOGIN
     """The cure where nobody confirmed the code in time."""
 

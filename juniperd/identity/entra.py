@@ -5,6 +5,7 @@ The numbers serve texts alone. Microsoft may change them, and then a person read
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -15,6 +16,8 @@ KIND = "entra"
 DECLINED = frozenset({"authorization_declined", "access_denied"})
 EXPIRED = frozenset({"expired_token", "code_expired"})
 ENDED = frozenset({"invalid_grant", "interaction_required", "login_required", "consent_required"})
+GRACE = math.inf
+"""A used refresh token lives on."""
 UNCONFIRMED = "run: juniper login (where the page said that access is blocked: juniper login --browser)"
 AUTH_TIME = "add the optional claim auth_time to the ID tokens of juniper's application at Microsoft Entra"
 endpoints = oidc.endpoints
@@ -45,6 +48,10 @@ _NUMBERS: Mapping[int, tuple[str, str]] = {
 }
 """What the codes mean to a person. Conditional Access and security defaults answer 53xxx and 530035."""
 
+_CONDITIONAL = (
+    "Conditional Access does not allow this sign-in",
+    f"{_ADMINISTRATOR} look up which policy stopped it, then run: juniper login --browser",
+)
 _TAIL = re.compile(r"\s*(?:Trace|Correlation) ID:.*", re.DOTALL)
 
 
@@ -65,6 +72,15 @@ def error(body: object, fallback: str) -> ErrorRead:
     if problem is None and code == "bad_verification_code":
         problem, cure = "Microsoft Entra does not know the code any more", _LOGIN
     return ErrorRead(said, problem, cure)
+
+
+def browser_error(body: object, fallback: str) -> ErrorRead:
+    """The same where no device code is to blame, and with the flow's own cure."""
+    read = error(body, fallback)
+    if read.problem == _BLOCKED:
+        return ErrorRead(read.said, *_CONDITIONAL)
+    cure = read.cure and re.sub(r"juniper login$", "juniper login --browser", read.cure)
+    return ErrorRead(read.said, read.problem, cure)
 
 
 def _codes(body: Mapping[str, object], detail: str) -> list[int]:

@@ -14,12 +14,14 @@ EXPIRED = frozenset({"expired_token"})
 CONSENT = True
 """Core section 11: without ``prompt=consent`` a request for ``offline_access`` is ignored. Others need no such word."""
 ENDED = frozenset({"invalid_grant"})
+GRACE = 0.0
+"""Nothing says that there is any."""
 UNCONFIRMED = "run: juniper login"
 AUTH_TIME = "make the provider send the claim auth_time"
 
 
 def endpoints(metadata: Mapping[str, object]) -> Endpoints:
-    """RFC 8414 section 2, with what RFC 8628 section 4 and RFC 9207 section 3 add."""
+    """RFC 8414 section 2, with what RFC 8628 section 4, RFC 9207 section 3 and RFC 9449 section 5.1 add."""
     token = _url(metadata, "token_endpoint")
     if token is None:
         msg = "the identity provider's discovery document names no token endpoint"
@@ -30,12 +32,21 @@ def endpoints(metadata: Mapping[str, object]) -> Endpoints:
         _url(metadata, "revocation_endpoint"),
         _url(metadata, "authorization_endpoint"),
         answers_with_issuer=metadata.get("authorization_response_iss_parameter_supported") is True,
+        takes_proofs=_lists(metadata, "dpop_signing_alg_values_supported", "ES256"),
     )
 
 
 def error(body: object, fallback: str) -> ErrorRead:
     """RFC 6749 section 5.2, and nothing beyond it."""
     return ErrorRead(described(body, fallback))
+
+
+browser_error = error
+
+
+def _lists(metadata: Mapping[str, object], name: str, wanted: str) -> bool:
+    values = metadata.get(name)
+    return isinstance(values, list) and wanted in values
 
 
 def _url(metadata: Mapping[str, object], name: str) -> str | None:

@@ -15,6 +15,9 @@ from juniperd.identity import Provider, plug
 from juniperd.model import Secret
 from juniperd.unverified import UnverifiedClaims
 
+_LONGEST = 3_600_000_000.0
+"""Seconds; what is longer is no forecast, and no date either."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadClaims:
@@ -35,6 +38,10 @@ class Tokens:
     id_token: Secret
     claims: ReadClaims
     refresh_token: Secret | None
+    lasts: float | None = None
+    """Seconds for which the provider says that it takes the refresh token; ``None`` where it does not say."""
+    bound: bool = False
+    """Whether the tokens are bound to the key of the proof that came with the request (RFC 9449 section 5)."""
 
 
 def refresh_form(client_id: str, refresh_token: Secret) -> dict[str, str]:
@@ -74,7 +81,21 @@ def read_tokens(body: Mapping[str, object], provider: Provider) -> Tokens:
         person=_person(payload),
         nonce=unverified.text(payload, "nonce") or "",
     )
-    return Tokens(Secret(id_token), claims, new_refresh_token(body))
+    return Tokens(Secret(id_token), claims, new_refresh_token(body), _lasts(body), _bound(body))
+
+
+def _bound(body: Mapping[str, object]) -> bool:
+    kind = body.get("token_type")
+    return isinstance(kind, str) and kind.lower() == "dpop"
+
+
+def _lasts(body: Mapping[str, object]) -> float | None:
+    """By the name that most use, or Keycloak's; RFC 6749 has none. Keycloak says 0 for ever."""
+    for name in ("refresh_token_expires_in", "refresh_expires_in"):
+        value = body.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _LONGEST:
+            return float(value)
+    return None
 
 
 def _payload(token: str) -> UnverifiedClaims:

@@ -28,9 +28,20 @@ def token_hash(access_token: str) -> str:
     return b64url(hashlib.sha256(access_token.encode()).digest())
 
 
-def dpop_proof(key: SigningKey, *, method: str, url: str, now: float, jti: str, access_token: str | None = None) -> str:
+def dpop_proof(
+    key: SigningKey,
+    *,
+    method: str,
+    url: str,
+    now: float,
+    jti: str,
+    access_token: str | None = None,
+    nonce: str | None = None,
+) -> str:
     """A proof that the holder of ``key`` makes this very call (RFC 9449 section 4.2); ``url`` without a query."""
     claims: dict[str, object] = {"jti": jti, "htm": method, "htu": url, "iat": int(now)}
+    if nonce is not None:
+        claims["nonce"] = nonce
     if access_token is not None:
         claims["ath"] = token_hash(access_token)
     return key.prove(claims)

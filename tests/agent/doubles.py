@@ -99,6 +99,8 @@ class FakeIdp(Double):
         self.subject = "u-developer"
         self.claims: dict[str, object] = {}
         self.without: set[str] = set()
+        self.beside: dict[str, object] = {}
+        """What comes beside the tokens."""
         self.interval: float | None = 1
         self.refresh_tokens: set[str] = set()
         self.spent: set[str] = set()
@@ -174,7 +176,7 @@ class FakeIdp(Double):
         }
         kept = {name: value for name, value in claims.items() if name not in self.without}
         body: dict[str, object] = {"access_token": "a", "token_type": "Bearer", "expires_in": 3600}
-        body |= {"refresh_token": refresh, "id_token": SIGNER.sign(kept)}
+        body |= {"refresh_token": refresh, "id_token": SIGNER.sign(kept), **self.beside}
         return {name: value for name, value in body.items() if name not in self.without}
 
     async def _revoke(self, request: web.Request) -> web.Response:

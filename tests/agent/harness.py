@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -17,9 +18,10 @@ from juniperd.agent import Agent
 from juniperd.config import Config, IssuerEntry, Network
 from juniperd.door import open_door
 from juniperd.journal import Journal
+from juniperd.store import Vault
+from juniperd.turns import Turns
 
 from .doubles import Doubles
-from .vault import FakeVault
 
 SCOPE = "invoice-archive-writer"
 
@@ -72,6 +74,12 @@ async def until(condition: Callable[[], object], within: float = 5.0) -> None:
             await asyncio.sleep(0.002)
 
 
+class Keyring(Vault, Protocol):
+    """A keyring, and what its agents lock."""
+
+    turns: Path | None
+
+
 @dataclass(slots=True)
 class Running:
     """An agent that serves."""
@@ -104,7 +112,7 @@ def config_for(world: Doubles, folder: Path, *, store: str = "memory") -> Config
 
 @asynccontextmanager
 async def serving(
-    world: Doubles, folder: Path, *, vault: FakeVault | None = None, config: Config | None = None
+    world: Doubles, folder: Path, *, vault: Keyring | None = None, config: Config | None = None
 ) -> AsyncIterator[Running]:
     """An agent before ``world``, until the block ends; with ``vault`` its sign-ins rest in that."""
     world.idp.interval = 0.01
@@ -113,7 +121,7 @@ async def serving(
     agent = Agent(config, clock=world.clock, journal=Journal(log, world.clock))
     if vault is not None:
         agent.store._open_vault = lambda: vault
-        agent.store._turns = vault.turns
+        agent.store._turns = Turns(vault.turns)
     path = folder / "agent.sock"
     task = asyncio.create_task(agent.serve(open_door(path), socket_path=path))
     await asyncio.sleep(0)

@@ -87,7 +87,11 @@ async def test_status_before_and_after(running: Running) -> None:
         "identity": "okta",
         "person": "developer",
         "user": {"id": "7", "login": "developer"},
+        "bound": False,
         "ends_at": "2027-01-15T20:00:00Z",
+        "ends_by": "sign_in_max_age",
+        "seconds_left": 43200,
+        "warning": None,
         "reason": None,
     }
     (lease,) = after["leases"]

@@ -77,7 +77,7 @@ async def test_a_silent_issuer_is_waited_for_once(running: Running, monkeypatch:
 async def test_the_issuer_has_one_deadline(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     await running.login()
     key = sign_in(running).identity
-    monkeypatch.setattr("juniperd.signin.ADOPT_TIME", 0.05)
+    monkeypatch.setattr("juniperd.adoption.ADOPT_TIME", 0.05)
     answer = await (await begun(running))
     assert answer.stderr == (
         b"juniper: the issuer did not take the sign-in within 0 s; check your VPN, then try again\n"
@@ -90,7 +90,7 @@ async def test_the_issuer_has_one_deadline(running: Running, monkeypatch: pytest
 async def test_a_first_login_that_comes_to_nothing_is_revoked(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("juniperd.signin.ADOPT_TIME", 0.05)
+    monkeypatch.setattr("juniperd.adoption.ADOPT_TIME", 0.05)
     assert (await (await begun(running))).status == 69
     running.world.issuer.answers_sign_ins.set()
     assert running.world.idp.revoked == ["refresh-1"]
@@ -100,7 +100,7 @@ async def test_a_first_login_that_comes_to_nothing_is_revoked(
 async def test_a_provider_that_does_not_revoke_in_time_holds_nobody_up(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("juniperd.signin.GIVE_BACK_TIME", 0.05)
+    monkeypatch.setattr("juniperd.adoption.GIVE_BACK_TIME", 0.05)
     running.world.issuer.fault["/sign-ins"] = (503, {})
     never = asyncio.Event()
 
@@ -179,7 +179,7 @@ async def test_an_old_key_that_cannot_be_freed_holds_nobody_up(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await running.login()
-    monkeypatch.setattr("juniperd.signin.GIVE_BACK_TIME", 0.05)
+    monkeypatch.setattr("juniperd.adoption.GIVE_BACK_TIME", 0.05)
     never = asyncio.Event()
 
     async def waits(*_arguments: object, **_options: object) -> None:

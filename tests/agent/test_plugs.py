@@ -85,12 +85,14 @@ class TestProviders:
             identity.plug(kind).endpoints(document)
 
     @pytest.mark.parametrize("body", [None, [], {}, {"error": 7}, {"error": {}}, "<html>"])
-    def test_an_error_that_says_nothing_is_told_by_its_status(self, kind: str, body: object) -> None:
-        assert identity.plug(kind).error(body, "status 502") == ErrorRead("status 502")
+    @pytest.mark.parametrize("flow", ["device", "browser"])
+    def test_an_error_that_says_nothing_is_told_by_its_status(self, kind: str, body: object, flow: str) -> None:
+        assert identity.error_of(kind, flow)(body, "status 502") == ErrorRead("status 502")
 
-    def test_text_from_outside_is_one_clean_line(self, kind: str) -> None:
+    @pytest.mark.parametrize("flow", ["device", "browser"])
+    def test_text_from_outside_is_one_clean_line(self, kind: str, flow: str) -> None:
         body = {"error": "x\x1b[31m", "error_description": "a\r\nb" * 5000, "trace_id": "t\x07" * 900, "errorId": "\n"}
-        read = identity.plug(kind).error(body, "status 400")
+        read = identity.error_of(kind, flow)(body, "status 400")
         assert read.said.isprintable()
         assert len(read.said) < 400
 
@@ -99,6 +101,24 @@ class TestProviders:
         assert "invalid_grant" in plug.ENDED
         assert "juniper login" in plug.UNCONFIRMED
         assert "auth_time" in plug.AUTH_TIME
+
+    def test_it_says_how_long_a_used_refresh_token_lives(self, kind: str) -> None:
+        assert identity.plug(kind).GRACE >= 0
+
+    @pytest.mark.parametrize(
+        ("listed", "takes"),
+        [
+            (["RS256", "ES256"], True),
+            (["RS256"], False),
+            ([], False),
+            ("ES256", False),
+            (None, False),
+            ({"ES256": 1}, False),
+        ],
+    )
+    def test_it_reads_whether_tokens_are_bound(self, kind: str, listed: object, takes: bool) -> None:
+        document = {"token_endpoint": "https://idp/token", "dpop_signing_alg_values_supported": listed}
+        assert identity.plug(kind).endpoints(document).takes_proofs is takes
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -32,6 +32,37 @@ def test_entras_numbers_have_a_meaning_and_a_cure(number: int, problem: str, cur
     assert cure in (read.cure or "")
 
 
+@pytest.mark.parametrize(
+    ("number", "problem", "cure"),
+    [
+        (
+            53003,
+            "Conditional Access does not allow this sign-in",
+            "which policy stopped it, then run: juniper login --br",
+        ),
+        (
+            530035,
+            "Conditional Access does not allow this sign-in",
+            "which policy stopped it, then run: juniper login --br",
+        ),
+        (50076, "a second factor is asked for", "run: juniper login --browser"),
+        (50079, "a second factor must be registered", "then run: juniper login --browser"),
+        (50020, "the account is of another tenant", "sign in with your company's account: juniper login --browser"),
+        (50105, "you are not assigned to juniper's application", "assign you to it"),
+        (90014, None, None),
+    ],
+)
+def test_in_the_browser_entras_numbers_have_the_browsers_cures(
+    number: int, problem: str | None, cure: str | None
+) -> None:
+    body: dict[str, object] = {"error": "invalid_grant", "error_description": f"AADSTS{number}: Because."}
+    read = entra.browser_error(body, "status 400")
+    assert read.said == entra.error(body, "status 400").said
+    assert read.problem == problem
+    assert (cure is None and read.cure is None) or (cure or "?") in (read.cure or "")
+    assert (read.cure or "").count("--browser") <= 1
+
+
 def test_a_number_that_nobody_knows_is_shown_and_no_more() -> None:
     read = entra.error({"error": "invalid_request", "error_codes": [90014], "trace_id": 7}, "")
     assert read == ErrorRead("invalid_request AADSTS90014")
@@ -63,6 +94,9 @@ def test_oktas_descriptions_tell_whose_no_it_was(text: str, problem: str, cure: 
         assert text in read.said
         assert problem in (read.problem or "")
         assert cure in (read.cure or "")
+        by_browser = okta.browser_error(body, "status 400")
+        assert (by_browser.said, by_browser.problem) == (read.said, read.problem)
+        assert not {"device", "Device", "{"} & set((by_browser.cure or "").split())
 
 
 def test_the_persons_own_no_is_nobody_elses() -> None:

@@ -24,7 +24,7 @@ async def test_a_restarted_agent_goes_on_without_a_login(world: Doubles, folder:
         assert world.idp.spent == set(), "status asks nobody outside"
         assert (await after.aws()).status == 0
         who: Any = (await after.control("whoami")).events[-1]
-        assert (who["person"], who["user"]) == ("developer", {"id": 7, "login": "developer"})
+        assert (who["person"], who["user"]) == ("developer", {"id": "7", "login": "developer"})
         assert who["ends_at"] == "2027-01-15T20:00:00Z"
     assert world.idp.calls["/device"] == 1
     assert world.idp.spent == {"refresh-1"}
@@ -48,7 +48,7 @@ async def test_a_locked_keyring_is_named_with_its_cure_and_left_alone_for_a_whil
         answer = await after.aws()
         assert answer.stderr.startswith(b"juniper-aws: the keyring is locked; unlock your keyring and try again")
         status: Any = (await after.control("status")).events[-1]
-        assert status["sign_in"]["state"] == "locked"
+        assert status["sign_in"]["state"] == "keyring-locked"
         vault.fails = None
         assert (await after.aws()).status != 0
         world.clock.now += 30

@@ -87,6 +87,37 @@ async def test_a_declined_login_says_so_and_leaves_nothing(running: Running) -> 
     assert (await running.aws()).status == 77
 
 
+@pytest.mark.parametrize("word", ["access_denied", "expired_token"])
+async def test_a_no_is_remembered_for_a_minute_and_by_the_same_flow_alone(running: Running, word: str) -> None:
+    idp = running.world.idp
+    idp.approve = word
+    first = await running.control("login", flow="device")
+    running.world.clock.now += 12
+    asked = idp.calls["/device"]
+    for _ in range(20):
+        again = await running.control("login", flow="device")
+        assert again.status == 77
+        assert again.stderr == first.stderr.replace(b"; run: juniper login", b", 12 s ago; run: juniper login --again")
+    assert idp.calls["/device"] == asked
+    await running.control("login")
+    await running.control("login", flow="device", again=True)
+    assert idp.calls["/device"] == asked + 2
+    idp.approve = None
+    assert (await running.control("login", flow="device")).status == 77
+    running.world.clock.now += 60
+    assert (await running.control("login", flow="device")).status == 0
+    assert (await running.control("login", flow="device")).status == 0, "a sign-in makes the no forgotten"
+
+
+async def test_one_who_leaves_is_no_no(running: Running) -> None:
+    running.world.idp.approve = "authorization_pending"
+    _reader, leaver = await _begin_login(running)
+    leaver.close()
+    await leaver.wait_closed()
+    running.world.idp.approve = None
+    assert (await running.control("login")).status == 0
+
+
 async def test_an_issuer_that_does_not_take_it_leaves_nothing_either(running: Running) -> None:
     body = {"error": "access_denied", "error_description": "no GitLab user is linked; ask an administrator"}
     running.world.issuer.fault["/sign-ins"] = (403, body)
@@ -171,7 +202,7 @@ async def test_the_new_refresh_token_is_stored_before_what_came_with_it_is_looke
     monkeypatch.setattr(store, "save", watched)
     with pytest.raises(LoginRequired, match="auth_time"):
         await sign_in(running).subject()
-    assert saved == ["refresh-2"]
+    assert saved == ["refresh-1", "refresh-2"], "what goes out is marked first"
 
 
 async def test_a_sign_in_the_provider_ended_says_why(running: Running) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from keyring import errors as keyring_errors
@@ -14,7 +12,6 @@ from keyring import errors as keyring_errors
 from juniperd.errors import StoreError, StoreLocked, StoreMissing
 from juniperd.model import Secret
 from juniperd.store import Store, StoredSignIn, Vault, translate
-from tests.requirements import require_peer
 
 from .vault import FakeVault
 
@@ -130,41 +127,3 @@ def test_the_agent_starts_without_importing_keyring_boto3_or_aiohttp() -> None:
     program = "import sys, juniperd.process\nprint([n for n in ('keyring', 'boto3', 'botocore', 'aiohttp') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-_IN_KEYRING = """
-import asyncio
-from juniperd.model import Secret
-from juniperd.store import Store, StoredSignIn
-entry = StoredSignIn("https://issuer", "okta", Secret("r" * 6000), Secret("key"))
-async def main():
-    await Store("keyring").save(entry)
-    again = Store("keyring")
-    assert await again.load("https://issuer") == entry and again.note is None, again.note
-    await again.delete("https://issuer")
-    assert await Store("keyring").load("https://issuer") is None
-    print("kept")
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("unlocked", [True, False])
-def test_a_real_secret_service(tmp_path: Path, unlocked: bool) -> None:
-    if not all(shutil.which(name) for name in ("gnome-keyring-daemon", "dbus-run-session")):
-        require_peer("gnome-keyring", "gnome-keyring-daemon and dbus-run-session are not both installed")
-    runtime = tmp_path / "runtime"
-    runtime.mkdir(mode=0o700)
-    start = "printf pw | gnome-keyring-daemon --unlock --components=secrets >/dev/null;" if unlocked else ""
-    env = {
-        "HOME": str(tmp_path),
-        "XDG_RUNTIME_DIR": str(runtime),
-        "XDG_DATA_HOME": str(tmp_path / "data"),
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    command = ["dbus-run-session", "--", "sh", "-c", f'{start} "$0" -c "$1"', sys.executable, _IN_KEYRING]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=30, check=False)
-    if unlocked:
-        assert done.stdout.strip() == "kept", done.stderr
-    else:
-        assert "StoreLocked" in done.stderr or "AssertionError" in done.stderr

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from keyring.errors import KeyringLocked
+from keyring.errors import KeyringLocked, NoKeyringError
 
 from juniperd.errors import LoginExpired, UpstreamUnreachable
 from juniperd.signin import SignIn
+from juniperd.turns import Turns
 
 from .doubles import Doubles
 from .harness import Running, serving
@@ -72,7 +74,7 @@ async def test_without_a_lock_the_second_one_looks_again_before_it_gives_up(
 ) -> None:
     (tmp_path / "file").touch()
     for agent in (one, two):
-        agent.agent.store._turns = None if turns == "nowhere" else tmp_path / "file" / "sign-in.lock"
+        agent.agent.store._turns = Turns(None if turns == "nowhere" else tmp_path / "file" / "sign-in.lock")
     await one.login()
     await two.aws()
     one.world.clock.now += 300
@@ -151,6 +153,81 @@ async def test_what_the_keyring_did_not_take_is_not_undone_by_what_lies_there(on
     assert "refresh-3" in next(iter(vault.entries.values()))
 
 
+async def refused(running: Running) -> str:
+    """What an agent says whose ID token is too old to go on with."""
+    with pytest.raises(UpstreamUnreachable) as caught:
+        await sign_in(running).subject()
+    return str(caught.value)
+
+
+async def test_one_whose_keyring_took_nothing_is_not_overtaken(one: Running, two: Running, vault: FakeVault) -> None:
+    """What lies there is a token that the other agent has spent: to try it would end the sign-in for both."""
+    await one.login()
+    await two.aws()
+    vault.fails = KeyringLocked("locked")
+    one.world.clock.now += 600
+    said = await refused(one)
+    assert "another agent of yours has renewed the sign-in, and the keyring cannot be read" in said
+    assert said.endswith("; unlock your keyring and try again, or run: juniper login")
+    await sign_in(two).subject()
+    vault.fails = None
+    assert "and the keyring did not take it" in await refused(one)
+    one.world.clock.now += 600
+    await sign_in(two).subject()
+    await sign_in(one).subject()
+    assert one.world.idp.spent == {"refresh-1", "refresh-2", "refresh-3", "refresh-4"}
+
+
+async def test_what_an_agent_took_with_it_is_missed_once_and_named(
+    world: Doubles, one: Running, other_folder: Path, vault: FakeVault
+) -> None:
+    await one.login()
+    async with serving(world, other_folder, vault=vault) as ahead:
+        vault.fails = None
+        await ahead.aws()
+        vault.fails = KeyringLocked("locked")
+        await sign_in(ahead).subject(fresh=True)
+        vault.fails = None
+        world.clock.now += 600
+        assert "another agent of yours has renewed" in await refused(one)
+    tokens = world.idp.calls["/token"]
+    for _ in range(3):
+        with pytest.raises(LoginExpired, match=r"^the answer to a renewal was lost, and then Test sign-in ended"):
+            await sign_in(one).subject()
+    assert world.idp.calls["/token"] == tokens + 1
+    assert vault.entries == {}
+
+
+async def test_one_without_a_keyring_has_a_sign_in_of_its_own(
+    world: Doubles, one: Running, other_folder: Path, vault: FakeVault
+) -> None:
+    """As over ssh, where no D-Bus is: neither is in the other's way."""
+    await one.login()
+    apart = FakeVault(vault.turns)
+    apart.fails = NoKeyringError()
+    async with serving(world, other_folder, vault=apart) as remote:
+        await remote.login()
+        for _ in range(3):
+            world.clock.now += 300
+            for agent in (one, remote):
+                await sign_in(agent).subject()
+        await one.login()
+        world.clock.now += 300
+        await sign_in(remote).subject()
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"[]", b"\xff" * 100, b'{"x": 7}'])
+async def test_notes_that_cannot_be_read_are_no_notes(one: Running, vault: FakeVault, left: bytes) -> None:
+    await one.login()
+    assert vault.turns is not None
+    vault.turns.write_bytes(left)
+    one.world.clock.now += 300
+    await sign_in(one).subject()
+    notes = vault.turns.read_text()
+    assert hashlib.sha256(b"refresh-2").hexdigest() in notes
+    assert "refresh-2" not in notes
+
+
 async def test_an_entry_that_cannot_be_read_is_not_taken_over(one: Running, vault: FakeVault) -> None:
     await one.login()
     vault.entries["juniper", one.world.issuer.url] = "not ours"
@@ -162,8 +239,8 @@ async def test_an_entry_that_cannot_be_read_is_not_taken_over(one: Running, vaul
 async def test_one_that_is_stuck_holds_the_other_up_for_a_while_only(
     one: Running, vault: FakeVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("juniperd.store.TURN_TIME", 0.05)
-    monkeypatch.setattr("juniperd.store.TURN_PACE", 0.01)
+    monkeypatch.setattr("juniperd.turns.TURN_TIME", 0.05)
+    monkeypatch.setattr("juniperd.turns.TURN_PACE", 0.01)
     await one.login()
     assert vault.turns is not None
     with vault.turns.open("r+") as stuck:

@@ -157,7 +157,7 @@ class Company:
     def sign_in(self, role: str = "developer") -> None:
         """Sign in as this person, whoever was signed in before; no lease is held afterwards."""
         self.drill("idp", "as", role)
-        self.juniper("login").good()
+        self.juniper("login", "--again").good()
 
     def signed_in(self) -> str | None:
         """The GitLab login of who is signed in."""

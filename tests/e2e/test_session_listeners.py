@@ -180,7 +180,7 @@ async def test_an_agent_that_goes_down_tells_the_issuer(inside: Whole) -> None:
     await until(lambda: inside.events("session_ended"))
     (event,) = inside.events("session_ended")
     assert (event["session"], event["cause"]) == (opened["id"], "closed")
-    assert not lies(opened["socket"])
+    await until(lambda: not lies(opened["socket"]))
 
 
 async def test_listing_names_what_is_open_and_where(inside: Whole) -> None:
@@ -242,3 +242,12 @@ async def test_parameters_that_are_none_are_refused(inside: Whole, wrong: dict[s
 async def test_an_upgraded_agent_does_not_give_way_while_a_session_is_open(inside: Whole) -> None:
     await inside.open_session()
     assert await inside.agent._would_lose() == "a debugging session is open; it gives way when that has ended"
+
+
+async def test_a_lock_ends_it_and_tells_the_issuer(inside: Whole) -> None:
+    opened = await inside.open_session()
+    assert (await inside.aws_at(opened["socket"], JANITOR)).status == 0
+    assert (await inside.control("lock")).status == 0
+    await ended(inside, opened["socket"])
+    (event,) = inside.events("session_ended")
+    assert (event["session"], event["cause"]) == (opened["id"], "closed")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .company import REFUSED, SCOPE, Company
+from .company import REFUSED, SCOPE, Company, installed
 
 pytestmark = pytest.mark.e2e
 CHECKING = "checking with the issuer"
@@ -83,8 +88,37 @@ def test_a_denied_login_is_one_line(healed: Company) -> None:
 @pytest.mark.usefixtures("shop")
 def test_a_denied_login_leaves_the_old_sign_in(healed: Company) -> None:
     healed.sandbox("idp", "--deny")
-    assert healed.juniper("login").status == 77
+    assert healed.juniper("login", "--again").status == 77
     assert healed.helper().status == 0
+
+
+def test_three_logins_are_one_flow_and_one_no_is_the_answer_for_a_while(healed: Company) -> None:
+    healed.sandbox("idp", "--ask")
+    words = [installed("juniper"), "login", "--device", "--again"]
+    how: dict[str, Any] = {"env": healed.env, "stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(words, **how) for _ in range(3)]
+    (code,) = {_code_shown(process) for process in running}
+    form = urllib.parse.urlencode({"user_code": code, "person": "developer", "answer": "deny"}).encode()
+    urllib.request.urlopen(f"{healed.url('idp')}/activate", form).close()
+    ends = [process.communicate(timeout=10)[1].splitlines()[-1] for process in running]
+    assert set(ends) == {"juniper: the sign-in was declined in the browser; run: juniper login"}
+    again = healed.juniper("login", "--device")
+    assert again.status == 77
+    assert re.fullmatch(
+        r"juniper: the sign-in was declined in the browser, \d+ s ago; run: juniper login --again", again.line
+    )
+    healed.sandbox("idp", "--as", "developer")
+    healed.juniper("login", "--device", "--again").good()
+
+
+def _code_shown(process: subprocess.Popen[str]) -> str:
+    """The code that a login shows before it waits."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not (lines and lines[-1].startswith("waiting for you")):
+        lines.append(process.stderr.readline())
+        assert lines[-1], lines
+    return lines[2].split()[1]
 
 
 def test_maintainer_holds_what_developer_is_refused(healed: Company) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from juniperd.identity import Provider, SubjectToken
 from juniperd.idp_client import IdpClient
@@ -68,17 +69,17 @@ class Door:
         return await self.keys.verify(subject.token.reveal(), profile)
 
 
+Entry = dict[str, Any]
+"""What rests in a keyring, as JSON."""
+
+
 @dataclass(slots=True)
 class Vault:
-    """A keyring in memory, whose writes can be held up."""
+    """A keyring in memory; ``before_write`` may hold a write up, and is told what would be written."""
 
     entries: dict[str, str] = field(default_factory=dict)
     writes: int = 0
-    may_write: threading.Event = field(default_factory=threading.Event)
-    writing: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.may_write.set()
+    before_write: Callable[[Entry], None] = lambda _entry: None
 
     def get_password(self, service: str, username: str) -> str | None:
         """The entry, or ``None``."""
@@ -88,8 +89,7 @@ class Vault:
     def set_password(self, service: str, username: str, password: str) -> None:
         """Write, once it may."""
         del service
-        self.writing.set()
-        self.may_write.wait()
+        self.before_write(json.loads(password))
         self.entries[username] = password
         self.writes += 1
 
@@ -152,7 +152,13 @@ class Person:
     @property
     def stored(self) -> str:
         """The refresh token at rest."""
-        return str(json.loads(self.vault.entries[AT_ISSUER])["refresh_token"])
+        return str(self.rests["refresh_token"])
+
+    @property
+    def rests(self) -> Entry:
+        """Everything at rest."""
+        entry: Entry = json.loads(self.vault.entries[AT_ISSUER])
+        return entry
 
     def restarted(self) -> Person:
         """The same person after the agent was ended and started again."""

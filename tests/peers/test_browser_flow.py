@@ -256,12 +256,12 @@ async def test_cut_off_the_browser_that_waits_is_told(
     """It came, and the agent ends before the provider has answered."""
     reached = asyncio.Event()
 
-    async def never(_http: object, _ask: object) -> tuple[int, object]:
+    async def never(_asker: object, _ask: object) -> tuple[int, object]:
         reached.set()
         await asyncio.Event().wait()
         return 0, None
 
-    monkeypatch.setattr("juniperd.login._ask", never)
+    monkeypatch.setattr("juniperd.login.Asker.ask", never)
     running = person.sign_in.login(flow="browser")
     event = await anext(running)
     assert isinstance(event, LinkShown)

@@ -174,3 +174,32 @@ def test_the_environment_chooses_nobody_s_roots(tmp_path: Path) -> None:
 def _roots(code: str, environ: dict[str, str]) -> str:
     made = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     return made.stdout
+
+
+async def test_what_had_gone_out_when_it_failed_is_told_from_what_had_not(client: Http, base: str) -> None:
+    with pytest.raises(UpstreamError) as cut:
+        await client.request("POST", base + "/never", form={"a": "b"})
+    assert cut.value.lost
+    with pytest.raises(UpstreamAnswer) as large:
+        await client.request("GET", base + "/large", max_bytes=10)
+    assert large.value.lost
+    with pytest.raises(UpstreamUnreachable) as refused:
+        await client.request("POST", "http://127.0.0.1:1/", form={"a": "b"})
+    assert not refused.value.lost
+
+
+async def test_a_call_of_its_own_uses_no_connection_twice() -> None:
+    ports: list[int] = []
+
+    async def port(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        ports.append(request.transport.get_extra_info("peername")[1])
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/", port)
+    async with TestServer(app, host="127.0.0.1") as server, Http(plain_loopback=True) as http_:
+        for alone in (False, False, True, True, False):
+            await http_.request("GET", str(server.make_url("/")), alone=alone)
+    assert ports[0] == ports[1] == ports[4]
+    assert len(set(ports)) == 3

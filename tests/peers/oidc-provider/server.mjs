@@ -13,11 +13,16 @@ const saved = options.state && existsSync(options.state) ? JSON.parse(readFileSy
 const people = new Map(saved?.people ?? (options.people ?? ['u-developer']).map((sub) => [sub, {}]));
 const mode = {
   browser: 'allow',
+  page: undefined, // with which error and description the pages end where they do not allow
   slowDown: 0, authTime: options.authTime ?? true, interval: options.interval,
   grace: options.grace ?? 0, // seconds for which a spent refresh token is taken again
   claims: {}, // put into ID tokens over everything else; null takes one out
   backdate: options.backdate ?? 0, // seconds by which iat and nbf lie back
-  blocked: '', // 'device', 'poll' or 'refresh': where the tenant's policy says no
+  blocked: '', // 'device', 'poll', 'code' or 'refresh': where the tenant's policy says no
+  nonce: options.dpop === 'nonce', // whether a proof has to carry a nonce of the provider's
+  noProofs: false, // whether this client's proofs are refused though the metadata lists algorithms
+  cut: 0, // so many refreshes are done and not answered
+  sits: undefined, // who sits before the browser; the developer by default
   left: false, // whether an account was deleted
   oldName: false, // verification_url instead of verification_uri
 };
@@ -75,6 +80,10 @@ const provider = new Provider(issuer, {
   rotateRefreshToken: true,
   features: {
     devInteractions: { enabled: false },
+    dPoP: {
+      enabled: Boolean(options.dpop), requireNonce: () => mode.nonce,
+      ...(options.dpop === 'nonce' && { nonceSecret: Buffer.alloc(32, 7) }),
+    },
     revocation: { enabled: true },
     resourceIndicators: { enabled: false },
     deviceFlow: { enabled: true, charset: 'base-20', mask: '****-****' },
@@ -89,6 +98,11 @@ const provider = new Provider(issuer, {
 });
 
 provider.use(async (ctx, next) => {
+  if (mode.noProofs && ctx.get('DPoP')) {
+    ctx.status = 400;
+    ctx.body = { error: 'invalid_dpop_proof', error_description: 'not for this client' };
+    return;
+  }
   await next();
   if (ctx.oidc?.route === 'device_authorization' && ctx.status === 200 && mode.interval) {
     ctx.body.interval = mode.interval;
@@ -98,6 +112,10 @@ provider.use(async (ctx, next) => {
     ctx.body = { error: 'slow_down' };
   }
   shape.answer(ctx);
+  if (ctx.oidc?.route === 'token' && ctx.oidc.params?.grant_type === 'refresh_token' && mode.cut > 0) {
+    mode.cut -= 1;
+    ctx.req.socket.destroy();
+  }
 });
 
 // What is signed is the shape's affair: the token is taken apart and signed again with the same key.
@@ -128,8 +146,8 @@ async function decide({ user_code: userCode, sub, decision }) {
 // The provider's pages: whoever opens one is the developer, and answers as the mode says.
 async function interact(request, response) {
   const { params, prompt } = await provider.interactionDetails(request, response);
-  const sub = 'u-developer';
-  let result = { error: 'access_denied', error_description: 'the person said no' };
+  const sub = mode.sits ?? 'u-developer';
+  let result = mode.page ?? { error: 'access_denied', error_description: 'the person said no' };
   if (mode.browser === 'allow') {
     const grant = new provider.Grant({ accountId: sub, clientId: params.client_id });
     grant.addOIDCScope(params.scope);

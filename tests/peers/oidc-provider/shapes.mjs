@@ -23,10 +23,17 @@ function resigned(token, signer, claims, backdate) {
   return `${signed}.${createSign('RSA-SHA256').update(signed).sign(signer, 'base64url')}`;
 }
 
+/** Neither asks for prompt=consent before it gives offline access, as OpenID Connect Core section 11 would have it. */
+function lenient(request) {
+  if (!request.url.includes('prompt=')) request.url = request.url.replace('/authorize?', '/authorize?prompt=consent&');
+}
+
 function step(ctx) {
   if (ctx.oidc?.route === 'device_authorization') return 'device';
   if (ctx.oidc?.route !== 'token') return '';
-  return ctx.oidc.params?.grant_type === DEVICE ? 'poll' : 'refresh';
+  const grant = ctx.oidc.params?.grant_type;
+  if (grant === 'authorization_code') return 'code';
+  return grant === DEVICE ? 'poll' : 'refresh';
 }
 
 function plain(mode) {
@@ -49,6 +56,7 @@ function okta(options, mode) {
     routed(request) {
       request.originalUrl = request.url;
       if (custom && request.url.startsWith(path)) request.url = request.url.slice(path.length) || '/';
+      lenient(request);
       return request;
     },
     answer(ctx) {
@@ -97,6 +105,7 @@ function entra(options, mode) {
     },
     routed(request) {
       request.url = request.url.replace(`/${tenant}/v2.0/.well-known/`, '/.well-known/');
+      lenient(request);
       return request;
     },
     answer(ctx) {
