@@ -20,7 +20,7 @@ from aiohttp import web
 
 from juniperd.errors import ConfigError, JuniperError, StateError
 from juniperd.http import Http
-from juniperd.issuer import admin, audit, heads, lint, policy_file
+from juniperd.issuer import admin, audit, heads, links, lint, policy_file
 from juniperd.issuer import config as configuration
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig, Listen
@@ -95,7 +95,9 @@ class Issuer:
 
     async def prove(self) -> bool:
         """Prove that the reader token sees enough and refuse the projects where it does not; False where GitLab was late."""
-        proof = Proof(self.gitlab, unlicensed=self.config.gitlab.unlicensed, clock=self.clock)
+        by_extern_uid = any(not i.link.on_page for i in self.config.identities.values())
+        unlicensed = self.config.gitlab.unlicensed
+        proof = Proof(self.gitlab, unlicensed=unlicensed, clock=self.clock, by_extern_uid=by_extern_uid)
         findings = await proof.run(self.in_force.policy)
         for warning in findings.warnings:
             log.warning("%s", warning)
@@ -146,7 +148,12 @@ async def running(
 def _parts(issuer: Issuer, key_sets: KeySets, ids: Callable[[], str]) -> Parts:
     config, state, clock = issuer.config, issuer.state, issuer.clock
     ground = Ground(config, state, clock, ids)
-    inquiry = Inquiry(issuer.gitlab, unlicensed=config.gitlab.unlicensed, clock=clock)
+    inquiry = Inquiry(
+        issuer.gitlab,
+        unlicensed=config.gitlab.unlicensed,
+        clock=clock,
+        linked=lambda who: state.read(lambda c: links.on_page(c, who)),
+    )
     judge = Judge(issuer.in_force, inquiry, state, clock=clock)
     subjects = Subjects(config, key_sets)
     proofs = Proofs(config.api_url, clock=clock)

@@ -49,6 +49,7 @@ _ABOUT_SIGN_IN = frozenset(
         "pinned_elsewhere",
         "freed",
         "nonce",
+        "link_missing",
         "link_changed",
         "link_taken",
     }

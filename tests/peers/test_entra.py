@@ -56,7 +56,7 @@ async def test_granted_and_the_person_is_tenant_and_object(entra: Shaped) -> Non
     signed_in = await person.login()
     (subject,) = judge(person).seen
     assert signed_in.login == subject.key == f"{TENANT}/{OID}"
-    assert (subject.who.provider, subject.who.extern_uid) == ("entra", OID)
+    assert subject.who == Who("entra", OID)
     assert subject.sign_in.amr == frozenset()
     assert entra.peer.issuer.endswith(f"/{TENANT}/v2.0")
 
