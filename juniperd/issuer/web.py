@@ -16,6 +16,7 @@ from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
 from juniperd.issuer.limits import MAX_BODY, Rate
+from juniperd.issuer.link_site import LinkSite
 from juniperd.issuer.listener import timed
 from juniperd.issuer.proofs import Proofs, remember
 from juniperd.issuer.refusal import OAuthError
@@ -45,6 +46,7 @@ class Parts:
     by_address: Rate
     checks: Rate
     clock: Clock
+    link_site: LinkSite | None = None
 
 
 def public_app(parts: Parts) -> web.Application:
@@ -143,6 +145,8 @@ def _add_api(app: web.Application, parts: Parts) -> None:
     app.router.add_delete(f"{path}/sign-ins", api.end)
     app.router.add_get(f"{path}/catalogue", api.catalogue)
     app.router.add_get(f"{path}/explain", api.explain)
+    if parts.link_site is not None:
+        parts.link_site.add_to(app, f"{path}/link")
 
 
 class _Api:

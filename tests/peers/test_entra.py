@@ -11,6 +11,7 @@ import pytest
 from juniperd.errors import LoginDeclined, LoginExpired, LoginRequired, TokenRejected
 from juniperd.http import Http
 from juniperd.identity import plug
+from juniperd.issuer.inquiry import Who
 
 from .person import Person
 from .shaped import OID, TENANT, Shaped, StrictDoor, off, shaped
