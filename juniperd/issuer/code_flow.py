@@ -171,9 +171,9 @@ def _code(client: Client, metadata: Mapping[str, object], came: Mapping[str, str
 
 def _said_no(client: Client, error: object) -> Refused:
     """A provider's no; of its words only the code is repeated, and only where it looks like one."""
-    if error in _DECLINED:
-        return Refused("1", "declined", f"the sign-in at {client.host} was declined; {AGAIN}")
     word = error if isinstance(error, str) and _CODE.fullmatch(error) else "no reason"
+    if word in _DECLINED:
+        return Refused("1", "declined", f"the sign-in at {client.host} was declined; {AGAIN}")
     if word in _OUR_FAULT:
         text = f"{client.host} does not take the issuer as its client ({word}); ask who runs the issuer"
         return Refused("1", "client_refused", text)
