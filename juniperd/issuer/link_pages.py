@@ -21,22 +21,26 @@ _STYLE = """
 *{box-sizing:border-box}
 body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem;background:var(--ground);color:var(--ink);
 font:1rem/1.55 system-ui,sans-serif}
-main{width:100%;max-width:31rem;padding:2.4rem 2.4rem 2rem;background:var(--card);border:1px solid var(--edge);
+main{width:100%;max-width:31rem;padding:2rem 2.2rem 1.5rem;background:var(--card);border:1px solid var(--edge);
 border-top:4px solid var(--mark);border-radius:10px}
 h1{margin:0 0 .7rem;font-size:1.45rem;line-height:1.25;text-wrap:balance}
 p{margin:0 0 .8rem;color:var(--dim);overflow-wrap:anywhere}
 ol{margin:0 0 1.4rem;padding-left:1.3rem;color:var(--dim)}
-dl{margin:1.2rem 0;border:1px solid var(--edge);border-radius:8px;background:var(--well)}
-dl div{padding:.8rem 1rem}
+dl{margin:1rem 0;border:1px solid var(--edge);border-radius:8px;background:var(--well)}
+dl div{padding:.6rem 1rem}
 dl div+div{border-top:1px solid var(--edge)}
 dt{color:var(--dim);font-size:.85rem}
 dd{margin:0;font-weight:600;overflow-wrap:anywhere}
-dd small{display:block;font-weight:400;font-size:.8rem;color:var(--dim);font-family:ui-monospace,monospace}
-.go{display:block;width:100%;margin:.6rem 0 0;padding:.75rem 1rem;border:0;border-radius:8px;background:var(--mark);
+dd small{display:inline-block;margin-left:.7rem;font-weight:400;font-size:.8rem;color:var(--dim);
+font-family:ui-monospace,monospace}
+.go{display:block;width:100%;margin:1.1rem 0 0;padding:.75rem 1rem;border:0;border-radius:8px;background:var(--mark);
 color:var(--on);font:inherit;font-weight:600;text-align:center;text-decoration:none;cursor:pointer}
 .go:focus-visible{outline:3px solid var(--ink);outline-offset:2px}
+.no .go{background:none;border:1px solid var(--edge);color:var(--ink)}
 code{font:.95em ui-monospace,monospace;color:var(--ink)}
-footer{margin-top:1.6rem;padding-top:1rem;border-top:1px solid var(--edge);color:var(--dim);font-size:.85rem}
+p code{display:block;margin-top:.5rem;padding:.5rem .8rem;border-radius:6px;background:var(--well);
+border:1px solid var(--edge)}
+footer{margin-top:1.4rem;padding-top:.9rem;border-top:1px solid var(--edge);color:var(--dim);font-size:.85rem}
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY = (
@@ -86,8 +90,8 @@ class Pages:
         body = (
             "<p>You signed in to these two accounts just now.</p>"
             f"{_accounts(pair)}"
-            "<p>Link them only if both are your own. From then on Juniper lets the first do what the second may do in "
-            "GitLab, and only an administrator can undo it. If one of them is not yours, close this page.</p>"
+            "<p>Link them only if both are your own: the first will then hold what the second may do in GitLab, and only "
+            "an administrator can undo it. Else close this page.</p>"
             f'<form method="post" action="{self.path}/confirm"><input type="hidden" name="token" '
             f'value="{escape(token)}"><button class="go">Both are mine: link them</button></form>'
         )
@@ -97,18 +101,24 @@ class Pages:
         """The link is there."""
         title = "You are linked" if new else "You were linked already"
         changed = "" if new else "Nothing was changed. "
-        body = f"{_accounts(pair)}<p>{changed}Go back to your terminal and run: <code>juniper login</code></p>"
+        body = f"{_accounts(pair)}<p>{changed}Go back to your terminal and run <code>juniper login</code></p>"
         return self._page(200, title, body)
 
     def refused(self, text: str, *, status: int, retry: int | None = None) -> Page:
         """One line that ends with its cure, and the way back to the beginning."""
         again = f'<a class="go" href="{self.path}">To the beginning</a>'
-        body = f"<p>{escape(text[:1].upper() + text[1:])}.</p>{again}"
+        body = f"<p>{_sentence(text)}</p>{again}"
         return self._page(status, "Nothing was linked", body, retry=retry, mood=' class="no"')
 
     def _page(self, status: int, title: str, body: str, *, retry: int | None = None, mood: str = "") -> Page:
         text = _FRAME.format(mood=mood, title=title, body=body, style=_STYLE, host=escape(self.host))
         return Page(status, text, retry)
+
+
+def _sentence(text: str) -> str:
+    """One of our lines as a sentence; a command at its end stands alone, to be copied as it is."""
+    said, run, command = (text[:1].upper() + text[1:]).partition(" run: ")
+    return f"{escape(said)} run <code>{escape(command)}</code>" if run else f"{escape(said)}."
 
 
 def _accounts(pair: Pair) -> str:

@@ -105,7 +105,7 @@ async def test_from_the_refusal_to_the_page_to_a_credential(shop: Whole, browser
     await keep(browser, "link-confirm")
     assert linked(shop) == []
     await press(browser, "user 13", "button.go")
-    assert "run: juniper login" in await browser.text("You are linked")
+    assert "juniper login" in await browser.text("You are linked")
     await keep(browser, "link-done")
     assert linked(shop) == [("u-contractor", 13, "page")]
     shop.drill("idp", "as", "contractor")
