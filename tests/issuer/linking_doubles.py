@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -281,13 +282,18 @@ def on_page(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def open_shop(folder: Path, *, extra: str = "", gitlab: CodeGitlab | None = None) -> AsyncIterator[Shop]:
-    """A company with both providers' pages; all share the issuer's clock."""
-    clock = Clock()
-    at_gitlab = gitlab or CodeGitlab(clock)
+async def open_shop(
+    folder: Path, *, extra: str = "", clock: Clock | None = None, idp: str | None = None
+) -> AsyncIterator[Shop]:
+    """A company with both providers' pages, on one clock; ``idp`` is an identity provider from elsewhere."""
+    clock = clock or Clock()
+    at_gitlab = CodeGitlab(clock)
 
     def change(where: Path) -> None:
         on_page(where)
+        if idp is not None:
+            path = where / "issuer.toml"
+            path.write_text(re.sub(r'^issuer = ".*"$', f'issuer = "{idp}"', path.read_text(), flags=re.MULTILINE))
 
     opening = open_company(
         folder, extra=extra, gitlab=at_gitlab, change=change, make_idp=CodeIdp, make_company=Shop, clock=clock
