@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
+from juniperd.errors import StateError
 from juniperd.issuer import facts as shapes
 from juniperd.issuer import glob
 from juniperd.issuer.facts import (
@@ -168,7 +169,12 @@ class Inquiry:
         return await self._ask(question, read)
 
     def _from_table(self, who: OnPage) -> Fact[int]:
-        found, question = self._linked(who), "the issuer's table of links"
+        question = "the issuer's table of links"
+        try:
+            found = self._linked(who)
+        except StateError as error:
+            trouble = Trouble("state", passing=True, text=error.message)
+            return Fact(Asked(question, error.message, self._clock()), trouble=trouble)
         if found is not None:
             return Fact(Asked(question, f"user {found}", self._clock()), found)
         text = "this sign-in is linked to no GitLab user"

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlencode
 
+from juniperd.errors import one_line
 from juniperd.issuer.config import Identity
 from juniperd.issuer.linking import Pair
 
+_LONGEST_NAME = 255
 _STYLE = """
 :root{color-scheme:light dark;--ground:#f6f5f1;--card:#fff;--ink:#1d2328;--dim:#5c666e;--edge:#e2dfd6;--mark:#2f6b4f;
 --on:#fff;--well:#faf9f6}
@@ -124,7 +126,7 @@ def _sentence(text: str) -> str:
 def _accounts(pair: Pair) -> str:
     rows = (
         (pair.person.provider, pair.person.name, pair.person.who.key),
-        ("GitLab", pair.user.login, f"user {pair.user.id}"),
+        ("GitLab", one_line(pair.user.login, _LONGEST_NAME), f"user {pair.user.id}"),
     )
     shown = (
         f"<div><dt>{escape(what)}</dt><dd>{escape(name)}<small>{escape(number)}</small></dd></div>"

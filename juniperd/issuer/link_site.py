@@ -24,7 +24,16 @@ from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.limits import Rate
 from juniperd.issuer.link_flows import LIFE, Asked, AtGitlab, AtProvider, Done, Flows
 from juniperd.issuer.link_pages import POLICY, Page, Pages
-from juniperd.issuer.linking import Pair, Person, account_of, gitlab_client, person_client, person_of, user_number
+from juniperd.issuer.linking import (
+    Pair,
+    Person,
+    account_of,
+    gitlab_client,
+    person_client,
+    person_of,
+    rule_broken,
+    user_number,
+)
 from juniperd.issuer.verdict import Refused
 from juniperd.model import Secret
 
@@ -111,14 +120,12 @@ class LinkSite:
         if isinstance(began, Refused):
             return self._no(began)
         claims = await self.code_flow.finish(stage.trip, came)
-        person = claims if isinstance(claims, Refused) else person_of(stage.identity, claims)
+        if isinstance(claims, Refused):
+            return self._no(claims)
+        person = person_of(stage.identity, claims)
         if isinstance(person, Refused):
             return self._no(person)
-        started = await self.code_flow.start(gitlab_client(self.ground.config))
-        if isinstance(started, Refused):
-            return await self._refuse(started, person)
-        trip, url = started
-        return _go(url, self.flows.go_on(AtGitlab(person, trip), began))
+        return await self._onward(person, rule_broken(stage.identity, claims), began)
 
     async def from_gitlab(self, request: web.Request) -> web.Response:
         """Back from GitLab: learn which user it is, and show both."""
@@ -164,6 +171,14 @@ class LinkSite:
                 return await self._refuse(new, stage.pair.person, stage.pair.user.id)
             self.flows.settle(cookie, Done(stage.pair, stage.token, new))
         return _go(f"{self._pages.path}/confirm")
+
+    async def _onward(self, person: Person, broken: Refused | None, began: float) -> web.Response:
+        """Send a person who is known on to GitLab, unless their sign-in breaks the identity's rule."""
+        started = broken or await self.code_flow.start(gitlab_client(self.ground.config))
+        if isinstance(started, Refused):
+            return await self._refuse(started, person)
+        trip, url = started
+        return _go(url, self.flows.go_on(AtGitlab(person, trip), began))
 
     # --- what they are made of ----------------------------------------------------------------------------------------
 

@@ -71,16 +71,28 @@ def gitlab_client(config: IssuerConfig) -> Client:
 
 
 def person_of(identity: Identity, claims: VerifiedClaims) -> Person | Refused:
-    """The person behind an ID token, whose sign-in keeps the identity's own rule."""
+    """The person behind an ID token."""
     try:
         key, _ = stable_id(identity, claims)
-        ruled = sign_in_rule(sign_in_of(identity, claims, "browser"))
     except TokenRejected as error:
-        return Refused("1", error.rule, f"{error.message}; ask who runs the issuer")
-    if ruled is not None:
-        what = ruled.text.partition(";")[0]
-        return Refused(ruled.rule, ruled.reason, f"{what}; ask the identity provider's administrator")
+        return _unreadable(error)
     return Person(OnPage(identity.name, key, identity.link.page), _name(claims, key), identity.display_name)
+
+
+def rule_broken(identity: Identity, claims: VerifiedClaims) -> Refused | None:
+    """Why this sign-in is less than the identity asks of any other, or None."""
+    try:
+        broken = sign_in_rule(sign_in_of(identity, claims, "browser"))
+    except TokenRejected as error:
+        return _unreadable(error)
+    if broken is None:
+        return None
+    what = broken.text.partition(";")[0]
+    return Refused(broken.rule, broken.reason, f"{what}; ask the identity provider's administrator")
+
+
+def _unreadable(error: TokenRejected) -> Refused:
+    return Refused("1", error.rule, f"{error.message}; ask who runs the issuer")
 
 
 def _name(claims: Mapping[str, object], key: str) -> str:

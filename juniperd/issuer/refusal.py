@@ -54,7 +54,10 @@ _ABOUT_SIGN_IN = frozenset(
         "link_taken",
     }
 )
-_PASSING = {"policy_changed": "the policy was changed meanwhile; try again"}
+_PASSING = {
+    "policy_changed": "the policy was changed meanwhile; try again",
+    "state": "the issuer's table of links cannot be read now; try again",
+}
 
 
 def of(refused: Refused, *, decision: str, entitled: bool) -> OAuthError:

@@ -206,6 +206,22 @@ async def test_a_link_removed_while_gitlab_is_asked_gets_nothing(
     assert linked(shop) == []
 
 
+async def test_a_table_that_cannot_be_read_is_an_outage_and_nobodys_fault(
+    shop: Shop, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await browser.link()
+    laptop, token = await shop.signed_in("contractor")
+
+    def broken(*_: object) -> int:
+        msg = "the issuer's data base cannot be read (disk)"
+        raise StateError(msg)
+
+    monkeypatch.setattr(links, "missing", lambda *_: None)
+    monkeypatch.setattr(links, "on_page", broken)
+    status, body = await laptop.token(token)
+    assert (status, body["error"], body["refusal"]["reason"]) == (503, "temporarily_unavailable", "state")
+
+
 async def test_the_pages_own_tokens_are_no_sign_ins(shop: Shop) -> None:
     for token in (shop.at_idp.token("n"), shop.at_gitlab.token("n")):
         status, body = await shop.laptop().sign_in(token)

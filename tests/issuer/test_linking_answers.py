@@ -230,6 +230,7 @@ async def test_the_identitys_own_rule_holds_here_too(tmp_path: Path, extra: str,
         shop.at_idp.claims["amr"] = ["pwd"]
         said(await shop.browser().refused(), words)
         said(await shop.browser().refused(), "ask the identity provider's administrator")
+        assert [(e["subject"], e["user_id"]) for e in shop.events("link_refused")] == [("u-contractor", None)] * 2
 
 
 @pytest.mark.parametrize("claims", [{"amr": "mfa"}, {"sub": "u\u200bx" * 200}, {"sub": "\x07"}])

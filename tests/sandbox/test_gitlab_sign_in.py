@@ -12,10 +12,10 @@ import aiohttp
 import jwt
 import pytest
 
+from juniperd.sandbox.company import company
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.gitlab_sign_in import APPLICATION, CODE_LIFE, Application
 from juniperd.sandbox.idp import LINK_CLIENT, IdpDouble
-from juniperd.sandbox.supervisor import company
 
 from .clock import Clock
 
