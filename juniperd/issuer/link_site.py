@@ -41,12 +41,9 @@ log = logging.getLogger("juniperd.issuer")
 COOKIE = "__Host-juniper-link"
 _LONGEST_FORM = 1024
 _RETRY = 60
-_LOST = Refused("1", "no_flow", "this browser has no link under way here, or it took too long; begin again")
+_LOST = Refused("1", "no_flow", "this browser has no such link under way here, or it took too long; begin again")
 _ELSEWHERE = Refused("1", "elsewhere", "this step counts only from the issuer's own page; begin again")
 _BUSY = Refused("1", "too_many", "too many requests; try again in a minute", passing=True)
-_MIXED_UP = Refused(
-    "1", "state", "this answer belongs to another attempt; finish the one in your other tab, or begin again"
-)
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -66,6 +63,7 @@ class LinkSite:
         app.router.add_get(path, self._answer(self.start), allow_head=False)
         app.router.add_get(f"{path}/begin", self._answer(self.begin), allow_head=False)
         app.router.add_get(f"{path}/idp/{{name}}", self._answer(self.from_provider), allow_head=False)
+        app.router.add_get(f"{path}/lost", self._answer(self.lost), allow_head=False)
         app.router.add_get(f"{path}/gitlab", self._answer(self.from_gitlab), allow_head=False)
         app.router.add_get(f"{path}/confirm", self._answer(self.shown), allow_head=False)
         app.router.add_post(f"{path}/confirm", self._answer(self.confirm))
@@ -115,10 +113,9 @@ class LinkSite:
         cookie, came = _cookie(request), _once(request)
         stage = self.flows.stage(cookie)
         if not isinstance(stage, AtProvider) or stage.identity.name != request.match_info["name"]:
-            return self._no(_LOST)
-        began = self._taken(cookie, stage.trip, came)
-        if isinstance(began, Refused):
-            return self._no(began)
+            return self._stray()
+        if (began := self._taken(cookie, stage.trip, came)) is None:
+            return self._stray()
         claims = await self.code_flow.finish(stage.trip, came)
         if isinstance(claims, Refused):
             return self._no(claims)
@@ -131,11 +128,8 @@ class LinkSite:
         """Back from GitLab: learn which user it is, and show both."""
         cookie, came = _cookie(request), _once(request)
         stage = self.flows.stage(cookie)
-        if not isinstance(stage, AtGitlab):
-            return self._no(_LOST)
-        began = self._taken(cookie, stage.trip, came)
-        if isinstance(began, Refused):
-            return self._no(began)
+        if not isinstance(stage, AtGitlab) or (began := self._taken(cookie, stage.trip, came)) is None:
+            return self._stray()
         pair = await self._pair(stage, came)
         if isinstance(pair, Refused):
             return await self._refuse(pair, stage.person)
@@ -145,6 +139,10 @@ class LinkSite:
         token = Secret(self.throw())
         after = Done(pair, token, new=False) if known else Asked(pair, token)
         return _go(f"{self._pages.path}/confirm", self.flows.go_on(after, began))
+
+    async def lost(self, _: web.Request) -> web.Response:
+        """Where an answer to nobody ends."""
+        return self._no(_LOST)
 
     async def shown(self, request: web.Request) -> web.Response:
         """Both accounts and the button, or the end; looking changes nothing."""
@@ -182,12 +180,17 @@ class LinkSite:
 
     # --- what they are made of ----------------------------------------------------------------------------------------
 
-    def _taken(self, cookie: str, trip: Trip, came: Mapping[str, str]) -> float | Refused:
-        """Take the flow for whoever carries its state; anybody else changes nothing."""
-        if not _same(came.get("state", ""), trip.state):
-            return _MIXED_UP
-        began = self.flows.take(cookie)
-        return _LOST if began is None else began
+    def _taken(self, cookie: str, trip: Trip, came: Mapping[str, str]) -> float | None:
+        """Take the flow for whoever carries its state, and say when it began; anybody else changes nothing."""
+        return self.flows.take(cookie) if _same(came.get("state", ""), trip.state) else None
+
+    def _stray(self) -> web.Response:
+        """An answer that is no answer to this browser.
+
+        Its address may hold a code that somebody else's attempt could still use, so it does not stay where the person
+        could be talked into copying it.
+        """
+        return _go(f"{self._pages.path}/lost")
 
     async def _pair(self, stage: AtGitlab, came: Mapping[str, str]) -> Pair | Refused:
         claims = await self.code_flow.finish(stage.trip, came)

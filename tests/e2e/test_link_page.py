@@ -265,7 +265,8 @@ async def test_the_victims_browser_does_not_go_on_with_an_attackers_flow(shop: W
     assert stolen is not None
     link = f"{page(shop)}/idp/sandbox?code=theirs&state={stolen[1]}&iss={shop.doubles.idp.url}"
     await browser.open(link)
-    await browser.text("This browser has no link under way here")
+    await browser.text("This browser has no such link under way here")
+    assert await browser.run("location.search === '' && location.pathname") == "/link/lost"
     await to_confirm(shop, browser)
     await browser.open(link)
     await browser.text("Nothing was linked")

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urljoin, urlsplit
 
 from aiohttp import web
+from yarl import URL
 
 from juniperd.jose import SigningKey
 from tests.issuer.doubles import Clock, Company, Gitlab, Idp, Row, _pem, company, open_company, user
@@ -194,7 +195,7 @@ class Browser:
         self.shop = shop
         self.cookies: dict[str, dict[str, str]] = {}
 
-    async def get(self, url: str, **headers: str) -> Reply:
+    async def get(self, url: str | URL, **headers: str) -> Reply:
         return await self._send("GET", url, headers)
 
     async def post(self, url: str, form: dict[str, str], **headers: str) -> Reply:
@@ -202,14 +203,17 @@ class Browser:
         sent = {k: v for k, v in (usual | headers).items() if v}
         return await self._send("POST", url, sent, form)
 
-    async def _send(self, method: str, url: str, headers: dict[str, str], form: dict[str, str] | None = None) -> Reply:
-        url = urljoin("https://issuer.test", url)
+    async def _send(
+        self, method: str, asked: str | URL, headers: dict[str, str], form: dict[str, str] | None = None
+    ) -> Reply:
+        url = urljoin("https://issuer.test", str(asked))
         host = urlsplit(url).netloc
         sent = {k.replace("_", "-"): v for k, v in headers.items()}
         if (mine := self.cookies.setdefault(host, {})) and "Cookie" not in sent:
             sent["Cookie"] = "; ".join(f"{k}={v}" for k, v in mine.items())
         wire = url.replace("https://issuer.test", self.shop.wire)
-        request = self.shop.session.request(method, wire, headers=sent, data=form, allow_redirects=False)
+        target = URL(wire, encoded=isinstance(asked, URL))
+        request = self.shop.session.request(method, target, headers=sent, data=form, allow_redirects=False)
         async with request as got:
             text = await got.text()
             for line in got.headers.getall("Set-Cookie", []):

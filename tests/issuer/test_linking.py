@@ -46,6 +46,18 @@ def said(reply: Reply, words: str, status: int = 403) -> None:
     assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
+LOST = "no such link under way"
+
+
+async def stray(browser: Browser, url: str, **headers: str) -> None:
+    """An answer to nobody: its code does not stay in the address, and what is under way stays as it was."""
+    before = dict(browser.cookies.setdefault("issuer.test", {}))
+    reply = await browser.get(url, **headers)
+    assert (reply.location, "Set-Cookie" in reply.headers) == ("/link/lost", False)
+    said(await browser.get(reply.location), LOST)
+    assert browser.cookies["issuer.test"] == before
+
+
 # --- the way it is meant ----------------------------------------------------------------------------------------------
 
 
@@ -236,24 +248,24 @@ async def test_a_link_from_the_middle_of_somebody_elses_flow_is_worth_nothing(sh
     """The attacker signs in as themselves and passes the way back on, with and without a flow of the victim's."""
     theirs = await browser.back(await browser.begin())
     victim = shop.browser()
-    said(await victim.get(theirs), "no link under way")
+    await stray(victim, theirs)
     await victim.begin()
-    said(await victim.get(theirs), "belongs to another attempt")
+    await stray(victim, theirs)
     at_gitlab = await browser.back((await browser.get(theirs)).location)
-    said(await victim.get(at_gitlab), "no link under way")
+    await stray(victim, at_gitlab)
     await victim.to_gitlab()
-    said(await victim.get(at_gitlab), "belongs to another attempt")
+    await stray(victim, at_gitlab)
     page = await browser.get((await browser.get(at_gitlab)).location)
-    said(await victim.get("/link/confirm"), "no link under way")
-    said(await victim.post("/link/confirm", {"token": page.token}), "no link under way")
+    said(await victim.get("/link/confirm"), LOST)
+    said(await victim.post("/link/confirm", {"token": page.token}), LOST)
     assert linked(shop) == []
 
 
 async def test_an_answer_with_another_state_changes_nothing_in_a_flow(shop: Shop, browser: Browser) -> None:
     back = await browser.back(await browser.begin())
     for bad in ("x" * 43, None, "é", ""):
-        said(await browser.get(changed(back, state=bad)), "belongs to another attempt")
-    said(await browser.get(f"{back}&state=again"), "belongs to another attempt")
+        await stray(browser, changed(back, state=bad))
+    await stray(browser, f"{back}&state=again")
     assert shop.at_idp.redeemed == []
     await browser.get((await browser.get(back)).location)
 
@@ -261,10 +273,10 @@ async def test_an_answer_with_another_state_changes_nothing_in_a_flow(shop: Shop
 async def test_nothing_comes_back_twice(shop: Shop, browser: Browser) -> None:
     first = await browser.back(await browser.begin())
     second = await browser.back((await browser.get(first)).location)
-    said(await browser.get(first), "no link under way")
+    await stray(browser, first)
     page = await browser.get((await browser.get(second)).location)
     for again in (first, second):
-        said(await browser.get(again), "no link under way")
+        await stray(browser, again)
     assert (len(shop.at_idp.redeemed), len(shop.at_gitlab.redeemed)) == (1, 1)
     await browser.post("/link/confirm", {"token": page.token})
     assert linked(shop) == [("u-contractor", CONTRACTOR, "page")]
@@ -275,7 +287,7 @@ async def test_an_old_cookie_is_worth_nothing_after_the_next_step(browser: Brows
     old = dict(browser.cookies["issuer.test"])
     await browser.get(back)
     browser.cookies["issuer.test"] = old
-    said(await browser.get(back), "no link under way")
+    await stray(browser, back)
 
 
 async def test_a_cookie_that_was_planted_is_never_taken_up(shop: Shop, browser: Browser) -> None:
@@ -283,7 +295,7 @@ async def test_a_cookie_that_was_planted_is_never_taken_up(shop: Shop, browser: 
     await browser.begin()
     assert browser.cookies["issuer.test"][COOKIE] != "planted" * 6
     back = await browser.back(shop.at_idp.url + "/authorize?" + shop_query(shop))
-    said(await browser.get(back, Cookie=f"{COOKIE}={'planted' * 6}"), "no link under way")
+    await stray(browser, back, Cookie=f"{COOKIE}={'planted' * 6}")
 
 
 def shop_query(shop: Shop) -> str:
@@ -301,15 +313,15 @@ FIXED = {
 async def test_two_cookies_of_the_name_are_nobodys(browser: Browser) -> None:
     back = await browser.back(await browser.begin())
     mine = browser.cookies["issuer.test"][COOKIE]
-    said(await browser.get(back, Cookie=f"{COOKIE}=x; {COOKIE}={mine}"), "no link under way")
-    said(await browser.get(back, Cookie=f"other={mine}; ;=;{COOKIE}"), "no link under way")
+    await stray(browser, back, Cookie=f"{COOKIE}=x; {COOKIE}={mine}")
+    await stray(browser, back, Cookie=f"other={mine}; ;=;{COOKIE}")
     assert (await browser.get(back, Cookie=f"other=x; {COOKIE}={mine}")).status == 303
 
 
 async def test_a_second_tab_takes_over_and_the_first_is_told(shop: Shop, browser: Browser) -> None:
     first = await browser.back(await browser.begin())
     second = await browser.back(await browser.begin())
-    said(await browser.get(first), "finish the one in your other tab")
+    await stray(browser, first)
     page = await browser.get((await browser.get(await browser.back((await browser.get(second)).location))).location)
     assert "Are both of these you?" in page.text
     assert linked(shop) == []
@@ -327,7 +339,7 @@ async def test_the_first_step_counts_from_our_own_page_alone(shop: Shop, browser
 
 async def test_another_identitys_address_is_not_this_ones(browser: Browser) -> None:
     back = await browser.back(await browser.begin())
-    said(await browser.get(back.replace("/idp/okta", "/idp/other")), "no link under way")
+    await stray(browser, back.replace("/idp/okta", "/idp/other"))
     assert (await browser.get(back)).status == 303
 
 
@@ -446,7 +458,7 @@ async def test_of_two_browsers_that_both_stand_before_the_button_one_links(shop:
     theirs = await other.to_confirm()
     await browser.post("/link/confirm", {"token": mine.token})
     said(await other.post("/link/confirm", {"token": theirs.token}), "linked to another sign-in; ask an administrator")
-    said(await other.post("/link/confirm", {"token": theirs.token}), "no link under way")
+    said(await other.post("/link/confirm", {"token": theirs.token}), LOST)
     assert linked(shop) == [("u-contractor", CONTRACTOR, "page")]
     assert [e["reason"] for e in shop.events("link_refused")] == ["link_taken"]
 
@@ -490,7 +502,7 @@ async def test_who_is_blocked_between_page_and_button_is_not_linked(shop: Shop, 
     shop.gitlab.one["users/13"]["state"] = "blocked"
     shop.clock.pass_(50)
     said(await browser.post("/link/confirm", {"token": page.token}), "no active person")
-    said(await browser.post("/link/confirm", {"token": page.token}), "no link under way")
+    said(await browser.post("/link/confirm", {"token": page.token}), LOST)
     assert linked(shop) == []
     assert [e["user_id"] for e in shop.events("link_refused")] == [CONTRACTOR]
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from yarl import URL
 
 from juniperd.jose import SigningKey
 from tests.issuer.doubles import Row
 from tests.issuer.linking_doubles import SECRET, Browser, Shop, Sign, changed, open_shop
-from tests.issuer.test_linking import linked, said
+from tests.issuer.test_linking import linked, said, stray
 
 NOT_OURS = SigningKey.generate_rs256()
 
@@ -182,7 +184,7 @@ async def test_an_answer_in_another_providers_name(shop: Shop, browser: Browser,
     named = f"{shop.at_idp.url}/" if iss == "trailing" else iss
     said(await browser.get(changed(back, iss=named)), "came back from another provider")
     assert shop.at_idp.redeemed == []
-    said(await browser.get(back), "no link under way")
+    await stray(browser, back)
 
 
 async def test_an_error_in_another_providers_name_is_not_believed_either(browser: Browser) -> None:
@@ -202,6 +204,14 @@ async def test_gitlab_names_itself_only_where_it_says_so(shop: Shop, browser: Br
 async def test_an_answer_without_a_code(browser: Browser, code: str | None) -> None:
     back = await browser.back(await browser.begin())
     said(await browser.get(changed(back, code=code)), "without a code; begin again")
+
+
+@pytest.mark.parametrize("code", ["%ff", "%ed%a0%80", "%00", "a%0d%0ab"])
+async def test_a_code_of_odd_bytes(shop: Shop, browser: Browser, code: str) -> None:
+    back = await browser.back(await browser.begin())
+    sent = (await browser.get(URL(re.sub(r"code=[^&]*", f"code={code}", back), encoded=True))).text
+    assert "Nothing was linked" in sent
+    assert linked(shop) == []
 
 
 async def test_a_code_of_another_flow_is_refused_by_its_verifier(shop: Shop, browser: Browser) -> None:
