@@ -119,4 +119,4 @@ class Flows:
 
 def _digest(cookie: str) -> str:
     """What the cookie is found by: an equal digest is the only way in, so no comparison tells how near a guess was."""
-    return hashlib.sha256(cookie.encode()).hexdigest()
+    return hashlib.sha256(cookie.encode(errors="surrogatepass")).hexdigest()

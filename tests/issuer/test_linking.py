@@ -14,8 +14,9 @@ from juniperd.errors import StateError
 from juniperd.issuer import links
 from juniperd.issuer.inquiry import OnPage
 from juniperd.issuer.link_flows import Flows
+from juniperd.issuer.linking import gitlab_client, person_client
 from tests.issuer.doubles import Row, user
-from tests.issuer.linking_doubles import CONTRACTOR, Browser, Reply, Shop, changed, open_shop, query
+from tests.issuer.linking_doubles import CONTRACTOR, Browser, Reply, Shop, changed, on_page, open_shop, query
 
 PAGE = "https://issuer.test/link"
 COOKIE = "__Host-juniper-link"
@@ -159,6 +160,24 @@ async def test_a_reader_that_is_no_administrator_is_enough(shop: Shop, browser: 
     laptop, token = await shop.signed_in("contractor")
     assert (await laptop.token(token))[0] == 200
     assert "users" not in shop.gitlab.asked
+
+
+async def test_the_page_may_lie_below_a_path(tmp_path: Path) -> None:
+    from tests.issuer.doubles import open_company
+
+    def below(folder: Path) -> None:
+        on_page(folder)
+        path = folder / "issuer.toml"
+        path.write_text(path.read_text().replace("https://issuer.test", "https://issuer.test/juniper"))
+
+    async with open_company(tmp_path, change=below) as company:
+        async with company.session.get(f"{company.wire}/juniper/link") as answer:
+            assert (answer.status, 'href="/juniper/link/begin?identity=okta"' in await answer.text()) == (200, True)
+        async with company.session.get(f"{company.wire}/juniper/link/gitlab", allow_redirects=False) as answer:
+            assert answer.headers["Location"] == "/juniper/link/lost"
+        (identity,) = company.issuer.config.identities.values()
+        assert person_client(identity).redirect_uri == "https://issuer.test/juniper/link/idp/okta"
+        assert gitlab_client(company.issuer.config).redirect_uri == "https://issuer.test/juniper/link/gitlab"
 
 
 # --- what an unlinked person hears ------------------------------------------------------------------------------------
@@ -316,6 +335,16 @@ async def test_two_cookies_of_the_name_are_nobodys(browser: Browser) -> None:
     await stray(browser, back, Cookie=f"{COOKIE}=x; {COOKIE}={mine}")
     await stray(browser, back, Cookie=f"other={mine}; ;=;{COOKIE}")
     assert (await browser.get(back, Cookie=f"other=x; {COOKIE}={mine}")).status == 303
+
+
+async def test_a_cookie_of_bytes_that_are_no_text_is_nobodys(shop: Shop) -> None:
+    reader, writer = await asyncio.open_connection(*shop.wire.removeprefix("http://").split(":"))
+    head = f"GET /link/confirm HTTP/1.1\r\nHost: issuer.test\r\nConnection: close\r\nCookie: {COOKIE}="
+    writer.write(head.encode() + b"\xff\xfe\xed\xa0\x80\r\n\r\n")
+    answer = (await reader.read()).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.1 403 ")
+    assert LOST in answer
 
 
 async def test_a_second_tab_takes_over_and_the_first_is_told(shop: Shop, browser: Browser) -> None:
