@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from juniperd.errors import StateError
-from juniperd.issuer import links
+from juniperd.issuer import commands, links
 from juniperd.issuer.inquiry import OnPage
 from juniperd.issuer.link_flows import Flows
 from juniperd.issuer.linking import gitlab_client, person_client
@@ -211,6 +211,25 @@ async def test_a_removed_link_refuses_the_next_mint_at_once(shop: Shop, browser:
     assert linked(shop) == []
     assert "You are linked" in (await browser.link()).text
     assert (await laptop.token(token))[0] == 200
+
+
+async def test_an_administrator_lists_and_removes_with_and_without_a_running_issuer(tmp_path: Path) -> None:
+    path = tmp_path / "issuer.toml"
+    async with open_shop(tmp_path) as shop:
+        await shop.browser().link()
+        shown = await asyncio.to_thread(commands.link_list, path)
+        (row,) = json.loads(shown.text)["links"]
+        assert (row["identity"], row["user_id"], row["basis"]) == ("okta", CONTRACTOR, "page")
+    (row,) = json.loads((await asyncio.to_thread(commands.link_list, path)).text)["links"]
+    assert (row["login"], row["basis"]) == ("contractor", "page")
+    assert (await asyncio.to_thread(commands.link_remove, path, CONTRACTOR)).text == "links removed: 1"
+    async with open_shop(tmp_path) as shop:
+        status, body = await shop.laptop().sign_in(shop.idp.token("contractor"))
+        assert (status, body["refusal"]["reason"]) == (400, "link_missing")
+        assert [e["user_id"] for e in shop.events("link_removed")] == [CONTRACTOR]
+        await shop.browser().link()
+        assert (await asyncio.to_thread(commands.link_remove, path, CONTRACTOR)).text == "links removed: 1"
+        assert linked(shop) == []
 
 
 async def test_a_link_removed_while_gitlab_is_asked_gets_nothing(
