@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OIDC   := tests/peers/oidc-provider
 
-.PHONY: help setup demo test fast check coverage bench clean
+.PHONY: help setup demo test fast check coverage faults bench clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -33,6 +33,9 @@ check: setup  ## style, types and import rules
 
 coverage: setup  ## every branch of what decides: wire, protocols, leases, policy, claims
 	$(BIN)/pytest -m "not e2e" tests/shared tests/agent tests/issuer --cov --cov-report=term
+
+faults: setup  ## kill agent and issuer at every step, and print what came of it (four minutes)
+	$(BIN)/python -m tests.faults
 
 bench: setup  ## the design's budgets on this machine, as ratios
 	$(BIN)/python -m tests.bench

@@ -189,7 +189,7 @@ def launch(program: str) -> "NoReturn":
 def no_agent(path: bytes) -> None:
     """Nobody listens there: starts the agent where that is ours to do, else says what ended and how it begins again."""
     if variable("JUNIPER_SESSION_SOCKET"):
-        fail("run: juniper debug", "the session has ended")
+        fail("run: juniper session open", "the session has ended")
     if variable("JUNIPER_SOCKET") or variable("JUNIPER_CONFIG"):
         fail("run: juniper up", f"no agent answers at {os.fsdecode(path)}")
     start_agent(path)

@@ -149,7 +149,7 @@ static void start_agent(const char *address) {
 
 /* Nobody listens there: starts the agent where that is ours to do, else says what ended and how it begins again. */
 static void no_agent(const char *path) {
-    if (variable("JUNIPER_SESSION_SOCKET")) fail("run: juniper debug", "the session has ended");
+    if (variable("JUNIPER_SESSION_SOCKET")) fail("run: juniper session open", "the session has ended");
     if (variable("JUNIPER_SOCKET") || variable("JUNIPER_CONFIG"))
         fail("run: juniper up", "no agent answers at %s", path);
     start_agent(path);

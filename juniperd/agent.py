@@ -25,11 +25,19 @@ from juniperd.journal import Journal
 from juniperd.jwks import KeySets
 from juniperd.model import Clock, Kind
 from juniperd.protocols import discover
-from juniperd.server import Server
+from juniperd.server import Lender, Server, no_controls
+from juniperd.sessions import Listener, Sessions
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
 from juniperd.store import Store
+from juniperd.threads import in_thread
+from juniperd.upgrade import Upgrade
 from juniperd.verbs import AgentFacts, Desk, Verbs
+
+TELL_TIME = 2.0
+"""Seconds an agent that ends takes to tell the issuers that its sessions are over."""
+LOOK_AT_DOOR = 60.0
+"""Seconds between two looks whether the socket is still where callers look for it."""
 
 
 @dataclass(slots=True)
@@ -79,6 +87,12 @@ class Agent:
         dice = random.SystemRandom().random
         self.broker = Broker(accounts, self.exchanges.of, clock=clock, dice=dice, skew=self.skew, problem=problem)
         self._ahead: dict[str, asyncio.Task[None]] = {}
+        self._sessions: Sessions | None = None
+        self._server: Server | None = None
+        self.gives_way = False
+        self.upgrade = Upgrade(
+            occupied=self._occupied, would_lose=self._would_lose, give_way=self._give_way, journal=journal
+        )
 
     async def serve(self, door: Door, *, socket_path: Path) -> None:
         """Answer at the door until :attr:`stop` is set; then let what is under way finish."""
@@ -89,34 +103,80 @@ class Agent:
             store=self.store,
             skew=self.skew,
             problem=self._problem,
+            upgrade=self.upgrade,
         )
+        self._sessions = Sessions(socket_path.parent, self._serve_session, self.broker, clock=self._clock)
         verbs = Verbs(
             self.desks,
             self.broker,
+            sessions=self._sessions,
             facts=facts,
             clock=self._clock,
             stop=self.end,
             ahead=self.import_ahead,
         )
-        server = Server(door, tools=discover(), lender=self.broker, controls=verbs.answer, journal=self._journal)
+        self._server = server = Server(
+            door,
+            tools=discover(),
+            lender=self.broker,
+            controls=verbs.answer,
+            journal=self._journal,
+            rested=self.upgrade.rested,
+        )
         await server.start()
         self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
         renewals = asyncio.create_task(self.broker.run())
+        watch = asyncio.create_task(self._watch(door))
         try:
             await self.stop.wait()
         finally:
             renewals.cancel()
-            server.shut()
+            watch.cancel()
+            self.upgrade.close()
+            if self.gives_way:
+                door.keep()
+            await server.shut()
             self._shut.set()
             for desk in self.desks.values():
                 desk.sign_in.abandon_login()
+            await self._end_sessions(self._sessions)
             await server.drain()
             await self._close()
             self._journal.note("stopped", pid=os.getpid())
 
+    async def _serve_session(self, door: Door, lender: Lender) -> Server:
+        server = Server(door, tools=discover(), lender=lender, controls=no_controls, journal=self._journal)
+        await server.start()
+        return server
+
+    async def _end_sessions(self, sessions: Sessions) -> None:
+        """Nobody is here to use them any more; an issuer that cannot be told ends them by its own clock."""
+
+        async def tell(listener: Listener) -> None:
+            desk = self.desks[listener.session.issuer]
+            with suppress(JuniperError):
+                await desk.issuer.close_session(await desk.sign_in.subject(), listener.session.id)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TELL_TIME):
+                await asyncio.gather(*(tell(listener) for listener in sessions))
+        await sessions.close()
+
+    async def _watch(self, door: Door) -> None:
+        """End where nobody can reach this agent any more, so that it does not keep a sign-in for nobody."""
+        while not await in_thread(door.lost, name="door"):  # noqa: ASYNC110 - a folder that goes sets no event
+            await asyncio.sleep(LOOK_AT_DOOR)
+        self._journal.note("unreachable", socket=str(door.path))
+        self.leave()
+
+    def leave(self) -> None:
+        """Stop for good, also where an upgrade was about to take over."""
+        self.gives_way = False
+        self.stop.set()
+
     async def end(self) -> None:
         """Stop serving; returns once nobody can come in any more."""
-        self.stop.set()
+        self.leave()
         await self._shut.wait()
 
     def import_ahead(self) -> None:
@@ -127,6 +187,26 @@ class Agent:
     def _ahead_of(self, need: str, work: Coroutine[Any, Any, None]) -> None:
         """Do in the background what somebody will want soon; whoever needs it first does it again if it failed."""
         self._ahead[need] = asyncio.get_running_loop().create_task(work)
+
+    def _occupied(self) -> bool:
+        """Whether anybody waits for something: a caller, a flight that others will ask for, a person who signs in."""
+        server = self._server is not None and self._server.occupied
+        return server or self.broker.flying or any(desk.sign_in.occupied for desk in self.desks.values())
+
+    async def _would_lose(self) -> str | None:
+        """What would end with this process, in words: a sign-in of which nobody else has a copy, leases in an outage."""
+        if self._sessions is not None and any(self._sessions):
+            return "a debugging session is open; it gives way when that has ended"
+        for desk in self.desks.values():
+            if desk.sign_in.identity is not None and not await self.store.rests(desk.issuer.url):
+                return "the only copy of the sign-in is in its memory; run: juniper down; juniper login"
+        if any(held.problem is not None for held in self.broker.held()):
+            return "it keeps leases that nobody could renew now; run: juniper status"
+        return None
+
+    def _give_way(self) -> None:
+        self.gives_way = True
+        self.stop.set()
 
     async def _fetch_catalogue(self, desk: Desk) -> None:
         with suppress(JuniperError):
@@ -145,6 +225,8 @@ class Agent:
         desk = self.desks[issuer]
         desk.issuer.forget()
         self.broker.forget(issuer)
+        if self._sessions is not None:
+            self._sessions.end_all(issuer)
         self._journal.note("sign_in_changed", issuer=issuer, signed_in=desk.sign_in.identity is not None)
         if desk.sign_in.identity is not None:
             self._ahead_of(issuer, self._fetch_catalogue(desk))

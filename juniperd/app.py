@@ -15,6 +15,13 @@ def run_agent() -> int:
     return process.run_agent()
 
 
+def agent_version() -> str:
+    """The release of a ``juniperd`` that can be started."""
+    from juniperd import process
+
+    return process.version()
+
+
 def run_issuer(config: Path) -> int:
     """``juniper issuer serve``, in the foreground."""
     from juniperd.issuer import app

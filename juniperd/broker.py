@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from juniperd.errors import ConfigError, IssuerUnreachable, JuniperError
+from juniperd.errors import ConfigError, IssuerUnreachable, JuniperError, SessionOver
 from juniperd.exchanges import Exchange, IssuedTokenExpired
 from juniperd.flights import Flights
 from juniperd.freshness import Window
@@ -24,6 +24,8 @@ PATIENCE = 3.5
 """Seconds a tool waits here; its helper gives up after four, and our line says more than its own."""
 RENEWAL_PATIENCE = 3.0
 """Seconds a caller waits for a renewal while what is held is still valid."""
+LONGEST_PAUSE = 60.0
+"""Seconds the timer sleeps at most: its clock stands still while a laptop sleeps, and deadlines do not."""
 
 
 class SubjectSource(Protocol):
@@ -86,6 +88,7 @@ class Broker:
         self._table = LeaseTable(self.window, dice=dice)
         self._flights: Flights[LeaseKey, Held] = Flights()
         self._asked: dict[LeaseKey, Asked] = {}
+        self._sessions: set[str] = set()
         self._changed = asyncio.Event()
 
     def warm(self, request: CredentialRequest) -> Held | None:
@@ -119,11 +122,11 @@ class Broker:
         self._prune()
 
     async def run(self) -> None:
-        """Renew ahead of need until cancelled; sleeps until the next deadline, and longer while there is none."""
+        """Renew ahead of need until cancelled; sleeps until about the next deadline, and longer while there is none."""
         while True:
             self._changed.clear()
             deadline = self._table.next_deadline()
-            pause = None if deadline is None else max(deadline - self._clock(), 0.0)
+            pause = None if deadline is None else min(max(deadline - self._clock(), 0.0), LONGEST_PAUSE)
             try:
                 await asyncio.wait_for(self._changed.wait(), pause)
             except TimeoutError:
@@ -134,6 +137,16 @@ class Broker:
         self._table.forget(issuer)
         self._prune()
 
+    def begin_session(self, session: str) -> None:
+        """From now on there may be leases of this debugging session."""
+        self._sessions.add(session)
+
+    def end_session(self, session: str) -> None:
+        """Drop its leases; what is in the air for it lands nowhere."""
+        self._sessions.discard(session)
+        self._table.forget_session(session)
+        self._prune()
+
     def forgive(self, issuer: str) -> None:
         """Forget what failed: something was done about it."""
         self._table.forgive(issuer)
@@ -141,6 +154,11 @@ class Broker:
     def held(self) -> Iterator[Held]:
         """Every lease in memory."""
         return iter(self._table)
+
+    @property
+    def flying(self) -> bool:
+        """Whether anything is in the air."""
+        return len(self._flights) > 0
 
     async def close(self) -> None:
         """Let what is in the air land."""
@@ -177,6 +195,9 @@ class Broker:
             # Somebody signed out, or in as another person, while this was in the air.
             msg = "the sign-in changed while the credential was on its way"
             raise IssuerUnreachable(msg, "try again")
+        if asked.key.session is not None and asked.key.session not in self._sessions:
+            msg = "the debugging session ended while the credential was on its way"
+            raise SessionOver(msg)
         held = self._table.put(lease, self._clock())
         self._changed.set()
         return held
@@ -198,7 +219,12 @@ class Broker:
         subject = await account.sign_in.subject(fresh=fresh)
         issued = await account.issuer.token(subject, asked.request, program=asked.program)
         exchanged = await self._exchange(asked.request.kind).trade(issued)
-        return Lease(asked.key, exchanged.credential, issued_at=self._clock(), expires_at=exchanged.expires_at)
+        now = self._clock()
+        if exchanged.expires_at <= now + self.window(asked.request.kind).margin:
+            # The laptop slept while it was on its way.
+            msg = "the credential had expired when it arrived"
+            raise IssuedTokenExpired(msg)
+        return Lease(asked.key, exchanged.credential, issued_at=now, expires_at=exchanged.expires_at)
 
     def _account(self, name: str | None) -> Account:
         if self._problem is not None:

@@ -13,10 +13,10 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from juniperd.errors import ConfigError, PeerRefused, StateError
+from juniperd.errors import ConfigError, PeerRefused, StateError, one_line
 from juniperd.model import Caller
 
 MAX_PATH = 107
@@ -26,6 +26,8 @@ _SO_PEERPIDFD = 77
 _UCRED = struct.Struct("3i")
 _FIRST_PASSED = 3
 """systemd passes sockets from this descriptor on (sd_listen_fds(3))."""
+_SOCKET, _LOCK = "agent", "lock"
+"""Names of the descriptors that an agent passes to its successor."""
 
 
 class AgentRunning(Exception):
@@ -33,37 +35,87 @@ class AgentRunning(Exception):
 
 
 class Door:
-    """The listening socket of one agent; made by :func:`open_door`."""
+    """A listening socket; made by :func:`open_door` and :func:`open_session_door`.
 
-    def __init__(self, sock: socket.socket, *, path: Path | None, lock: int | None) -> None:
+    ``lock`` is ours where the agent's socket is: who is handed one by systemd unlinks nothing, and is started only once.
+    """
+
+    def __init__(self, sock: socket.socket, *, lock: int | None, made: bool = False) -> None:
         self.socket = sock
-        self._path = path
+        self.path = Path(sock.getsockname())
         self._lock = lock
+        self._made = made or lock is not None
+        self._found = _identity(self.path)
+        self._kept: int | None = None
+
+    def keep(self) -> None:
+        """From now on :meth:`close` leaves the door to the program that :meth:`pass_on` hands it to.
+
+        Who knocks in between waits in the queue of the socket, which stays open.
+        """
+        self._kept = os.dup(self.socket.fileno())
+
+    def lost(self) -> bool:
+        """Whether nobody can knock any more: a logout took the folder away, or another socket our place in it."""
+        return self._found != _identity(self.path)
 
     def close(self) -> None:
-        """Stop listening; a socket that somebody else made stays where it is."""
+        """Stop listening; a socket that somebody else made stays where it is, at our path too."""
         self.socket.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        if self._kept is not None:
+            return
+        if self._made and not self.lost():
+            self.path.unlink(missing_ok=True)
         if self._lock is not None:
             os.close(self._lock)
 
+    def pass_on(self) -> Mapping[str, str]:
+        """Put what was kept where the next program of this process looks for it; the variables that tell it so.
 
-def open_door(path: Path, environ: Mapping[str, str] = os.environ) -> Door:
-    """The door at ``path``: passed in by systemd, or made here. Raises :class:`AgentRunning` for the second starter."""
-    passed = _passed_socket(environ)
-    if passed is not None:
-        return Door(passed, path=None, lock=None)
+        It is systemd's own way (sd_listen_fds(3)), with the lock as a second descriptor where the socket is ours.
+        """
+        held = {name: fd for name, fd in ((_SOCKET, self._kept), (_LOCK, self._lock)) if fd is not None}
+        # Out of the way first: a target may be the number that another of them has now.
+        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_PASSED + len(held)) for fd in held.values()]
+        for target, fd in enumerate(moved, _FIRST_PASSED):
+            os.dup2(fd, target, inheritable=True)
+        return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(held)), "LISTEN_FDNAMES": ":".join(held)}
+
+
+def open_door(path: Path, environ: MutableMapping[str, str] = os.environ) -> Door:
+    """The door at ``path``, or the one passed in; raises :class:`AgentRunning` for the second starter.
+
+    What told us of passed descriptors is taken out of ``environ``: it is not meant for our children.
+    """
+    passed = _passed(environ)
+    if passed:
+        return _taken_over(passed)
     check_folder(path.parent)
     if len(os.fsencode(path)) > MAX_PATH:
         msg = f"the socket's path is longer than {MAX_PATH} bytes"
         raise ConfigError(msg, "set JUNIPER_SOCKET to a shorter path")
-    lock = _locked(path.with_name(path.name + ".lock"))
+    lock = _locked(_lock_of(path))
     try:
-        return Door(_listen(path), path=path, lock=lock)
+        return Door(_listen(path), lock=lock)
     except BaseException:
         os.close(lock)
         raise
+
+
+def open_session_door(path: Path) -> Door:
+    """The door of a debugging session, beside the agent's own in a folder that was checked."""
+    check_folder(path.parent, make=False)
+    if len(os.fsencode(path)) > MAX_PATH:
+        msg = f"the session's socket would have a path longer than {MAX_PATH} bytes"
+        raise ConfigError(msg, "set JUNIPER_SOCKET to a shorter path, then run: juniper down; juniper up")
+    return Door(_listen(path), lock=None, made=True)
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove the sockets of that name at which nobody answers: an agent that was killed left them."""
+    for path in folder.glob(pattern):
+        if stat.S_ISSOCK(path.lstat().st_mode) and not _answers(path):
+            path.unlink(missing_ok=True)
 
 
 def check_folder(folder: Path, *, make: bool = True) -> None:
@@ -145,24 +197,80 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def _passed_socket(environ: Mapping[str, str]) -> socket.socket | None:
-    """The one socket that systemd made for us, checked to be what it should be (sd_listen_fds(3))."""
-    if environ.get("LISTEN_PID") != str(os.getpid()):
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What tells the socket at ``path`` from any that takes its place, as systemd's does when its unit is started."""
+    try:
+        return _marks(path.lstat())
+    except OSError:
         return None
-    if environ.get("LISTEN_FDS") != "1":
-        msg = f"{environ.get('LISTEN_FDS')} sockets were passed in, not one"
+
+
+def _marks(found: os.stat_result) -> tuple[int, int, int]:
+    # The time too: a file system may give the number of a file that is gone to the next one.
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+# --- passed in --------------------------------------------------------------------------------------------------------
+
+
+def _passed(environ: MutableMapping[str, str]) -> dict[str, int]:
+    """The descriptors passed to this process, by name: one from systemd, or what :meth:`Door.pass_on` left."""
+    pid, count, names = (environ.pop(f"LISTEN_{what}", "") for what in ("PID", "FDS", "FDNAMES"))
+    if pid != str(os.getpid()):
+        return {}
+    if (count, names) == ("2", f"{_SOCKET}:{_LOCK}"):
+        return {_SOCKET: _FIRST_PASSED, _LOCK: _FIRST_PASSED + 1}
+    if count != "1":
+        msg = f"{one_line(count) or 'no'} sockets were passed in, not one"
         raise ConfigError(msg, "name one ListenStream in juniperd.socket")
-    sock = socket.socket(fileno=_FIRST_PASSED)
-    sock.set_inheritable(False)
+    return {_SOCKET: _FIRST_PASSED}
+
+
+def _taken_over(passed: Mapping[str, int]) -> Door:
+    """The socket that was passed in, checked to be what we would have made."""
+    sock = _listening(passed[_SOCKET])
+    path = Path(sock.getsockname())
+    _check_mode(path)
+    check_folder(path.parent, make=False)
+    lock = passed.get(_LOCK)
+    if lock is not None:
+        fcntl.fcntl(lock, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+        if _marks(os.fstat(lock)) != _identity(_lock_of(path)):
+            msg = f"{_lock_of(path)} is not the lock that this agent holds"
+            raise StateError(msg, "run: juniper up")
+    return Door(sock, lock=lock)
+
+
+def _listening(descriptor: int) -> socket.socket:
+    """A Unix socket with a path at which somebody listens (sd_is_socket_unix(3))."""
+    cure = "give juniperd.socket one ListenStream, with a path"
+    try:
+        sock = socket.socket(fileno=descriptor)
+        sock.set_inheritable(False)
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        msg = f"what was passed in is no socket ({error.strerror})"
+        raise ConfigError(msg, cure) from None
     name = sock.getsockname()
-    if sock.family != socket.AF_UNIX or not isinstance(name, str) or not name:
-        msg = "the socket passed in is not a Unix socket with a path"
-        raise ConfigError(msg, "give ListenStream in juniperd.socket a path")
-    if Path(name).lstat().st_mode & 0o077:
-        msg = f"the socket {name} is open to other users"
-        raise StateError(msg, "set SocketMode=0600 in juniperd.socket")
-    check_folder(Path(name).parent, make=False)
+    if not listens or sock.family != socket.AF_UNIX or not isinstance(name, str) or not name:
+        msg = "what was passed in is not a Unix socket that listens at a path"
+        raise ConfigError(msg, cure)
     return sock
+
+
+def _check_mode(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except OSError as error:
+        msg = f"the socket passed in is not at {path} any more ({error.strerror})"
+        raise StateError(msg, "run: systemctl --user restart juniperd.socket") from None
+    if found.st_mode & 0o077:
+        msg = f"the socket {path} is open to other users"
+        raise StateError(msg, "set SocketMode=0600 in juniperd.socket")
 
 
 # --- who stands before it ---------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ Every leaf says whose fault it is (``blame``) and ends with the command or setti
     ├─ LoginRequired               person            nobody has signed in
     │  ├─ LoginExpired             person            the sign-in has ended
     │  └─ LoginDeclined            person            refused or left unanswered at the identity provider
+    ├─ SessionOver                 person            the debugging session of this socket has ended
     ├─ StoreError                  keyring
     │  ├─ StoreLocked              keyring           there, but locked
     │  └─ StoreMissing             keyring           none on this machine
@@ -140,6 +141,14 @@ class LoginExpired(LoginRequired):
 
 class LoginDeclined(LoginRequired):
     """The sign-in was refused, or left unanswered, at the identity provider."""
+
+
+class SessionOver(JuniperError):
+    """The debugging session has ended."""
+
+    blame = Blame.PERSON
+    exit_status = 77
+    remedy = "run: juniper session open PROJECT --env ENVIRONMENT"
 
 
 class StoreError(JuniperError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,8 +21,11 @@ from juniperd.errors import (
 )
 from juniperd.http import Answer
 from juniperd.identity import Provider
-from juniperd.model import IssuedToken, Kind, Secret, Target
+from juniperd.model import IssuedToken, Kind, Secret, Session, Target
 from juniperd.skew import ClockSkew
+
+_SESSION_ID = re.compile(r"[0-9a-f]{12,64}")
+"""A session's id is part of a file's name here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,35 @@ def issued(answer: Answer, kind: Kind, now: float) -> IssuedToken:
             session_name=str(target.get("session_name") or ""),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A scope that a session was not opened for, and why."""
+
+    scope: str
+    text: str
+
+
+def session(answer: Answer, issuer: str) -> tuple[Session, tuple[LeftOut, ...]]:
+    """What opening or extending a debugging session answered."""
+    body = object_of(answer)
+    host = host_of(answer.url)
+    scopes, ref = body.get("scopes"), body.get("ref")
+    opened = Session(
+        id=needed(body, "id", host),
+        issuer=issuer,
+        project=one_line(needed(body, "project", host), 255),
+        environment=one_line(needed(body, "environment", host), 255),
+        ref=one_line(ref, 255) if isinstance(ref, str) else None,
+        scopes=tuple(str(name) for name in scopes) if isinstance(scopes, list) else (),
+        ends_at=number(body, "ends_at"),
+    )
+    if not _SESSION_ID.fullmatch(opened.id):
+        msg = f"the answer of {host} has no usable 'id'"
+        raise UpstreamAnswer(msg, host=host)
+    rows = objects(body.get("refused"))
+    return opened, tuple(LeftOut(one_line(str(r.get("scope")), 64), one_line(str(r.get("text")))) for r in rows)
 
 
 def _grant_refused(body: Mapping[str, object], scope: str, message: str, cure: str | None) -> GrantRefused:

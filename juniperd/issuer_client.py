@@ -1,4 +1,4 @@
-"""The agent's only way to the issuer: what it is, ``/token``, ``/catalogue``, ``/sign-ins`` and ``/explain``.
+"""The agent's only way to the issuer: what it is, ``/token``, ``/catalogue``, ``/sign-ins``, ``/sessions``, ``/explain``.
 
 Every call but the first carries a DPoP proof (RFC 9449) by the key made at sign-in. What the issuer refuses comes
 out as one of three errors: the sign-in is not taken, policy says no, or it did not answer.
@@ -23,8 +23,8 @@ from juniperd.errors import (
 )
 from juniperd.http import TIMEOUT, Answer, Http
 from juniperd.identity import Provider, SubjectToken
-from juniperd.issuer_answers import Directory, Receipt
-from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind
+from juniperd.issuer_answers import Directory, LeftOut, Receipt
+from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Session
 from juniperd.skew import ClockSkew
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -37,6 +37,8 @@ SILENT_FOR = 30.0
 """Seconds in which an issuer that did not answer for its directory is not asked for it again."""
 CATALOGUE_LIFE = 600.0
 UNKNOWN_SCOPE_EVERY = 30.0
+SESSION_TIME = 30.0
+"""Seconds for opening a session, which judges every scope of an environment."""
 CATALOGUE_PATIENCE = 2.0
 """Seconds a credential waits for the catalogue; without it the issuer picks the only relying party there is."""
 
@@ -150,6 +152,33 @@ class IssuerClient:
         answer = await self._authorized("DELETE", subject, "/sign-ins")
         if answer.status != 204:
             raise answers.refusal(answer, self._skew)
+
+    async def open_session(
+        self, subject: SubjectToken, asked: Mapping[str, object]
+    ) -> tuple[Session, tuple[LeftOut, ...]]:
+        """Open a debugging session; the scopes that it was not opened for come with it."""
+        answer = await self._authorized("POST", subject, "/sessions", json=dict(asked), within=SESSION_TIME)
+        if answer.status != 201:
+            raise answers.refusal(answer, self._skew)
+        return answers.session(answer, self.name)
+
+    async def extend_session(self, subject: SubjectToken, number: str, seconds: float) -> Session:
+        """Move a session's end; the session with the end it has now."""
+        asked = {"seconds": int(seconds)}
+        answer = await self._authorized("PATCH", subject, f"/sessions/{number}", json=asked)
+        if answer.status != 200:
+            raise answers.refusal(answer, self._skew)
+        return answers.session(answer, self.name)[0]
+
+    async def close_session(self, subject: SubjectToken, number: str) -> None:
+        """End a session of this person's, whichever laptop opened it."""
+        answer = await self._authorized("DELETE", subject, f"/sessions/{number}")
+        if answer.status != 204:
+            raise answers.refusal(answer, self._skew)
+
+    async def sessions(self, subject: SubjectToken) -> list[Mapping[str, object]]:
+        """This person's open sessions, as the issuer has them."""
+        return answers.objects((await self._get(subject, "/sessions", {})).get("sessions"))
 
     def forget(self) -> None:
         """Drop what was fetched for a person."""

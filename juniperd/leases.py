@@ -128,6 +128,11 @@ class LeaseTable:
         self._held = {key: held for key, held in self._held.items() if key.issuer != issuer}
         self.forgive(issuer)
 
+    def forget_session(self, session: str) -> None:
+        """Drop all leases and failures of one debugging session."""
+        self._held = {key: held for key, held in self._held.items() if key.session != session}
+        self._failures = {key: failure for key, failure in self._failures.items() if key.session != session}
+
     def forgive(self, issuer: str) -> None:
         """Forget the failures of one issuer."""
         self._failures = {key: failure for key, failure in self._failures.items() if key.issuer != issuer}

@@ -113,6 +113,24 @@ class LeaseKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """A debugging session as the issuer opened it; ``issuer`` is its name on this laptop."""
+
+    id: str
+    issuer: str
+    project: str
+    environment: str
+    ref: str | None
+    scopes: tuple[str, ...]
+    ends_at: float
+
+    @property
+    def again(self) -> str:
+        """The command that opens another one like it."""
+        return f"run: juniper session open {self.project} --env {self.environment}"
+
+
+@dataclass(frozen=True, slots=True)
 class AwsCredential:
     """What STS answered (AssumeRoleWithWebIdentity, `Credentials` and `AssumedRoleUser`)."""
 

@@ -6,63 +6,97 @@ import asyncio
 import os
 import resource
 import signal
+import socket
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
+from juniperd import __version__
 from juniperd import config as configuration
 from juniperd.agent import Agent
 from juniperd.config import Config
 from juniperd.door import AgentRunning, Door, open_door
-from juniperd.errors import ConfigError
+from juniperd.errors import ConfigError, StateError
 from juniperd.journal import Journal
 from juniperd.model import Clock
+from juniperd.protocols import discover
+from juniperd.upgrade import command
 
 UNCONFIGURED_LIFE = 2.0
 """Seconds an agent without a usable configuration stays to say so; the next one reads the file anew."""
 IDLE_BEFORE_IMPORTS = 1.0
 _PR_SET_DUMPABLE = 4
 _KEPT_VARIABLES = frozenset({"HOME", "USER", "LANG", "PATH", "TMPDIR", "DBUS_SESSION_BUS_ADDRESS"})
-_KEPT_FAMILIES = ("XDG_", "JUNIPER_", "LC_", "LISTEN_")
+_KEPT_FAMILIES = ("XDG_", "JUNIPER_", "LC_")
 
 
 async def agent(
     config: Config,
     door: Door,
     *,
-    socket_path: Path,
     journal: Journal,
     clock: Clock = time.time,
     problem: ConfigError | None = None,
-) -> None:
-    """Run one agent at ``door`` until SIGTERM, SIGINT or ``juniper down``."""
+    ready: Callable[[], None] = lambda: None,
+) -> bool:
+    """Run one agent at ``door`` until SIGTERM, SIGINT or ``juniper down``; true where it gives way to its upgrade."""
     made = Agent(config, clock=clock, journal=journal, problem=problem)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, made.stop.set)
+        loop.add_signal_handler(number, made.leave)
     if problem is not None:
-        loop.call_later(UNCONFIGURED_LIFE, made.stop.set)
+        loop.call_later(UNCONFIGURED_LIFE, made.leave)
     elif config.store == "keyring":
         loop.call_later(IDLE_BEFORE_IMPORTS, made.import_ahead)
-    await made.serve(door, socket_path=socket_path)
+    loop.call_soon(ready)
+    await made.serve(door, socket_path=door.path)
+    return made.gives_way
 
 
 def run_agent() -> int:
     """``juniperd``: harden the process, take the door, serve. The second starter ends at once, with status 0."""
     harden()
     configuration.check_environment(os.environ)
-    path = configuration.socket_path()
     try:
-        door = open_door(path)
+        door = open_door(configuration.socket_path())
     except AgentRunning:
         return 0
+    ready = partial(notify, os.environ.get("NOTIFY_SOCKET", ""))
     scrub_environment()
     journal = Journal(sys.stderr, time.time)
     config, problem = _configuration()
     if problem is not None:
         journal.note("unconfigured", reason=str(problem))
-    asyncio.run(agent(config, door, socket_path=path, journal=journal, problem=problem))
+    if asyncio.run(agent(config, door, journal=journal, problem=problem, ready=ready)):
+        become_successor(door)
     return 0
+
+
+def version() -> str:
+    """This release, told only by a program that has loaded whole: an upgrade is tried before it is trusted."""
+    discover()
+    return __version__
+
+
+def become_successor(door: Door) -> None:
+    """The program on disk takes this one's place, process, door and lock; who knocks meanwhile waits in the queue."""
+    program, *arguments = command()
+    try:
+        os.execve(program, [program, *arguments], {**os.environ, **door.pass_on()})  # noqa: S606 - our own program
+    except OSError as error:
+        msg = f"the upgraded juniperd cannot be started ({error.strerror})"
+        raise StateError(msg, "reinstall juniperd") from None
+
+
+def notify(address: str) -> None:
+    """Tell systemd that the agent answers (sd_notify(3)); nobody need listen."""
+    if not address:
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.connect("\0" + address[1:] if address.startswith("@") else address)
+        manager.send(b"READY=1")
 
 
 def _configuration() -> tuple[Config, ConfigError | None]:

@@ -27,10 +27,11 @@ REQUEST_TIME = 10.0
 """Seconds a helper has to complete its request; ours sends it in one write."""
 MAX_CONNECTIONS = 512
 DRAIN_TIME = 5.0
+TURNS_TO_ENTER = 4
+"""Turns of the loop from asyncio's ``accept`` until the caller is counted in."""
 MAX_PARSED = 1024
 _KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 """Later Pythons unlink the socket they listened on; ours may be systemd's, and the door does it otherwise."""
-_GREETING = bytes([wire.VERSION])
 
 
 class Lender(Protocol):
@@ -46,12 +47,26 @@ class Lender(Protocol):
 Controls = Callable[[ControlRequest], AsyncGenerator[Mapping[str, object], None]]
 
 
+def no_controls(_request: ControlRequest) -> AsyncGenerator[Mapping[str, object], None]:
+    """What a debugging session's socket says to our own command line: it serves tools alone."""
+    msg = "a session's socket answers tools alone"
+    raise ProtocolError(msg, "unset JUNIPER_SOCKET, or set it to the agent's own socket")
+
+
 class Server:
     """Serves one door until :meth:`shut`, and those inside until :meth:`drain` returns."""
 
     def __init__(
-        self, door: Door, *, tools: Mapping[str, ToolProtocol], lender: Lender, controls: Controls, journal: Journal
+        self,
+        door: Door,
+        *,
+        tools: Mapping[str, ToolProtocol],
+        lender: Lender,
+        controls: Controls,
+        journal: Journal,
+        rested: Callable[[], None] = lambda: None,
     ) -> None:
+        self._rested = rested
         self._door = door
         self.tools = tools
         self.lender = lender
@@ -70,9 +85,13 @@ class Server:
             lambda: Connection(self), sock=self._door.socket, backlog=BACKLOG, **_KEEP
         )
 
-    def shut(self) -> None:
-        """Take no more callers."""
+    async def shut(self) -> None:
+        """Take no more callers; those whom the kernel has handed over already are inside when this returns."""
         if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._door.socket)
+            # Closed at once it would hang up on whom asyncio has accepted and not yet given a transport.
+            for _ in range(TURNS_TO_ENTER):
+                await asyncio.sleep(0)
             self._listener.close()
         self._door.close()
 
@@ -107,6 +126,12 @@ class Server:
         self._connections.discard(connection)
         if not self._connections:
             self._idle.set()
+            self._rested()
+
+    @property
+    def occupied(self) -> bool:
+        """Whether anybody is inside."""
+        return bool(self._connections)
 
 
 class Connection(asyncio.Protocol):
@@ -122,6 +147,7 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._greeted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask who it is, and let only our own user in."""
@@ -215,7 +241,7 @@ class Connection(asyncio.Protocol):
             self._finish(_rendered(tool, held))
 
     async def _control(self, request: Request) -> None:
-        self._write(_GREETING)
+        self._write(b"")
         try:
             asked = control.parse(request)
             async with contextlib.aclosing(self._server.controls(asked)) as events:
@@ -252,7 +278,13 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+            self._transport.write(data if self._greeted else self._greeting() + data)
+            self._greeted = True
+
+    def _greeting(self) -> bytes:
+        """Our version byte: the helper's own where we speak it, so that one of the release before understands."""
+        version = self._decoder.version
+        return bytes([version if version in wire.SPOKEN else wire.VERSION])
 
     def _finish(self, data: bytes) -> None:
         self._write(data)
@@ -276,7 +308,6 @@ def _defect(error: Exception) -> JuniperError:
 def _frames(reply: Reply) -> bytes:
     return b"".join(
         (
-            _GREETING,
             wire.encode_bytes("e", reply.stderr),
             wire.encode_bytes("o", reply.stdout),
             wire.encode_exit(reply.status),

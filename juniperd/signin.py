@@ -175,6 +175,11 @@ class SignIn:
         if self._login is not None and self._login.open:
             self._login.abandon()
 
+    @property
+    def occupied(self) -> bool:
+        """Whether a login, or work that somebody will ask for, is under way."""
+        return len(self._flights) > 0 or self._turn.locked() or (self._login is not None and self._login.open)
+
     async def close(self) -> None:
         """Let a refresh land: its new token must not be lost."""
         await self._flights.drain(2.0)

@@ -117,6 +117,16 @@ class Store:
             self._memory[issuer] = stored
         return stored
 
+    async def rests(self, issuer: str) -> bool:
+        """Whether the keyring, asked now, has what memory has: then it outlives this process."""
+        if self.kind != "keyring" or issuer in self._unwritten:
+            return False
+        try:
+            text = await self._use(lambda vault: vault.get_password(SERVICE, issuer))
+        except StoreError:
+            return False
+        return bool(text) and _decode(issuer, text or "") == self._memory.get(issuer)
+
     async def save(self, stored: StoredSignIn) -> None:
         """Keep it; returns once it rests where it will, or once the reason it does not is noted."""
         self._memory[stored.issuer] = stored
@@ -136,15 +146,12 @@ class Store:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Alone with the keyring among all agents of this person: a refresh token may be spent only once."""
-        lock = _opened_lock(self._turns) if self.kind == "keyring" and self._turns is not None else None
-        if lock is None:
-            yield
-            return
+        lock = await _take_turn(self._turns) if self.kind == "keyring" and self._turns is not None else None
         try:
-            await _take_turn(lock)
             yield
         finally:
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
 
     async def _try(self, use: Callable[[Vault], None]) -> bool:
         """A change that memory already holds: where the keyring does not take it, the note says so."""
@@ -249,29 +256,57 @@ def _turns_of_user() -> Path | None:
         return None
 
 
-def _opened_lock(path: Path) -> int | None:
-    """The lock file; ``None`` where a home cannot be written, and then each agent is on its own."""
+def _locked(path: Path) -> int | None:
+    """In a thread: the lock, held until it is closed; :class:`BlockingIOError` where another process has it.
+
+    ``None`` where a home cannot be written, and then each agent is on its own.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError:
         return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None  # a file system without locks
+    return lock
 
 
-async def _take_turn(lock: int) -> None:
-    """Hold the lock until its descriptor is closed; a wait for another process has no event to wait for."""
+async def _soon_locked(path: Path) -> int | None:
+    """The same without waiting for a home on a disk that is slow or gone: what comes too late is let go of."""
+    locking = asyncio.ensure_future(in_thread(lambda: _locked(path), name="turn"))
+    try:
+        return await asyncio.wait_for(asyncio.shield(locking), TIME_LIMIT)
+    except TimeoutError:
+        locking.add_done_callback(_let_go)
+        return None
+    except asyncio.CancelledError:
+        locking.add_done_callback(_let_go)
+        raise
+
+
+def _let_go(locking: asyncio.Future[int | None]) -> None:
+    lock = None if locking.cancelled() or locking.exception() else locking.result()
+    if lock is not None:
+        os.close(lock)
+
+
+async def _take_turn(path: Path) -> int | None:
+    """The lock as :func:`_locked` has it; a wait for another process has no event to wait for."""
     loop = asyncio.get_running_loop()
     until = loop.time() + TURN_TIME
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return await _soon_locked(path)
         except BlockingIOError:
             if loop.time() >= until:
                 msg = f"another agent of yours has been busy with the sign-in for {TURN_TIME:.0f} s"
                 raise UpstreamUnreachable(msg, "run: juniper down, where that one was started") from None
             await asyncio.sleep(TURN_PACE)
-        else:
-            return
 
 
 def _encode(stored: StoredSignIn) -> str:

@@ -17,10 +17,13 @@ from juniperd.leases import Held
 from juniperd.login import Checking, CodeShown, LinkShown, LoginEvent, Waiting
 from juniperd.model import Clock, rfc3339
 from juniperd.protocols.control import ControlRequest
+from juniperd.session_verbs import SessionVerbs
+from juniperd.sessions import Sessions
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
 from juniperd.standing import SignInState
 from juniperd.store import Store
+from juniperd.upgrade import Upgrade
 
 Event = Mapping[str, object]
 MOST_LOGINS = 64
@@ -44,6 +47,7 @@ class AgentFacts:
     started_at: float
     store: Store
     skew: ClockSkew
+    upgrade: Upgrade
     problem: ConfigError | None = None
 
 
@@ -55,6 +59,7 @@ class Verbs:
         desks: Mapping[str, Desk],
         broker: Broker,
         *,
+        sessions: Sessions,
         facts: AgentFacts,
         clock: Clock,
         stop: Callable[[], Awaitable[None]],
@@ -67,6 +72,7 @@ class Verbs:
         self._facts = facts
         self._stop = stop
         self._logins = 0
+        self._sessions = SessionVerbs(sessions, self._desk)
         self._verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
             "ping": self._ping,
             "status": self._status,
@@ -76,6 +82,7 @@ class Verbs:
             "catalogue": self._catalogue,
             "explain": self._explain,
             "down": self._down,
+            **self._sessions.verbs,
         }
 
     def answer(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
@@ -92,13 +99,14 @@ class Verbs:
         yield _result(version=__version__, pid=os.getpid())
 
     async def _status(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
+        await self._facts.upgrade.look()
         sign_ins = [_sign_in(name, await desk.sign_in.state()) for name, desk in self._desks.items()]
         yield _result(
             agent=self._agent(),
             sign_in=sign_ins[0] if sign_ins else None,
             sign_ins=sign_ins,
             leases=[self._lease(held) for held in self._broker.held()],
-            sessions=[],
+            sessions=self._sessions.shown(),
         )
 
     async def _login(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
@@ -182,6 +190,7 @@ class Verbs:
             "store": {"kind": self._facts.store.kind, "note": self._facts.store.note},
             "clock_skew": round(self._facts.skew.seconds),
             "clock_note": self._facts.skew.complaint,
+            "upgrade_note": self._facts.upgrade.note,
             "guard_note": next(filter(None, (guard.note_on(desk.issuer.url) for desk in self._desks.values())), None),
         }
 

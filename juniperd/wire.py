@@ -27,7 +27,11 @@ from juniperd.errors import ProtocolError
 
 VERSION = 1
 SPOKEN = frozenset({1})
-"""The current version and, once there is one, the version before it."""
+"""What an agent understands, and answers in: the current version and, once there is one, the version before it.
+
+A helper speaks one. An older one finds an agent that still speaks it; a newer one finds an agent that becomes the new
+one by itself (:mod:`juniperd.upgrade`), and until then the cure.
+"""
 
 VARIABLES = frozenset({"KUBERNETES_EXEC_INFO"})
 """Every variable a helper may send; each belongs to one tool's protocol."""

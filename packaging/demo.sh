@@ -60,11 +60,23 @@ say "a scope that this person's rights in GitLab do not reach, with the reason"
 refused aws --profile billing-release-publisher sts get-caller-identity
 refused juniper explain billing-release-publisher
 
+say "a scope that sleeps, until a debugging session wakes it for a while and for a reason"
+refused aws --profile invoice-archive-janitor sts get-caller-identity
+echo "\$ eval \"\$(juniper session open shop/billing --env staging --for 30m --reason 'invoices stuck')\""
+session=$(juniper session open shop/billing --env staging --for 30m --reason 'invoices stuck')
+eval "$session"
+show aws --profile invoice-archive-janitor s3 rm s3://invoice-archive-staging/invoice.txt
+
 say "what the agent holds"
 show juniper status
 
+say "the session ends, and with it what it woke"
+show juniper session close
+refused aws --profile invoice-archive-janitor sts get-caller-identity
+unset JUNIPER_SESSION_SOCKET
+
 say "what the issuer wrote down of all this"
-show juniper audit tail -n 3
+show juniper audit tail -n 6
 show juniper audit verify
 
 show juniper logout

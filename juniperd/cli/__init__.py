@@ -15,6 +15,7 @@ VERBS = {
     "logout": "end the sign-in and forget it",
     "whoami": "who is signed in, and at which issuer",
     "status": "what the agent holds, and until when",
+    "session": "debugging sessions: open, extend, close, list",
     "up": "start the agent",
     "down": "stop the agent",
     "setup": "configure this laptop, or one tool on it",

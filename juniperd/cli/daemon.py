@@ -6,7 +6,7 @@ import sys
 
 from juniperd.errors import JuniperError
 
-_HELP = """usage: juniperd
+_HELP = """usage: juniperd [--version]
 
 The agent in the foreground: it serves the helpers at its socket until SIGTERM and logs to standard error.
 Usually `juniper up`, the helpers or a systemd user unit start it."""
@@ -14,6 +14,11 @@ Usually `juniper up`, the helpers or a systemd user unit start it."""
 
 def main() -> int:
     """Run the agent until a signal ends it."""
+    if sys.argv[1:] in (["-V"], ["--version"]):
+        from juniperd.app import agent_version
+
+        print(f"juniperd {agent_version()}")
+        return 0
     if len(sys.argv) > 1:
         print(_HELP, file=sys.stdout if sys.argv[1] in {"-h", "--help"} else sys.stderr)
         return 0 if sys.argv[1] in {"-h", "--help"} else 64

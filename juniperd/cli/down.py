@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 
-from juniperd.cli import connection
+from juniperd.cli import connection, unit
 from juniperd.errors import AgentMissing
 
 EXAMPLES = "examples:\n  juniper down"
@@ -17,6 +18,12 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask it to end, and return once it let go of its connections; no agent is no error."""
     del args
+    found = unit.enabled(os.environ)
+    if found is not None and found.listens:
+        # Asked through the socket, it would be started in order to be stopped.
+        found.stop()
+        print(f"agent: {'stopped' if found.serves else 'not running'}; {unit.SOCKET} starts it when a tool asks")
+        return 0
     try:
         connection.result("down")
     except AgentMissing:

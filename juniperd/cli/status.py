@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 
 from juniperd.cli import connection, show
-from juniperd.errors import AgentMissing
+from juniperd.errors import AgentMissing, one_line
 
 EXAMPLES = "examples:\n  juniper status\n  juniper status --json | jq .leases"
 
@@ -40,7 +40,7 @@ def _lines(status: Shown) -> Iterator[str]:
     agent = status["agent"]
     if isinstance(agent, Mapping):
         yield f"agent     {show.coloured('running', 'green')}, version {agent['version']}, pid {agent['pid']}"
-        yield from (f"note      {agent[key]}" for key in ("clock_note", "guard_note") if agent.get(key))
+        yield from (f"note      {agent[key]}" for key in ("clock_note", "guard_note", "upgrade_note") if agent.get(key))
         store = agent.get("store")
         if isinstance(store, Mapping) and store.get("note"):
             yield f"note      {store['note']}"
@@ -50,7 +50,7 @@ def _lines(status: Shown) -> Iterator[str]:
     yield from (f"lease     {_lease(lease)}" for lease in leases)
     if not leases:
         yield "lease     none; each is made when a tool first asks"
-    yield from (f"session   {session}" for session in _mappings(status["sessions"]))
+    yield from (f"session   {_session(session)}" for session in _mappings(status["sessions"]))
 
 
 def _mappings(values: object) -> Iterator[Shown]:
@@ -62,6 +62,11 @@ def _sign_in(sign_in: Shown) -> str:
         reason = f" ({sign_in['reason']})" if sign_in.get("reason") else ""
         return f"{sign_in['issuer']}: {show.coloured('signed out', 'yellow')}{reason}; run: juniper login"
     return f"{sign_in['issuer']}: {show.person(sign_in.get('user'))} until {show.clock_time(sign_in['ends_at'])}"
+
+
+def _session(session: Shown) -> str:
+    place = f"{session['project']} {session['environment']}"
+    return one_line(f"{place} until {show.clock_time(session['ends_at'])}, {session['id']}")
 
 
 def _lease(lease: Shown) -> str:

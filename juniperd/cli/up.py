@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from juniperd.cli.connection import connect
+from juniperd.cli import connection, unit
 from juniperd.config import check_environment, socket_path
 from juniperd.door import check_folder
 from juniperd.errors import AgentMissing
@@ -29,15 +29,27 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Start it unless it runs."""
     del args
-    started = ensure_agent()
-    print("agent: started" if started else "agent: already running")
+    found = unit.enabled(os.environ)
+    if found is None:
+        print("agent: started" if ensure_agent() else "agent: already running")
+        return 0
+    by_hand = not found.listens and not ensure_agent()
+    connection.result("ping", timeout=PATIENCE)
+    if by_hand:
+        print(f"agent: already running, started by hand; to leave it to {unit.SOCKET} run: juniper down; juniper up")
+    else:
+        print(f"agent: {'already running' if found.serves else 'started'}, by {unit.SOCKET}")
     return 0
 
 
 def ensure_agent() -> bool:
-    """See that an agent answers; True if it had to be started."""
+    """See that an agent answers, or will as soon as it is asked; True if something had to be started."""
     if answers():
         return False
+    found = unit.enabled(os.environ)
+    if found is not None:
+        found.listen()
+        return True
     check_environment(os.environ)
     check_folder(socket_path().parent)
     agent = _start()
@@ -56,7 +68,7 @@ def ensure_agent() -> bool:
 def answers() -> bool:
     """Whether an agent is there."""
     try:
-        connect(socket_path(), 1.0).close()
+        connection.connect(socket_path(), 1.0).close()
     except AgentMissing:
         return False
     return True

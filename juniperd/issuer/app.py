@@ -38,9 +38,11 @@ from juniperd.issuer.listener import KEEPALIVE, LINES, Listener, most_connection
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.proof import EVERY, SOON, Proof
 from juniperd.issuer.proofs import Proofs
+from juniperd.issuer.session_endpoint import SessionEndpoint
 from juniperd.issuer.sign_ins import SignIns
 from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subjects
+from juniperd.issuer.sweep import Sweep
 from juniperd.issuer.token import TokenEndpoint
 from juniperd.issuer.web import Parts, api_app, public_app, whole_app
 from juniperd.jwks import KeySets
@@ -69,6 +71,7 @@ class Issuer:
     keys: Keys
     gitlab: Gitlab
     clock: Clock
+    sweep: Sweep
     addresses: tuple[Listen, ...] = ()
     blind_on_record: frozenset[int] = frozenset()
     reloaded: asyncio.Event = field(default_factory=asyncio.Event)
@@ -140,7 +143,7 @@ async def running(
             )
         )
         gitlab = Gitlab(http, url=config.gitlab.url, token=token, clock=clock)
-        issuer = Issuer(config, state, InForce(policy), keys, gitlab, clock)
+        issuer = Issuer(config, state, InForce(policy), keys, gitlab, clock, Sweep(state, clock=clock))
         parts = _parts(issuer, http, KeySets(http, clock=clock), ids)
         issuer.addresses = await _listen(stack, config, parts)
         await stack.enter_async_context(admin.door(config.state, issuer.desk()))
@@ -174,6 +177,7 @@ def _parts(issuer: Issuer, http: Http, key_sets: KeySets, ids: Callable[[], str]
         ),
         sign_ins=SignIns(ground, inquiry=inquiry),
         catalogue=Catalogue(ground, judge=judge, inquiry=inquiry),
+        sessions=SessionEndpoint(ground, judge=judge, changed=issuer.sweep.look),
         subjects=subjects,
         proofs=proofs,
         state=state,
@@ -263,13 +267,14 @@ async def serve(config: IssuerConfig, *, clock: Clock = time.time) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(asyncio.ensure_future(_reload(issuer))))
-        proving = asyncio.create_task(_keep_proving(issuer))
+        chores = [asyncio.create_task(work) for work in (_keep_proving(issuer), issuer.sweep.run())]
         _say(sys.stderr, f"listening on {', '.join(map(str, issuer.addresses))}")
         while not stop.is_set():
             _tell_head(issuer)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), HEAD_EVERY)
-        proving.cancel()
+        for chore in chores:
+            chore.cancel()
         _tell_head(issuer)
 
 

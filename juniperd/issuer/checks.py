@@ -293,9 +293,9 @@ def _check_production(case: Case) -> Refused | None:
 
 
 def _check_sleep(case: Case) -> Refused | None:
-    if case.scope.activation is Activation.SIGN_IN:
+    if case.scope.activation is Activation.SIGN_IN or case.session is not None:
         return None
-    cure = 'ask its owner for activation = "sign-in", or use a job'
+    cure = f"run: juniper session open {case.scope.project} --env {case.selection.environment}"
     return Refused("7", "asleep", f"the scope sleeps until a debugging session wakes it; {cure}")
 
 
@@ -320,6 +320,12 @@ def _ref_evidence(case: Case) -> tuple[Asked, ...]:
     return (*refs, protections.asked, *groups)
 
 
+def _activation(case: Case) -> str:
+    if case.scope.activation is Activation.SIGN_IN:
+        return "by the sign-in"
+    return f"by a debugging session, and {'one is open' if case.session is not None else 'none is named'}"
+
+
 def _protection_evidence(case: Case) -> tuple[Asked, ...]:
     facts = case.facts
     return (facts.groups.asked, *(f.asked for f in (*facts.protected_environments, *facts.group_levels)))
@@ -337,5 +343,5 @@ CHECKS: tuple[tuple[str, Check, Evidence], ...] = (
     ("4", _check_protected_environment, _protection_evidence),
     ("5", lambda _: None, lambda _: (_said("GitLab's exceptions", "administrators and reporters gain nothing here"),)),
     ("6", _check_production, lambda c: (_said("the policy's production", ", ".join(c.policy.production)),)),
-    ("7", _check_sleep, lambda c: (_said("the scope's activation", c.scope.activation.value),)),
+    ("7", _check_sleep, lambda c: (_said("the scope's activation", _activation(c)),)),
 )

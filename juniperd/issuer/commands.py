@@ -130,7 +130,7 @@ def _nobody_reads(out: IO[str]) -> bool:
 
 def line(record: Mapping[str, object]) -> str:
     """One event for people."""
-    skip = {"seq", "time", "event", "prev", "hash", "key"}
+    skip = {"seq", "time", "event", "prev", "hash", "key", "facts"}
     shown = [str(record["time"]), str(record["event"])]
     if record["event"] == "decision":
         who = f"{record.get('user_id')}-{record.get('user_login')}" if record.get("user_id") else record.get("subject")
@@ -143,14 +143,18 @@ def line(record: Mapping[str, object]) -> str:
         ]
         if record.get("reason"):
             shown.append(f"rule {record['rule']}: {record['reason']}")
+        if record.get("session"):
+            shown.append(f"session {_word(record['session'])}")
         shown.append(f"id {record.get('id')}")
     else:
-        shown += [f"{k}={_word(v)}" for k, v in record.items() if k not in skip and v is not None]
+        shown += [f"{k}={_word(v)}" for k, v in record.items() if k not in skip and v not in (None, [])]
     return one_line(" ".join(shown), _LONGEST_LINE)
 
 
 def _word(value: object) -> str:
     """A field as one word, so that none can look like the field after it."""
+    if isinstance(value, list):
+        return ",".join(_word(item["scope"] if isinstance(item, dict) and "scope" in item else item) for item in value)
     text = one_line(str(value))
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from juniperd.errors import ConfigError
-from juniperd.issuer import audit, cuts, denials, links, pins
+from juniperd.issuer import audit, cuts, denials, links, pins, sessions
 from juniperd.issuer.denials import Denial
 from juniperd.issuer.keys import Entry, Keys
 from juniperd.issuer.policy import Policy
@@ -73,7 +73,13 @@ class Desk:
             msg = f"there is no scope '{value}'"
             raise ConfigError(msg, "run: juniper policy check")
         denial = Denial(kind, value, self._clock())
-        await self._record("denial", {"kind": kind, "value": value}, lambda c: denials.add(c, denial))
+
+        def work(connection: sqlite3.Connection) -> None:
+            denials.add(connection, denial)
+            if kind == "user":
+                sessions.end_of_user(connection, int(value), "denied", denial.denied_at)
+
+        await self._record("denial", {"kind": kind, "value": value}, work)
         return {"denied": kind, "value": value, "cuts": self._cuts(kind, value)}
 
     def _cuts(self, kind: str, value: str) -> list[str]:
@@ -110,13 +116,19 @@ class Desk:
         }
 
     async def _link_remove(self, params: Mapping[str, object]) -> Document:
-        user_id = _user_id(params)
-        return {"removed": await self._record("link_removed", {"user_id": user_id}, lambda c: links.remove(c, user_id))}
+        user_id, now = _user_id(params), self._clock()
+
+        def work(connection: sqlite3.Connection) -> int:
+            sessions.end_of_user(connection, user_id, "unlinked", now)
+            return links.remove(connection, user_id)
+
+        return {"removed": await self._record("link_removed", {"user_id": user_id}, work)}
 
     async def _pins_free(self, params: Mapping[str, object]) -> Document:
         user_id, now = _user_id(params), self._clock()
 
         def work(connection: sqlite3.Connection) -> int:
+            sessions.end_of_user(connection, user_id, "freed", now)
             mine = [k for k in links.all_links(connection) if k.user_id == user_id]
             return sum(pins.free_all(connection, identity=k.identity, key=k.subject, now=now) for k in mine)
 

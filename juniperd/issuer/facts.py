@@ -143,6 +143,10 @@ class Facts:
         """When the oldest fact was asked for."""
         return min((a.at for a in self.asked), default=0.0)
 
+    def used(self, now: float) -> list[Mapping[str, object]]:
+        """What was asked and answered, and how long ago, for the trail."""
+        return [{"asked": a.question, "answered": a.answer, "age": round(max(0.0, now - a.at), 1)} for a in self.asked]
+
 
 # --- reading GitLab's shapes ------------------------------------------------------------------------------------------
 

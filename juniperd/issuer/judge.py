@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
-from juniperd.issuer import decision, denials, links, pins
+from juniperd.issuer import decision, denials, links, pins, sessions
 from juniperd.issuer.facts import Fact
 from juniperd.issuer.inquiry import Inquiry, Where
 from juniperd.issuer.policy import Policy, Scope
@@ -20,6 +20,8 @@ from juniperd.model import Clock
 
 T = TypeVar("T")
 OLDEST_FACT = 60.0
+OPENING = "opening"
+"""The session of a case that asks what one would reach, before there is one."""
 _MOST = 10
 _AT_ONCE = 8
 
@@ -47,14 +49,20 @@ class Judge:
         return self._in_force.policy
 
     async def case(
-        self, subject: Subject, scope: Scope, *, environment: str | None = None, ref: str | None = None
+        self,
+        subject: Subject,
+        scope: Scope,
+        *,
+        environment: str | None = None,
+        ref: str | None = None,
+        session: str | None = None,
     ) -> Case:
-        """Everything a decision on this scope looks at."""
+        """Everything a decision on this scope looks at; ``session`` is one found open for this person and scope."""
         policy = self.policy
         selection = await self._choices(scope, select(scope, environment=environment, ref=ref))
         where = Where(scope.project_id or 0, selection.environment, selection.ref)
         facts = await self._inquiry.facts(subject.who, where)
-        return Case(policy, scope, subject.sign_in, selection, facts, self._today())
+        return Case(policy, scope, subject.sign_in, selection, facts, self._today(), session)
 
     async def _choices(self, scope: Scope, selection: Selection) -> Selection:
         """A refusal for want of a selector, with what there is to choose from."""
@@ -103,8 +111,15 @@ class Judge:
             or links.missing(connection, subject)
             or denials.match(connection, user_id=user_id, scope=case.scope.name)
             or links.conflict(connection, identity=subject.identity.name, key=subject.key, user_id=user_id)
+            or self._session_over(connection, subject, case)
             or verdict
         )
+
+    def _session_over(self, connection: sqlite3.Connection, subject: Subject, case: Case) -> Refused | None:
+        if case.session is None or case.session == OPENING:
+            return None
+        found = sessions.usable(connection, case.session, subject, self._clock())
+        return found if isinstance(found, Refused) else sessions.covers(found, case.scope.name, case.scope)
 
     def verdict(self, case: Case, subject: Subject) -> Verdict:
         """The verdict, with what the issuer itself knows against it."""

@@ -54,6 +54,18 @@ _ABOUT_SIGN_IN = frozenset(
         "link_taken",
     }
 )
+_ABOUT_SESSION = frozenset(
+    {
+        "session_unknown",
+        "session_elsewhere",
+        "session_ended",
+        "session_narrow",
+        "session_scope",
+        "session_longest",
+        "session_many",
+    }
+)
+"""What a session's owner hears of it, whatever GitLab says of them."""
 _PASSING = {
     "policy_changed": "the policy was changed meanwhile; try again",
     "state": "the issuer's table of links cannot be read now; try again",
@@ -66,7 +78,7 @@ def of(refused: Refused, *, decision: str, entitled: bool) -> OAuthError:
         busy: dict[str, object] = {"id": decision, "reason": refused.reason, "rule": refused.rule}
         text = _PASSING.get(refused.reason, "GitLab cannot be asked now; try again")
         return OAuthError("temporarily_unavailable", text, status=503, retry_after=RETRY_AFTER, refusal=busy)
-    told = entitled or refused.reason in _ABOUT_SIGN_IN
+    told = entitled or refused.reason in _ABOUT_SIGN_IN | _ABOUT_SESSION
     shown: dict[str, object] = {
         "id": decision,
         "reason": refused.reason if told else None,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from juniperd.errors import StateError
-from juniperd.issuer import audit, links, pins, refusal
+from juniperd.issuer import audit, links, pins, refusal, sessions
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.facts import Trouble, User
 from juniperd.issuer.ground import Ground
@@ -52,12 +52,13 @@ class SignIns:
         }
 
     async def end(self, subject: Subject) -> None:
-        """Free the pins of this key: only a logout signed by the key itself gets here."""
+        """Free the pins of this key and end its sessions: only a logout signed by the key itself gets here."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
             freed = pins.free(connection, subject, now=now)
             audit.append(connection, "sign_out", at=now, fields={**_who(subject), "freed": freed})
+            sessions.end_of_key(connection, subject, now)
 
         await self._write(work)
 

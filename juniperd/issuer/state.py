@@ -10,11 +10,11 @@ import asyncio
 import fcntl
 import os
 import queue
-import shutil
 import sqlite3
 import stat
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,15 +122,39 @@ def _prepare(folder: Path) -> sqlite3.Connection:
     if fresh:
         os.close(os.open(folder / "state.db", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = connect(folder)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version < VERSION and not fresh and (folder / "state.db").stat().st_size:
-        shutil.copy2(folder / "state.db", folder / f"state.db.version-{version}")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    if version < VERSION:
-        steps = "".join(_STEPS[version:])
-        connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version < VERSION and not fresh and (folder / "state.db").stat().st_size:
+            _back_up(connection, folder / f"state.db.version-{version}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        if version < VERSION:
+            steps = "".join(_STEPS[version:])
+            connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
+    except (sqlite3.Error, OSError) as error:
+        connection.close()
+        msg = f"{folder / 'state.db'} cannot be brought to version {VERSION} ({error})"
+        raise StateError(msg, "check the disk of the state folder") from None
     return connection
+
+
+def _back_up(connection: sqlite3.Connection, path: Path) -> None:
+    """A whole copy at ``path``, with what only the write-ahead log holds yet; under its name once it is on disk."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+            connection.backup(copy)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class State:

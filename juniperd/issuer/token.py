@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from juniperd.errors import StateError, TokenRejected, UpstreamError, one_line
-from juniperd.issuer import audit, claims, decision, links, pins, proofs, refusal
+from juniperd.issuer import audit, claims, decision, links, pins, proofs, refusal, sessions
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.judge import Judge
@@ -16,6 +16,7 @@ from juniperd.issuer.limits import Rate
 from juniperd.issuer.policy import AwsTarget, Scope, Target
 from juniperd.issuer.proofs import Proofs, Used
 from juniperd.issuer.refusal import OAuthError
+from juniperd.issuer.sessions import Session
 from juniperd.issuer.subject import Subject, Subjects
 from juniperd.issuer.verdict import Case, Grant, Permitted, Refused, Verdict
 from juniperd.jose import Proof
@@ -146,17 +147,41 @@ class TokenEndpoint:
         if own is not None:
             return _Decided(own)
         scope = self._judge.policy.scope(request.scope)
+        session = self._session(subject, request, scope)
+        if isinstance(session, Refused):
+            return _Decided(session)
         if scope is None:
             return await self._unknown(subject)
+        return await self._judged(subject, request, scope, session)
+
+    async def _judged(self, subject: Subject, request: TokenRequest, scope: Scope, session: Session | None) -> _Decided:
+        """The verdict on a scope; a session has selected already, and is one more thing to be true."""
+        selected = (request.environment, request.ref) if session is None else (session.environment, session.ref)
+        case = await self._judge.case(
+            subject, scope, environment=selected[0], ref=selected[1], session=session.id if session else None
+        )
         target = scope.target(request.audience)
-        case = await self._judge.case(subject, scope, environment=request.environment, ref=request.ref)
         verdict = self._judge.verdict(case, subject)
         late = isinstance(verdict, Refused) and verdict.passing
-        # Only facts say who may be told which parties and sessions there are.
-        if not late and (request.session is not None or target is None):
-            text = _which(scope) if request.session is None else "there is no such session; run: juniper debug"
-            verdict = Refused("select", "unknown_target", text)
+        # Only facts say who may be told which parties there are.
+        if not late and target is None:
+            verdict = Refused("select", "unknown_target", _which(scope))
         return _Decided(verdict, case, target)
+
+    def _session(self, subject: Subject, request: TokenRequest, scope: Scope | None) -> Session | Refused | None:
+        """The session that the request names, before the scope is looked at: its owner alone hears of it."""
+        if request.session is None:
+            return None
+        found = self._state.read(lambda c: sessions.usable(c, request.session, subject, self._clock()))
+        if isinstance(found, Refused):
+            return found
+        for name, wanted, mine in (
+            ("environment", request.environment, found.environment),
+            ("ref", request.ref, found.ref),
+        ):
+            if wanted not in {None, mine}:
+                return Refused("session", "session_narrow", f"the session is for another {name}; {found.again}")
+        return sessions.covers(found, request.scope, scope) or found
 
     async def _unknown(self, subject: Subject) -> _Decided:
         """A name that no scope has: an outsider hears what they hear of one that exists."""
@@ -197,7 +222,7 @@ class TokenEndpoint:
     def _sign(self, decided: _Decided, jti: str, now: float) -> str:
         if not isinstance(decided.verdict, Permitted) or decided.target is None or decided.case is None:
             return ""
-        stamp = claims.Stamp(self._issuer_url, jti, now, decided.case.policy.digest)
+        stamp = claims.Stamp(self._issuer_url, jti, now, decided.case.policy.digest, decided.case.session)
         return self._keys().signer(now).sign(claims.build(decided.verdict.grant, decided.target, stamp))
 
     def _record(
@@ -213,7 +238,7 @@ class TokenEndpoint:
             "scope": request.scope,
             "relying_party": party,
             "selected": {"environment": request.environment, "ref": request.ref},
-            "session": request.session,
+            "session": _hearsay(request.session),
             **_person(subject, decided.case),
             **_facts(decided.case, self._clock()),
             "policy": self._judge.policy.digest if decided.case is None else decided.case.policy.digest,
@@ -285,10 +310,7 @@ def _person(subject: Subject, case: Case | None) -> dict[str, object]:
 def _facts(case: Case | None, now: float) -> dict[str, object]:
     if case is None:
         return {"project_id": None, "facts": []}
-    asked = [
-        {"asked": a.question, "answered": a.answer, "age": round(max(0.0, now - a.at), 1)} for a in case.facts.asked
-    ]
-    return {"project_id": case.scope.project_id, "facts": asked}
+    return {"project_id": case.scope.project_id, "facts": case.facts.used(now)}
 
 
 def _hearsay(text: str | None) -> str | None:

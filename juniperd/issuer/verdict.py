@@ -66,7 +66,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Everything a decision looks at; ``environment`` and ``ref`` are what was selected."""
+    """Everything a decision looks at; ``session`` is the debugging session that this person has open for the scope."""
 
     policy: Policy
     scope: Scope
@@ -74,6 +74,7 @@ class Case:
     selection: Selection
     facts: Facts
     today: date
+    session: str | None = None
 
     @property
     def person(self) -> Person:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from aiohttp import web
 
 from juniperd.errors import JuniperError, StateError, TokenRejected, UpstreamError, one_line
-from juniperd.issuer import discovery, refusal
+from juniperd.issuer import discovery, refusal, session_request
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
@@ -20,6 +20,7 @@ from juniperd.issuer.link_site import LinkSite
 from juniperd.issuer.listener import timed
 from juniperd.issuer.proofs import Proofs, remember
 from juniperd.issuer.refusal import OAuthError
+from juniperd.issuer.session_endpoint import SessionEndpoint
 from juniperd.issuer.sign_ins import SignIns
 from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subject, Subjects
@@ -38,6 +39,7 @@ class Parts:
     token: TokenEndpoint
     sign_ins: SignIns
     catalogue: Catalogue
+    sessions: SessionEndpoint
     subjects: Subjects
     proofs: Proofs
     state: State
@@ -145,6 +147,10 @@ def _add_api(app: web.Application, parts: Parts) -> None:
     app.router.add_delete(f"{path}/sign-ins", api.end)
     app.router.add_get(f"{path}/catalogue", api.catalogue)
     app.router.add_get(f"{path}/explain", api.explain)
+    app.router.add_get(f"{path}/sessions", api.sessions)
+    app.router.add_post(f"{path}/sessions", api.open_session)
+    app.router.add_patch(f"{path}/sessions/{{id:[0-9a-f]{{1,64}}}}", api.extend_session)
+    app.router.add_delete(f"{path}/sessions/{{id:[0-9a-f]{{1,64}}}}", api.close_session)
     if parts.link_site is not None:
         parts.link_site.add_to(app, f"{path}/link")
 
@@ -190,6 +196,25 @@ class _Api:
             subject, query["scope"], environment=query.get("environment"), ref=query.get("ref")
         )
         return _json(found)
+
+    async def sessions(self, request: web.Request) -> web.Response:
+        return _json(await self._parts.sessions.listing(await self._verified(request, "/sessions")))
+
+    async def open_session(self, request: web.Request) -> web.Response:
+        subject = await self._verified(request, "/sessions")
+        asked = session_request.to_open(await request.read())
+        return _json(await self._parts.sessions.open(subject, asked), status=201)
+
+    async def extend_session(self, request: web.Request) -> web.Response:
+        number = request.match_info["id"]
+        subject = await self._verified(request, f"/sessions/{number}")
+        seconds = session_request.to_extend(await request.read())
+        return _json(await self._parts.sessions.extend(subject, number, seconds))
+
+    async def close_session(self, request: web.Request) -> web.Response:
+        number = request.match_info["id"]
+        await self._parts.sessions.close(await self._verified(request, f"/sessions/{number}"), number)
+        return web.Response(status=204)
 
     def _admit(self, request: web.Request, token: str) -> None:
         """Before any cryptography: an address that only fails costs a bounded share of it, and shuts nobody out."""

@@ -31,6 +31,24 @@ class ControlRequest:
         msg = f"parameter '{name}' of {self.verb} is not text"
         raise ProtocolError(msg)
 
+    def texts(self, name: str) -> list[str]:
+        """A parameter that is a list of texts or absent."""
+        value = self.parameters.get(name)
+        if value is None:
+            return []
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return value
+        msg = f"parameter '{name}' of {self.verb} is not a list of texts"
+        raise ProtocolError(msg)
+
+    def seconds(self, name: str) -> int:
+        """A parameter that must be a whole number above 0."""
+        value = self.parameters.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        msg = f"parameter '{name}' of {self.verb} is not a number of seconds"
+        raise ProtocolError(msg)
+
     def need(self, name: str) -> str:
         """A parameter that must be there."""
         value = self.text(name)

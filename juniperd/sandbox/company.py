@@ -47,6 +47,7 @@ class Scope:
     bucket: str
     ref: str | None = None
     role: str = "developer"
+    activation: str = "sign-in"
 
     @property
     def role_arn(self) -> str:
@@ -96,6 +97,16 @@ SCOPES: Final = (
         "staging",
         "read",
         STAGING,
+    ),
+    Scope(
+        "invoice-archive-janitor",
+        "Remove invoices from the archive bucket; sleeps until a debugging session wakes it",
+        "shop/billing",
+        42,
+        "staging",
+        "write",
+        STAGING,
+        activation="session",
     ),
     Scope(
         "ledger-journal-reader",

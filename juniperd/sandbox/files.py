@@ -184,7 +184,7 @@ environment = "{scope.environment}"
 {ref}role = "{scope.role}"
 origins = ["pipeline", "laptop"]
 access = "{scope.access}"
-activation = "sign-in"
+activation = "{scope.activation}"
 ttl = "1h"
 
 [scope.{scope.name}.aws]

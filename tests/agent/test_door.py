@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -127,35 +128,187 @@ def test_the_second_starter_has_nothing_to_do(door: Door, folder: Path) -> None:
         open_door(folder / "agent.sock")
 
 
-def test_a_socket_passed_in_is_used_and_never_unlinked(folder: Path) -> None:
-    path = folder / "agent.sock"
+def in_child(check: Callable[[], bool]) -> bool:
+    """Whether ``check`` holds in a process of its own, whose descriptors it may rearrange."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            with socket.socket(socket.AF_UNIX) as made:
-                made.bind(str(path))
-                path.chmod(0o600)
-                made.listen(1)
-                os.dup2(made.fileno(), 3)
-                door = open_door(path, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
-                good = door.socket.getsockname() == str(path) and door.socket.fileno() == 3
-                door.close()
-                status = 0 if good and path.exists() else 2
+            status = 0 if check() else 2
         finally:
             os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def passing(count: str = "1", names: str = "juniperd.socket") -> dict[str, str]:
+    """The variables of sd_listen_fds(3) for this process."""
+    return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count, "LISTEN_FDNAMES": names, "HOME": "/"}
+
+
+def listening(path: Path, mode: int = 0o600) -> None:
+    """A socket at ``path`` as descriptor 3."""
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(str(path))
+    path.chmod(mode)
+    made.listen(1)
+    os.dup2(made.fileno(), 3)
+
+
+def refusal_of(path: Path) -> str:
+    """How the door says no to descriptor 3."""
+    with pytest.raises((ConfigError, StateError)) as refused:
+        open_door(path, passing())
+    return str(refused.value)
+
+
+def test_a_socket_passed_in_is_used_and_never_unlinked(folder: Path) -> None:
+    path = folder / "agent.sock"
+
+    def check() -> bool:
+        listening(path)
+        environ = passing()
+        door = open_door(folder / "elsewhere.sock", environ)
+        good = door.path == path and door.socket.fileno() == 3 and not os.get_inheritable(3)
+        door.close()
+        return good and path.exists() and environ == {"HOME": "/"}
+
+    assert in_child(check)
+    assert not (folder / "elsewhere.sock").exists()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o666, 0o601])
+def test_a_socket_passed_in_that_others_may_use_is_refused_with_the_cure(folder: Path, mode: int) -> None:
+    path = folder / "agent.sock"
+
+    def check() -> bool:
+        listening(path, mode)
+        return refusal_of(path).endswith("is open to other users; set SocketMode=0600 in juniperd.socket")
+
+    assert in_child(check)
+    assert path.exists()
+
+
+def test_a_socket_passed_in_whose_folder_is_open_is_refused(folder: Path) -> None:
+    def check() -> bool:
+        listening(folder / "agent.sock")
+        folder.chmod(0o755)
+        return refusal_of(folder / "agent.sock").endswith(f"is open to other users; run: chmod 700 {folder}")
+
+    assert in_child(check)
+
+
+def test_a_socket_passed_in_that_is_no_longer_there_is_refused(folder: Path) -> None:
+    def check() -> bool:
+        listening(folder / "agent.sock")
+        (folder / "agent.sock").unlink()
+        return refusal_of(folder / "agent.sock").endswith("; run: systemctl --user restart juniperd.socket")
+
+    assert in_child(check)
+
+
+def _closed() -> None:
+    with suppress(OSError):
+        os.close(3)
+
+
+def _file() -> None:
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 3)
+
+
+def _deaf() -> None:
+    made = socket.socket(socket.AF_UNIX)
+    os.dup2(made.fileno(), 3)
+
+
+def _network() -> None:
+    made = socket.create_server(("127.0.0.1", 0))
+    os.dup2(made.fileno(), 3)
+
+
+def _nameless() -> None:
+    made = socket.socket(socket.AF_UNIX)
+    made.bind("\0juniper-test-of-the-door")
+    made.listen(1)
+    os.dup2(made.fileno(), 3)
+
+
+@pytest.mark.parametrize("put", [_closed, _file, _deaf, _network, _nameless])
+@pytest.mark.skipif(sys.platform == "darwin", reason="systemd is Linux's")
+def test_what_is_passed_in_and_no_socket_of_ours_is_a_mistake_of_the_unit(
+    folder: Path, put: Callable[[], None]
+) -> None:
+    def check() -> bool:
+        put()
+        return refusal_of(folder / "agent.sock").endswith("; give juniperd.socket one ListenStream, with a path")
+
+    assert in_child(check)
 
 
 def test_a_socket_passed_to_somebody_else_is_not_ours(folder: Path) -> None:
-    door = open_door(folder / "agent.sock", {"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    environ = {"LISTEN_PID": "1", "LISTEN_FDS": "1"}
+    door = open_door(folder / "agent.sock", environ)
     assert (folder / "agent.sock").exists()
+    assert environ == {}, "nor our children's"
     door.close()
 
 
-def test_two_sockets_passed_in_are_a_mistake_of_the_unit(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="one ListenStream"):
-        open_door(folder / "agent.sock", {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2"})
+@pytest.mark.parametrize(
+    ("count", "names"), [("2", "a:b"), ("0", ""), ("", ""), ("3", "agent:lock:x"), ("\x1b[1m", "")]
+)
+def test_more_or_fewer_sockets_than_one_are_a_mistake_of_the_unit(folder: Path, count: str, names: str) -> None:
+    with pytest.raises(ConfigError, match="one ListenStream") as refused:
+        open_door(folder / "agent.sock", passing(count, names))
+    assert "\x1b" not in str(refused.value)
+
+
+def test_a_door_passed_on_is_the_same_door_with_its_lock(folder: Path) -> None:
+    path = folder / "agent.sock"
+
+    def check() -> bool:
+        first = open_door(path, {})
+        made = path.stat().st_ino
+        first.keep()
+        first.close()
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(path))  # waits in the queue meanwhile
+            second = open_door(path, dict(first.pass_on()))
+            accepted, _address = second.socket.accept()
+            accepted.close()
+        with pytest.raises(AgentRunning):
+            open_door(path, {})
+        good = second.path == path and path.stat().st_ino == made and not os.get_inheritable(4)
+        second.close()
+        return good and not path.exists()
+
+    assert in_child(check)
+
+
+def test_a_lock_passed_on_that_is_no_longer_the_folders_is_refused(folder: Path) -> None:
+    path = folder / "agent.sock"
+
+    def check() -> bool:
+        first = open_door(path, {})
+        first.keep()
+        first.close()
+        lock = path.with_name("agent.sock.lock")
+        lock.unlink()
+        lock.touch()
+        with pytest.raises(StateError, match="not the lock that this agent holds"):
+            open_door(path, dict(first.pass_on()))
+        return True
+
+    assert in_child(check)
+
+
+def test_a_socket_that_took_our_sockets_place_is_left_there(folder: Path) -> None:
+    """As when the socket unit is started while an agent that was started by hand serves."""
+    path = folder / "agent.sock"
+    door = open_door(path, {})
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as another:
+        another.bind(str(path))
+        door.close()
+        assert path.is_socket()
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="the kernel names programs by /proc on Linux alone")

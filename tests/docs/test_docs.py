@@ -25,7 +25,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return [m[2] for m in FENCE.finditer(page.read_text()) if m[1] == language]
 
 
-FAMILIES = {"issuer": {"deny", "publish", "aws"}}
+FAMILIES = {"issuer": {"deny", "publish", "aws"}, "session": {"open"}}
 """Words after which a text speaks of a whole family: ``juniper issuer deny`` takes options it need not repeat."""
 
 

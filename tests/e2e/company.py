@@ -9,11 +9,14 @@ import shlex
 import signal
 import subprocess
 import sysconfig
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from juniperd.sandbox import control
 from juniperd.sandbox.processes import Process
@@ -177,6 +180,15 @@ class Company:
     def trail(self) -> list[dict[str, object]]:
         """The issuer's records, oldest first."""
         return [json.loads(line) for line in self.juniper("audit", "tail", "--json").good().splitlines()]
+
+    def followed(self, event: str) -> list[dict[str, object]]:
+        """The records of one kind, once there is a new one: the issuer writes it when it is time."""
+        before, deadline = len(self.trail()), time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            found = [record for record in self.trail()[before:] if record["event"] == event]
+            if found:
+                return found
+        pytest.fail(f"nothing of {event} was written down")
 
     def decisions(self) -> list[dict[str, object]]:
         """The answers of ``/token``, oldest first."""

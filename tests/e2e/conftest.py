@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from moto.iam.models import iam_backends
+from moto.s3.models import s3_backends
+
+from juniperd.sandbox.account import AwsAccount
+from juniperd.sandbox.company import ACCOUNT, REGION
 
 from .company import Company, company
+from .whole import Whole, whole
 
 
 @pytest.fixture(scope="package")
@@ -38,3 +44,23 @@ def healed(up: Company) -> Iterator[Company]:
     """The company for a test that breaks something or signs somebody else in."""
     yield up
     up.heal()
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[AwsAccount]:
+    """AWS, with policies in force."""
+    made = AwsAccount(ACCOUNT, REGION)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+async def inside(account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Whole]:
+    """Everything in one loop, with the developer signed in; moto's accounts are module state, so they begin anew."""
+    for backends in (iam_backends, s3_backends):
+        backends[ACCOUNT].reset()
+    with tempfile.TemporaryDirectory(prefix="jun-") as place:
+        async with whole(Path(place), account, monkeypatch) as made:
+            await made.sign_in()
+            yield made

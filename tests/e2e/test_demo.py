@@ -81,8 +81,12 @@ def _shows_everything(shown: str) -> None:
         "invoice 1001",
         "AccessDenied",
         "merge only",
+        "sleeps until a debugging session wakes it",
+        "delete: s3://invoice-archive-staging/invoice.txt",
+        "lease     invoice-archive-janitor (aws)",
+        "the session has ended",
         "lease     invoice-archive-writer (aws)",
-        "decision permitted 7-developer invoice-archive-writer",
+        "decision permitted 7-developer invoice-archive-janitor",
         "audit ok",
     ):
         assert promised in shown, shown

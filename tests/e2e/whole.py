@@ -114,11 +114,24 @@ class Whole:
 
     def last_decision(self) -> dict[str, object]:
         """What the issuer wrote down last."""
-        records = self.issuer.state.read(lambda connection: list(audit.records(connection)))
-        return [record for record in records if record["event"] == "decision"][-1]
+        return self.events("decision")[-1]
 
-    async def _speak(self, *argv: str) -> Answer:
-        reader, writer = await asyncio.open_unix_connection(self.socket)
+    async def open_session(self, **asked: object) -> dict[str, object]:
+        """A session on staging for an hour, unless told otherwise."""
+        usual = {"project": "shop/billing", "environment": "staging", "seconds": 3600}
+        return (await self.control("session_open", **{**usual, **asked})).result
+
+    async def aws_at(self, socket: object, scope: str = SCOPE) -> Answer:
+        """Ask as the AWS SDKs do within a session."""
+        return await self._speak("juniper-aws", "--scope", scope, socket=Path(str(socket)))
+
+    def events(self, kind: str) -> list[dict[str, object]]:
+        """The issuer's records of one kind, oldest first."""
+        records = self.issuer.state.read(lambda connection: list(audit.records(connection)))
+        return [record for record in records if record["event"] == kind]
+
+    async def _speak(self, *argv: str, socket: Path | None = None) -> Answer:
+        reader, writer = await asyncio.open_unix_connection(socket or self.socket)
         try:
             writer.write(wire.encode_request(wire.Request(tuple(word.encode() for word in argv))))
             return await _answer(reader)

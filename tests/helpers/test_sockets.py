@@ -77,7 +77,7 @@ def test_a_dead_session_does_not_fall_back(helper: Helper, folder: Path) -> None
     with ScriptedAgent(folder / "agent.sock", answer):
         ended = helper.run(env=env | {"JUNIPER_SESSION_SOCKET": str(folder / "session.sock")})
         assert helper.run(env=env) == ANSWERED
-    assert ended == refusal("the session has ended; run: juniper debug")
+    assert ended == refusal("the session has ended; run: juniper session open")
 
 
 def test_a_socket_that_nobody_listens_on_is_no_agent(helper: Helper, folder: Path, env: dict[str, str]) -> None:

@@ -165,7 +165,7 @@ def test_who_chose_socket_or_configuration_runs_the_agent(installed: Installed, 
 
 def test_a_dead_session_starts_nothing(installed: Installed, folder: Path) -> None:
     env = installed.env | {"JUNIPER_SESSION_SOCKET": str(folder / "session.sock")}
-    assert installed.helper.run(env=env) == refusal("the session has ended; run: juniper debug")
+    assert installed.helper.run(env=env) == refusal("the session has ended; run: juniper session open")
     assert not installed.was_started
 
 

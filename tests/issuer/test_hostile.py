@@ -187,7 +187,7 @@ SELECTIONS: dict[str, tuple[dict[str, str], int, str, str]] = {
     "an unknown scope": ({"scope": "nothing"}, 400, "invalid_scope", "unknown_scope"),
     "an audience that is no name": ({"audience": "juniper:aws:111122223333"}, 400, "invalid_target", "unknown_target"),
     "another party": ({"audience": "sts.amazonaws.com"}, 400, "invalid_target", "unknown_target"),
-    "an unknown session": ({"session": "s1"}, 400, "invalid_target", "unknown_target"),
+    "an unknown session": ({"session": "s1"}, 403, "access_denied", "session_unknown"),
     "another environment": ({"environment": "production"}, 403, "access_denied", "environment_mismatch"),
     "two dots": ({"environment": ".."}, 403, "access_denied", "environment_mismatch"),
     "a path": ({"environment": "../../projects/1"}, 403, "access_denied", "environment_mismatch"),

@@ -191,7 +191,7 @@ async def test_an_unlinked_person_is_sent_to_the_page(shop: Shop) -> None:
     for scope in ("invoice-archive-writer", "there-is-no-such-scope"):
         status, body = await laptop.token(token, scope=scope)
         assert (status, body["error_description"]) == (400, line)
-    for path in ("/catalogue", "/explain"):
+    for path in ("/catalogue", "/explain", "/sessions"):
         status, body = await laptop.call("GET", path, token, query="?scope=sleeping-writer" * (path == "/explain"))
         assert (status, body["error_description"]) == (400, line)
 

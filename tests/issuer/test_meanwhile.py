@@ -74,3 +74,31 @@ async def test_a_denial_written_meanwhile_counts(company: Company, slow: Slow) -
     status, body = await answered(company, slow, lambda: company.issuer.desk().act("deny", denial))
     assert (status, body["refusal"]["reason"]) == (403, "denied")
     assert "jti" not in company.events()[0]
+
+
+async def test_a_session_closed_meanwhile_wakes_nothing(company: Company, slow: Slow) -> None:
+    slow.go_on.set()
+    laptop, token = await company.signed_in()
+    _, session = await laptop.open_session(token)
+    await company.issuer.desk().act("reload", {})
+    slow.reached.clear()
+    slow.go_on.clear()
+    asking = asyncio.create_task(laptop.token(token, scope="sleeping-writer", session=session["id"]))
+    async with asyncio.timeout(5):
+        await slow.reached.wait()
+        assert (await laptop.call("DELETE", f"/sessions/{session['id']}", token))[0] == 204
+        slow.go_on.set()
+        status, body = await asking
+    assert (status, body["refusal"]["reason"]) == (403, "session_ended")
+
+
+async def test_a_person_denied_while_a_session_is_opened_gets_none(company: Company, slow: Slow) -> None:
+    laptop, token = await company.signed_in()
+    opening = asyncio.create_task(laptop.open_session(token))
+    async with asyncio.timeout(5):
+        await slow.reached.wait()
+        await company.issuer.desk().act("deny", {"kind": "user", "value": "7"})
+        slow.go_on.set()
+        status, body = await opening
+    assert (status, body["refusal"]["reason"]) == (403, "denied")
+    assert company.events("session_opened") == []

@@ -1,0 +1,142 @@
+"""What the agent does for ``juniper session``: opens, extends, closes and lists debugging sessions at the issuer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Protocol
+
+from juniperd.errors import ConfigError, JuniperError, SessionOver
+from juniperd.identity import SubjectToken
+from juniperd.issuer_client import IssuerClient
+from juniperd.model import Session, rfc3339
+from juniperd.protocols.control import ControlRequest
+from juniperd.sessions import Listener, Sessions
+
+Event = Mapping[str, object]
+
+
+class SignedIn(Protocol):
+    """The person's sign-in, as far as a session needs it."""
+
+    async def subject(self, *, fresh: bool = False) -> SubjectToken:
+        """The token to show."""
+
+
+class Counter(Protocol):
+    """One issuer with the sign-in there."""
+
+    @property
+    def issuer(self) -> IssuerClient:
+        """The issuer."""
+
+    @property
+    def sign_in(self) -> SignedIn:
+        """The sign-in."""
+
+
+class SessionVerbs:
+    """The control requests about sessions; ``desk`` answers the issuer of a name, or the only one."""
+
+    def __init__(self, sessions: Sessions, desk: Callable[[str | None], tuple[str, Counter]]) -> None:
+        self._sessions = sessions
+        self._desk = desk
+        self.verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
+            "session_open": self._open,
+            "session_extend": self._extend,
+            "session_close": self._close,
+            "session_list": self._list,
+        }
+
+    def shown(self) -> list[Event]:
+        """The sessions served here, for ``status``."""
+        return [_shown(listener.session, listener) for listener in self._sessions]
+
+    async def _open(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        _name, desk = self._desk(request.text("issuer"))
+        asked = {
+            "project": request.need("project"),
+            "environment": request.need("environment"),
+            "ref": request.text("ref"),
+            "scopes": request.texts("scopes"),
+            "seconds": request.seconds("seconds"),
+            "claimed_reason": request.text("reason"),
+            "claimed_host": socket.gethostname() or None,
+        }
+        subject = await desk.sign_in.subject()
+        opened, left_out = await desk.issuer.open_session(subject, asked)
+        try:
+            listener = await self._sessions.begin(opened)
+        except JuniperError:
+            # Nobody here could use it, so it must not stay open there.
+            await desk.issuer.close_session(subject, opened.id)
+            raise
+        refused = [{"scope": one.scope, "text": one.text} for one in left_out]
+        yield {"event": "result", **_shown(opened, listener), "refused": refused}
+
+    async def _extend(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        listener = self._here(request)
+        _name, desk = self._desk(listener.session.issuer)
+        subject, seconds = await desk.sign_in.subject(), request.seconds("seconds")
+        extended = await desk.issuer.extend_session(subject, listener.session.id, seconds)
+        self._sessions.extend(listener, extended.ends_at)
+        yield {"event": "result", **_shown(listener.session, listener)}
+
+    async def _close(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        named = request.text("session")
+        listener = self._sessions.find(named) if named else self._here(request)
+        issuer = listener.session.issuer if listener else request.text("issuer")
+        number = listener.session.id if listener else _elsewhere(request.need("session"))
+        # Whatever the issuer says, nothing is served here any more.
+        await self._sessions.finish(number)
+        _name, desk = self._desk(issuer)
+        await desk.issuer.close_session(await desk.sign_in.subject(), number)
+        yield {"event": "result", "id": number}
+
+    async def _list(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        _name, desk = self._desk(request.text("issuer"))
+        rows = await desk.issuer.sessions(await desk.sign_in.subject())
+        yield {"event": "result", "sessions": [self._row(row) for row in rows]}
+
+    def _row(self, row: Mapping[str, object]) -> Event:
+        listener = self._sessions.find(str(row.get("id")))
+        kept = {name: row.get(name) for name in ("id", "project", "environment", "ref", "scopes")}
+        ends_at = row.get("ends_at")
+        moment = rfc3339(ends_at) if isinstance(ends_at, int | float) else None
+        return {**kept, "ends_at": moment, "socket": str(listener.path) if listener else None}
+
+    def _here(self, request: ControlRequest) -> Listener:
+        """The session that a request means: the one named, else the only one there is."""
+        named = request.text("session")
+        if named:
+            found = self._sessions.find(named)
+            if found is None:
+                msg = "there is no such session on this laptop"
+                raise SessionOver(msg, "run: juniper session list")
+            return found
+        listeners = list(self._sessions)
+        if len(listeners) == 1:
+            return listeners[0]
+        msg = "no session is open on this laptop" if not listeners else "several sessions are open on this laptop"
+        raise ConfigError(msg, "name one; run: juniper session list")
+
+
+def _elsewhere(named: str) -> str:
+    """The id of a session that another laptop opened; a socket of ours that is gone names one that has ended."""
+    if named.isascii() and named.isalnum():
+        return named
+    msg = "the debugging session has ended"
+    raise SessionOver(msg, "run: juniper session list")
+
+
+def _shown(session: Session, listener: Listener) -> dict[str, object]:
+    return {
+        "id": session.id,
+        "issuer": session.issuer,
+        "project": session.project,
+        "environment": session.environment,
+        "ref": session.ref,
+        "scopes": list(session.scopes),
+        "ends_at": rfc3339(session.ends_at),
+        "socket": str(listener.path),
+    }
