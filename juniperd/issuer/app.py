@@ -20,9 +20,10 @@ from aiohttp import web
 
 from juniperd.errors import ConfigError, JuniperError, StateError
 from juniperd.http import Http
-from juniperd.issuer import admin, audit, heads, lint, policy_file
+from juniperd.issuer import admin, audit, heads, links, lint, policy_file
 from juniperd.issuer import config as configuration
 from juniperd.issuer.catalogue import Catalogue
+from juniperd.issuer.code_flow import CodeFlow, dice
 from juniperd.issuer.config import IssuerConfig, Listen
 from juniperd.issuer.desk import Desk
 from juniperd.issuer.gitlab import Gitlab
@@ -31,6 +32,8 @@ from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import InForce, Judge
 from juniperd.issuer.keys import Keys
 from juniperd.issuer.limits import CHECKS_PER_SECOND, MAX_HEADER, Rate
+from juniperd.issuer.link_flows import Flows
+from juniperd.issuer.link_site import LinkSite
 from juniperd.issuer.listener import KEEPALIVE, LINES, Listener, most_connections
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.proof import EVERY, SOON, Proof
@@ -98,7 +101,9 @@ class Issuer:
 
     async def prove(self) -> bool:
         """Prove that the reader token sees enough and refuse the projects where it does not; False where GitLab was late."""
-        proof = Proof(self.gitlab, unlicensed=self.config.gitlab.unlicensed, clock=self.clock)
+        by_extern_uid = any(not i.link.on_page for i in self.config.identities.values())
+        unlicensed = self.config.gitlab.unlicensed
+        proof = Proof(self.gitlab, unlicensed=unlicensed, clock=self.clock, by_extern_uid=by_extern_uid)
         findings = await proof.run(self.in_force.policy)
         for warning in findings.warnings:
             log.warning("%s", warning)
@@ -139,17 +144,22 @@ async def running(
         )
         gitlab = Gitlab(http, url=config.gitlab.url, token=token, clock=clock)
         issuer = Issuer(config, state, InForce(policy), keys, gitlab, clock, Sweep(state, clock=clock))
-        parts = _parts(issuer, KeySets(http, clock=clock), ids)
+        parts = _parts(issuer, http, KeySets(http, clock=clock), ids)
         issuer.addresses = await _listen(stack, config, parts)
         await stack.enter_async_context(admin.door(config.state, issuer.desk()))
         await issuer.record("policy", {"policy": policy.digest})
         yield issuer
 
 
-def _parts(issuer: Issuer, key_sets: KeySets, ids: Callable[[], str]) -> Parts:
+def _parts(issuer: Issuer, http: Http, key_sets: KeySets, ids: Callable[[], str]) -> Parts:
     config, state, clock = issuer.config, issuer.state, issuer.clock
     ground = Ground(config, state, clock, ids)
-    inquiry = Inquiry(issuer.gitlab, unlicensed=config.gitlab.unlicensed, clock=clock)
+    inquiry = Inquiry(
+        issuer.gitlab,
+        unlicensed=config.gitlab.unlicensed,
+        clock=clock,
+        linked=lambda who: state.read(lambda c: links.on_page(c, who)),
+    )
     judge = Judge(issuer.in_force, inquiry, state, clock=clock)
     subjects = Subjects(config, key_sets)
     proofs = Proofs(config.api_url, clock=clock)
@@ -176,7 +186,18 @@ def _parts(issuer: Issuer, key_sets: KeySets, ids: Callable[[], str]) -> Parts:
         by_address=Rate(config.limits.per_address, clock=clock),
         checks=Rate(60 * CHECKS_PER_SECOND, clock=clock, at_once=CHECKS_PER_SECOND),
         clock=clock,
+        link_site=_link_site(ground, inquiry, CodeFlow(http, key_sets, clock=clock, sandbox=config.sandbox)),
     )
+
+
+def _link_site(ground: Ground, inquiry: Inquiry, code_flow: CodeFlow) -> LinkSite | None:
+    """The page, where an identity is linked there; its client secret is looked for before anybody needs it."""
+    config, clock = ground.config, ground.clock
+    if not any(i.link.on_page for i in config.identities.values()):
+        return None
+    config.gitlab.client_secret()
+    by_address = Rate(config.limits.per_address, clock=clock)
+    return LinkSite(ground, code_flow, Flows(clock=clock, throw=dice), inquiry, by_address, dice)
 
 
 async def _listen(stack: AsyncExitStack, config: IssuerConfig, parts: Parts) -> tuple[Listen, ...]:

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from juniperd.errors import one_line
-from juniperd.issuer import audit, decision, pins, refusal
+from juniperd.issuer import audit, decision, links, pins, refusal
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.facts import Fact, User
 from juniperd.issuer.ground import Ground
@@ -94,7 +94,7 @@ class Catalogue:
 
     def _check(self, subject: Subject) -> None:
         own = subjects.stale(subject, now=self._clock(), max_age=self._max_age)
-        own = own or self._state.read(lambda c: pins.missing(c, subject))
+        own = own or self._state.read(lambda c: pins.missing(c, subject) or links.missing(c, subject))
         if own is not None:
             raise refusal.of(own, decision=self._new_id(), entitled=True)
 

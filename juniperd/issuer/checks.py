@@ -17,7 +17,7 @@ from juniperd.issuer.protection import (
     guess_tier,
     matches,
 )
-from juniperd.issuer.verdict import Case, Refused
+from juniperd.issuer.verdict import Case, Refused, SignIn
 from juniperd.model import Origin
 
 
@@ -43,7 +43,7 @@ def _cure(trouble: Trouble) -> str:
         "project_hidden": "ask the owner of the policy to mend project_id",
         "reader_token": "ask the issuer's administrator for a new reader token",
     }
-    return cures.get(trouble.reason, "try again")
+    return trouble.cure or cures.get(trouble.reason, "try again")
 
 
 def _protected(case: Case, rule: str, reason: str, text: str) -> Refused:
@@ -53,14 +53,22 @@ def _protected(case: Case, rule: str, reason: str, text: str) -> Refused:
     return next(unknown, Refused(rule, reason, text))
 
 
-def _check_sign_in(case: Case) -> Refused | None:
-    sign_in, rule = case.sign_in, case.sign_in.identity
+def sign_in_rule(sign_in: SignIn) -> Refused | None:
+    """Whether a sign-in shows what its identity requires."""
+    rule = sign_in.identity
     if rule.require_amr and not rule.require_amr <= sign_in.amr:
         return Refused("0", "amr", f"the sign-in lacks {_words(rule.require_amr - sign_in.amr)}; run: juniper login")
     if rule.require_acr and sign_in.acr not in rule.require_acr:
         return Refused("0", "acr", f"the sign-in must be of {_words(rule.require_acr)}; run: juniper login")
     if rule.require_acrs and not rule.require_acrs <= sign_in.acrs:
         return Refused("0", "acrs", f"the sign-in lacks {_words(rule.require_acrs - sign_in.acrs)}; run: juniper login")
+    return None
+
+
+def _check_sign_in(case: Case) -> Refused | None:
+    sign_in = case.sign_in
+    if (refused := sign_in_rule(sign_in)) is not None:
+        return refused
     if case.scope.sign_in and sign_in.flow not in case.scope.sign_in:
         # There are two flows, so a scope that refuses one of them wants the other.
         wanted = _words(case.scope.sign_in)

@@ -11,17 +11,12 @@ from urllib.parse import urlsplit
 from juniperd import tomlfile
 from juniperd.address import is_loopback
 from juniperd.errors import ConfigError
+from juniperd.issuer.link_rule import LinkRule, link_rule
 from juniperd.model import Secret
 from juniperd.tomlfile import Table
 
 VERSION = 1
-IMMUTABLE_CLAIMS = ("sub", "oid")
-"""Claims that never pass to another person; names and addresses do, so they never link anybody."""
-
 KINDS = ("oidc", "okta", "entra")
-LINK_CLAIMS = {"oidc": IMMUTABLE_CLAIMS, "okta": ("sub",), "entra": ("oid",)}
-"""Per kind: Entra's ``sub`` is another one for each application, so GitLab never holds the one that we see."""
-
 _ENTRA_ISSUER = re.compile(r"https?://[^/]+/(?P<tenant>[^/]+)/v2\.0")
 _TENANT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENTRA_HOSTS = ("login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn")
@@ -41,14 +36,6 @@ class Listen:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class LinkRule:
-    """How an identity finds its GitLab user: GitLab's provider name, and the claim equal to ``extern_uid``."""
-
-    provider: str
-    claim: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +75,38 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class GitlabConfig:
-    """Where GitLab is, and whether it has protected environments at all."""
+    """Where GitLab is, whether it has protected environments at all, and the page's client there, if any."""
 
     url: str
     token_file: Path
     unlicensed: bool
+    client_id: str = ""
+    client_secret_file: Path | None = None
 
     def token(self) -> Secret:
         """The reader token, from a file that nobody else may read."""
-        try:
-            mode = self.token_file.stat().st_mode
-            text = self.token_file.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            msg = f"the reader token {self.token_file} cannot be read"
-            raise ConfigError(msg, "put GitLab's reader token there, mode 0600") from None
-        if mode & 0o077:
-            msg = f"the reader token {self.token_file} can be read by others"
-            raise ConfigError(msg, f"run: chmod 600 {self.token_file}")
-        if not text or not text.isascii() or not text.isprintable():
-            msg = f"the reader token {self.token_file} is empty or not one line of text"
-            raise ConfigError(msg, "put GitLab's reader token there, mode 0600")
-        return Secret(text)
+        return _private("the reader token", self.token_file, "put GitLab's reader token there, mode 0600")
+
+    def client_secret(self) -> Secret:
+        """The secret of the page's client, kept like the token."""
+        cure = "put the secret of GitLab's application there, mode 0600"
+        return _private("the client secret", self.client_secret_file or Path("client_secret_file"), cure)
+
+
+def _private(what: str, path: Path, cure: str) -> Secret:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        msg = f"{what} {path} cannot be read"
+        raise ConfigError(msg, cure) from None
+    if mode & 0o077:
+        msg = f"{what} {path} can be read by others"
+        raise ConfigError(msg, f"run: chmod 600 {path}")
+    if not text or not text.isascii() or not text.isprintable():
+        msg = f"{what} {path} is empty or not one line of text"
+        raise ConfigError(msg, cure)
+    return Secret(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +166,8 @@ def load(path: Path) -> IssuerConfig:
         raise root.error("identity", "no identity provider is configured", "add a table [identity.NAME]")
     if len({i.issuer for i in identities.values()}) != len(identities):
         raise root.error("identity", "two identities have the same issuer", "keep one of them")
-    gitlab = _gitlab(root.table("gitlab"), path.parent, sandbox=sandbox)
+    on_page = any(i.link.on_page for i in identities.values())
+    gitlab = _gitlab(root.table("gitlab"), path.parent, sandbox=sandbox, on_page=on_page)
     network = _network(root.table("network"), path.parent)
     config = _issuer(root.table("issuer"), path, sandbox=sandbox, parts=(identities, gitlab, network))
     limits = _limits(root.table("limits"))
@@ -202,16 +201,27 @@ def _issuer(
         sandbox=sandbox,
     )
     table.finish()
+    if any(i.link.on_page for i in identities.values()):
+        config = _with_page(table, config)
     if any(i.issuer == url for i in identities.values()):
         raise table.error("url", "the issuer's url is also an identity's issuer", "give the issuer a URL of its own")
     return config
 
 
+def _with_page(table: Table, config: IssuerConfig) -> IssuerConfig:
+    """The configuration with the page's address in each identity that is linked there."""
+    if not config.api_url.startswith("https://"):
+        raise table.error("api_url", "the page's cookie needs https", "set an https api_url")
+    page = f"{config.api_url}/link"
+    linked = {
+        name: replace(i, link=replace(i.link, page=page)) if i.link.on_page else i
+        for name, i in config.identities.items()
+    }
+    return replace(config, identities=linked)
+
+
 def _identity(table: Table, *, sandbox: bool) -> Identity:
     kind = table.choice("kind", KINDS, "oidc")
-    link, claims = table.table("link"), LINK_CLAIMS[kind]
-    rule = LinkRule(link.text("provider"), link.choice("claim", claims, claims[0] if len(claims) == 1 else None))
-    link.finish()
     identity = Identity(
         name=table.name,
         kind=kind,
@@ -221,7 +231,7 @@ def _identity(table: Table, *, sandbox: bool) -> Identity:
         scopes=table.texts("scopes", ("openid", "profile", "offline_access")),
         flow=table.choice("flow", ("device", "browser", "auto"), "device"),
         display_name=table.text("display_name", table.name),
-        link=rule,
+        link=link_rule(table.table("link"), kind, identity=table.name),
         require_amr=frozenset(table.texts("require_amr", ())),
         require_acr=frozenset(table.texts("require_acr", ())),
         require_acrs=frozenset(table.texts("require_acrs", ())),
@@ -230,6 +240,8 @@ def _identity(table: Table, *, sandbox: bool) -> Identity:
     table.finish()
     if identity.client_id == identity.device_client_id:
         raise table.error("device_client_id", "device and browser sign-ins need two clients", "register a second one")
+    if identity.link.client_id in identity.client_ids:
+        raise table.error("link", "the page needs a client of its own, whose tokens are no sign-ins", "register one")
     if kind == "okta":
         _check_okta(table, identity)
     elif kind == "entra":
@@ -268,13 +280,19 @@ def _check_entra(table: Table, identity: Identity) -> None:
             raise table.error(key, message, "use a Conditional Access policy for the application, or require_acrs")
 
 
-def _gitlab(table: Table, folder: Path, *, sandbox: bool) -> GitlabConfig:
+def _gitlab(table: Table, folder: Path, *, sandbox: bool, on_page: bool) -> GitlabConfig:
+    client_id, secret_file = table.text("client_id", ""), table.text("client_secret_file", "")
     config = GitlabConfig(
         url=_url(table, "url", sandbox=sandbox),
         token_file=folder / table.text("token_file"),
         unlicensed=table.choice("protected_environments", ("licensed", "unlicensed"), "licensed") == "unlicensed",
+        client_id=client_id,
+        client_secret_file=folder / secret_file if secret_file else None,
     )
     table.finish()
+    if {bool(client_id), bool(secret_file)} != {on_page}:
+        message = "client_id and client_secret_file are for the link page, and go together with it"
+        raise table.error("client_id", message, "set both where an identity has link.page = true, else neither")
     return config
 
 

@@ -108,6 +108,7 @@ class Desk:
                     "subject": link.subject,
                     "user_id": link.user_id,
                     "login": link.login,
+                    "basis": link.basis,
                     "since": rfc3339(link.linked_at),
                 }
                 for link in self._state.read(links.all_links)

@@ -43,7 +43,7 @@ _CLAIMS = [
 def metadata(config: IssuerConfig) -> dict[str, object]:
     """OpenID Connect Discovery 1.0 section 3 and RFC 8414 section 2, one document for both.
 
-    There is no ``authorization_endpoint``: no browser is ever sent here, and no grant offered here uses one.
+    There is no ``authorization_endpoint``: no grant offered here uses one.
     """
     return {
         "issuer": config.url,

@@ -32,6 +32,7 @@ class User:
     bot: bool
     locked: bool
     identities: frozenset[tuple[str, str]]
+    """Empty also where the reader token may not see them, and then ``extern_uid`` links nobody."""
 
     @property
     def active(self) -> bool:
@@ -102,11 +103,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a fact is not there: a stable word, whether asking again may help, and one line for people."""
+    """Why a fact is not there: a stable word, whether asking again may help, one line for people, and its cure if known."""
 
     reason: str
     passing: bool
     text: str
+    cure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +208,9 @@ def _entries(raw: Raw, key: str) -> tuple[Entry, ...]:
 
 
 def user_of(raw: object) -> User:
-    """``GET /users/:id`` as an administrator sees it."""
+    """``GET /users/:id``; only an administrator sees ``identities``."""
     found = mapping(raw)
-    identities = present(found, "identities")
+    identities = found.get("identities", [])
     if not isinstance(identities, list):
         msg = "identities is not a list"
         raise Malformed(msg)

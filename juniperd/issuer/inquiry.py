@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
+from juniperd.errors import StateError
 from juniperd.issuer import facts as shapes
 from juniperd.issuer import glob
 from juniperd.issuer.facts import (
@@ -42,6 +43,23 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
+class OnPage:
+    """A person whom the issuer's own table of links names; ``page`` is where they get into it."""
+
+    identity: str
+    key: str
+    page: str
+
+
+Linked = Callable[[OnPage], int | None]
+"""Which GitLab user a person is by the table of links, at this moment."""
+
+
+def nobody(_: OnPage) -> None:
+    """A table with nobody in it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Where:
     """What the decision is about; ``ref`` is ``branch:NAME`` or ``tag:NAME``."""
 
@@ -53,12 +71,13 @@ class Where:
 class Inquiry:
     """Asks GitLab for the facts of one decision."""
 
-    def __init__(self, gitlab: Gitlab, *, unlicensed: bool, clock: Clock) -> None:
+    def __init__(self, gitlab: Gitlab, *, unlicensed: bool, clock: Clock, linked: Linked = nobody) -> None:
         self._gitlab = gitlab
+        self._linked = linked
         self._unlicensed = unlicensed
         self._clock = clock
 
-    async def facts(self, who: Who, where: Where) -> Facts:
+    async def facts(self, who: Who | OnPage, where: Where) -> Facts:
         """Every fact of a decision; each carries its own trouble."""
         async with asyncio.TaskGroup() as group:
             person = group.create_task(self._person(who, where.project_id))
@@ -86,12 +105,16 @@ class Inquiry:
         complete = replace(found, group_memberships=memberships, group_levels=levels)
         return replace(complete, asked=_all_asked(complete))
 
-    async def person(self, who: Who) -> Fact[User]:
+    async def person(self, who: Who | OnPage) -> Fact[User]:
         """The GitLab user behind a sign-in, without any project."""
         link = await self._link(who)
         if link.value is None:
             return Fact(link.asked, trouble=link.trouble)
         return await self._user(link.value, who)
+
+    async def user(self, user_id: int) -> Fact[User]:
+        """A GitLab user, whoever may sign in as them."""
+        return await self._user(user_id, None)
 
     async def membership(self, project_id: int, user_id: int) -> Fact[Membership | None]:
         """A person's membership of one project."""
@@ -116,7 +139,9 @@ class Inquiry:
 
     # --- the person ---------------------------------------------------------------------------------------------------
 
-    async def _person(self, who: Who, project_id: int) -> tuple[Fact[int], Fact[User], Fact[Membership | None]]:
+    async def _person(
+        self, who: Who | OnPage, project_id: int
+    ) -> tuple[Fact[int], Fact[User], Fact[Membership | None]]:
         link = await self._link(who)
         if link.value is None:
             unasked = Trouble("not_asked", passing=False, text="not asked, because nobody is linked")
@@ -125,7 +150,9 @@ class Inquiry:
         user, membership = await asyncio.gather(self._user(link.value, who), self._membership(project_id, link.value))
         return link, user, membership
 
-    async def _link(self, who: Who) -> Fact[int]:
+    async def _link(self, who: Who | OnPage) -> Fact[int]:
+        if isinstance(who, OnPage):
+            return self._from_table(who)
         question = Question(("users",), (("extern_uid", who.extern_uid), ("provider", who.provider)), many=True)
 
         def read(value: object) -> tuple[int, str]:
@@ -141,10 +168,24 @@ class Inquiry:
 
         return await self._ask(question, read)
 
-    async def _user(self, user_id: int, who: Who) -> Fact[User]:
+    def _from_table(self, who: OnPage) -> Fact[int]:
+        question = "the issuer's table of links"
+        try:
+            found = self._linked(who)
+        except StateError as error:
+            trouble = Trouble("state", passing=True, text=error.message)
+            return Fact(Asked(question, error.message, self._clock()), trouble=trouble)
+        if found is not None:
+            return Fact(Asked(question, f"user {found}", self._clock()), found)
+        text = "this sign-in is linked to no GitLab user"
+        trouble = Trouble("link_missing", passing=False, text=text, cure=f"open {who.page} in your browser")
+        return Fact(Asked(question, "nobody", self._clock()), trouble=trouble)
+
+    async def _user(self, user_id: int, who: Who | OnPage | None) -> Fact[User]:
         def read(value: object) -> tuple[User, str]:
             user = shapes.user_of(value)
-            if user.id != user_id or (who.provider, who.extern_uid) not in user.identities:
+            named = (who.provider, who.extern_uid) in user.identities if isinstance(who, Who) else True
+            if user.id != user_id or not named:
                 msg = "the user's own record does not carry this sign-in"
                 raise Malformed(msg)
             return user, f"{user.label}, {user.state}{', bot' * user.bot}{', locked' * user.locked}"

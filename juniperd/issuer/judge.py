@@ -108,6 +108,7 @@ class Judge:
         user_id = verdict.grant.user.id
         return (
             pins.missing(connection, subject)
+            or links.missing(connection, subject)
             or denials.match(connection, user_id=user_id, scope=case.scope.name)
             or links.conflict(connection, identity=subject.identity.name, key=subject.key, user_id=user_id)
             or self._session_over(connection, subject, case)

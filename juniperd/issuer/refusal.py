@@ -49,6 +49,7 @@ _ABOUT_SIGN_IN = frozenset(
         "pinned_elsewhere",
         "freed",
         "nonce",
+        "link_missing",
         "link_changed",
         "link_taken",
     }
@@ -65,7 +66,10 @@ _ABOUT_SESSION = frozenset(
     }
 )
 """What a session's owner hears of it, whatever GitLab says of them."""
-_PASSING = {"policy_changed": "the policy was changed meanwhile; try again"}
+_PASSING = {
+    "policy_changed": "the policy was changed meanwhile; try again",
+    "state": "the issuer's table of links cannot be read now; try again",
+}
 
 
 def of(refused: Refused, *, decision: str, entitled: bool) -> OAuthError:

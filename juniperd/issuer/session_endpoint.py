@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from juniperd.errors import one_line
-from juniperd.issuer import audit, decision, glob, pins, refusal, sessions
+from juniperd.issuer import audit, decision, glob, links, pins, refusal, sessions
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.judge import OPENING, Judge
@@ -209,7 +209,7 @@ class SessionEndpoint:
 
     def _check(self, subject: Subject) -> None:
         own = subjects.stale(subject, now=self._clock(), max_age=self._max_age)
-        own = own or self._state.read(lambda c: pins.missing(c, subject))
+        own = own or self._state.read(lambda c: pins.missing(c, subject) or links.missing(c, subject))
         if own is not None:
             raise refusal.of(own, decision=self._new_id(), entitled=True)
 

@@ -84,7 +84,8 @@ class SignIns:
 
     def _link(self, connection: sqlite3.Connection, subject: Subject, user: User) -> Refused | None:
         name, now = subject.identity.name, self._clock()
-        taken = links.conflict(connection, identity=name, key=subject.key, user_id=user.id)
+        taken = links.missing(connection, subject)
+        taken = taken or links.conflict(connection, identity=name, key=subject.key, user_id=user.id)
         if taken is None and links.make(connection, identity=name, key=subject.key, user=user, now=now):
             record_link(connection, subject, user.id, now)
         return taken
@@ -114,4 +115,4 @@ def _of_trouble(trouble: Trouble | None) -> Refused:
     if trouble.reason == "not_linked":
         text = "no GitLab user carries this sign-in; ask a GitLab administrator to link your account"
         return Refused("1", "not_linked", text)
-    return Refused("1", trouble.reason, f"{trouble.text}; try again", trouble.passing)
+    return Refused("1", trouble.reason, f"{trouble.text}; {trouble.cure or 'try again'}", trouble.passing)

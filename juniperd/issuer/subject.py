@@ -11,7 +11,7 @@ from juniperd import jose
 from juniperd.errors import TokenRejected
 from juniperd.issuer.config import Identity, IssuerConfig
 from juniperd.issuer.facts import is_whole
-from juniperd.issuer.inquiry import Who
+from juniperd.issuer.inquiry import OnPage, Who
 from juniperd.issuer.verdict import Refused, SignIn
 from juniperd.jose import VerifiedClaims, b64url, peek, person_profile
 from juniperd.jwks import KeySets
@@ -26,7 +26,7 @@ class Subject:
 
     identity: Identity
     key: str
-    who: Who
+    who: Who | OnPage
     client_id: str
     issued_at: float
     auth_time: float | None
@@ -83,20 +83,27 @@ def _foreign(issuer: str, identities: Iterable[Identity]) -> TokenRejected:
 def _subject(identity: Identity, claims: VerifiedClaims, thumbprint: str, digest: str) -> Subject:
     client_id = _audience(claims)
     flow = "device" if client_id == identity.device_client_id else "browser"
-    key, uid = _stable_id(identity, claims)
+    key, uid = stable_id(identity, claims)
     return Subject(
         identity=identity,
         key=key,
-        who=Who(identity.link.provider, uid),
+        who=OnPage(identity.name, key, identity.link.page)
+        if identity.link.on_page
+        else Who(identity.link.provider, uid),
         client_id=client_id,
         issued_at=jose.seconds(claims, "iat"),
         auth_time=jose.seconds(claims, "auth_time") if "auth_time" in claims else None,
         sid=_text(claims, "sid", ""),
         nonce=_text(claims, "nonce", ""),
         thumbprint=thumbprint,
-        sign_in=SignIn(identity, flow, _words(claims, "amr"), _text(claims, "acr", ""), _words(claims, "acrs")),
+        sign_in=sign_in_of(identity, claims, flow),
         token_digest=digest,
     )
+
+
+def sign_in_of(identity: Identity, claims: Mapping[str, object], flow: str) -> SignIn:
+    """How the person signed in, as the token has it."""
+    return SignIn(identity, flow, _words(claims, "amr"), _text(claims, "acr", ""), _words(claims, "acrs"))
 
 
 def _audience(claims: Mapping[str, object]) -> str:
@@ -104,7 +111,7 @@ def _audience(claims: Mapping[str, object]) -> str:
     return str(audience[0]) if isinstance(audience, list) else str(audience)
 
 
-def _stable_id(identity: Identity, claims: Mapping[str, object]) -> tuple[str, str]:
+def stable_id(identity: Identity, claims: Mapping[str, object]) -> tuple[str, str]:
     """The key of the link, and the value GitLab holds as ``extern_uid``."""
     if identity.kind == "entra":
         return _entra_id(identity, claims)

@@ -143,7 +143,7 @@ class TokenEndpoint:
 
     async def _decide(self, subject: Subject, request: TokenRequest) -> _Decided:
         own = subjects.stale(subject, now=self._clock(), max_age=self._max_age)
-        own = own or self._state.read(lambda c: pins.missing(c, subject))
+        own = own or self._state.read(lambda c: pins.missing(c, subject) or links.missing(c, subject))
         if own is not None:
             return _Decided(own)
         scope = self._judge.policy.scope(request.scope)
@@ -291,7 +291,7 @@ def _remember_link(connection: sqlite3.Connection, subject: Subject, grant: Gran
 
 def record_link(connection: sqlite3.Connection, subject: Subject, user_id: int, now: float) -> None:
     """The event of a new link."""
-    fields = {"identity": subject.identity.name, "subject": subject.key, "user_id": user_id, "basis": "extern_uid"}
+    fields = {"identity": subject.identity.name, "subject": subject.key, "user_id": user_id, "basis": links.EXTERN_UID}
     audit.append(connection, "link", at=now, fields=fields)
 
 

@@ -16,6 +16,7 @@ from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
 from juniperd.issuer.limits import MAX_BODY, Rate
+from juniperd.issuer.link_site import LinkSite
 from juniperd.issuer.listener import timed
 from juniperd.issuer.proofs import Proofs, remember
 from juniperd.issuer.refusal import OAuthError
@@ -47,6 +48,7 @@ class Parts:
     by_address: Rate
     checks: Rate
     clock: Clock
+    link_site: LinkSite | None = None
 
 
 def public_app(parts: Parts) -> web.Application:
@@ -149,6 +151,8 @@ def _add_api(app: web.Application, parts: Parts) -> None:
     app.router.add_post(f"{path}/sessions", api.open_session)
     app.router.add_patch(f"{path}/sessions/{{id:[0-9a-f]{{1,64}}}}", api.extend_session)
     app.router.add_delete(f"{path}/sessions/{{id:[0-9a-f]{{1,64}}}}", api.close_session)
+    if parts.link_site is not None:
+        parts.link_site.add_to(app, f"{path}/link")
 
 
 class _Api:

@@ -31,6 +31,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="sandbox_verb", required=True, metavar="VERB")
     up = _verb(verbs, "up", "start a sandbox and wait until it answers")
     up.add_argument("--json", action="store_true", help="print what runs where as JSON")
+    up.add_argument("--link-page", action="store_true", help="people link themselves on the issuer's own page")
     up.add_argument("--without", default="", help=argparse.SUPPRESS)
     _verb(verbs, "down", "end it and remove its folder; may be repeated")
     _verb(verbs, "env", "print export lines for a shell")
@@ -78,7 +79,7 @@ def _run(args: argparse.Namespace, folder: Folder) -> int:
     from juniperd.sandbox import commands
 
     if args.sandbox_verb == "up":
-        note = commands.up(folder, without=args.without)
+        note = commands.up(folder, without=args.without, link_page=args.link_page)
         print(note.to_json() if args.json else _welcome(folder))
     elif args.sandbox_verb == "down":
         ended = commands.down(folder)

@@ -24,7 +24,7 @@ UP_LIMIT: Final = 60.0
 LOG: Final = "log/sandbox.log"
 
 
-def up(folder: Folder, *, without: str = "") -> Note:
+def up(folder: Folder, *, without: str = "", link_page: bool = False) -> Note:
     """Start a sandbox in this folder, detached; back when every server answers."""
     if find_spec("moto") is None:
         raise SandboxError("the sandbox needs moto; run: pip install 'juniperd[sandbox]'")
@@ -32,7 +32,7 @@ def up(folder: Folder, *, without: str = "") -> Note:
     log = folder.write(LOG, "")
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as ready:
-        child = _spawn(folder, log, writing, without)
+        child = _spawn(folder, log, writing, ["--without", without, *["--link-page"] * link_page])
         os.close(writing)
         try:
             answer = _read_all(ready.fileno(), time.monotonic() + UP_LIMIT)
@@ -49,7 +49,7 @@ def up(folder: Folder, *, without: str = "") -> Note:
     )
 
 
-def _spawn(folder: Folder, log: Path, ready_fd: int, without: str) -> subprocess.Popen[bytes]:
+def _spawn(folder: Folder, log: Path, ready_fd: int, options: Sequence[str]) -> subprocess.Popen[bytes]:
     """The supervisor, in a session of its own and with none of our descriptors but one end of the pipe."""
     command = [sys.executable, "-m", "juniperd.sandbox.supervisor", "--dir", str(folder.root)]
     # Named variables only: the caller's proxy, AWS or moto settings must not reach a sandbox.
@@ -57,7 +57,7 @@ def _spawn(folder: Folder, log: Path, ready_fd: int, without: str) -> subprocess
     variables |= {"HOME": str(folder / "home"), "LANG": "C.UTF-8", "PATH": os.defpath}
     with log.open("ab") as out:
         return subprocess.Popen(
-            [*command, "--ready-fd", str(ready_fd), "--without", without],
+            [*command, "--ready-fd", str(ready_fd), *options],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

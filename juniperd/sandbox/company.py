@@ -26,6 +26,8 @@ AUDIENCE: Final = f"juniper:aws:{ACCOUNT}"
 RELYING_PARTY: Final = "aws-shop"
 BUCKETS: Final = ("invoice-archive-staging", "invoice-archive-production")
 PEOPLE: Final = ("developer", "maintainer", "reporter", "outsider")
+CONTRACTOR: Final = "contractor"
+"""Somebody whom GitLab cannot name by `extern_uid`: without the link page they are nobody."""
 
 SHOP, PAYMENTS, AUDITORS, FIGURES = Place("group", 5), Place("group", 6), Place("group", 15), Place("group", 16)
 BILLING, LEDGER, TAX = Place("project", 42), Place("project", 43), Place("project", 44)
@@ -183,6 +185,7 @@ def _users() -> list[User]:
         *(User(id_, name, name.capitalize(), extern_uid=f"u-{name}") for id_, name in people),
         User(11, "blocked", "Blocked", extern_uid="u-blocked", state="blocked"),
         User(12, "project_42_bot", "Release bot", extern_uid="u-bot", bot=True),
+        User(13, CONTRACTOR, CONTRACTOR.capitalize()),
     ]
 
 
@@ -190,7 +193,7 @@ def _members() -> list[Member]:
     direct = [
         Member(user, place, level)
         for place in (BILLING, ATTIC)
-        for user, level in ((7, 30), (8, 40), (9, 20), (11, 30), (12, 40))
+        for user, level in ((7, 30), (8, 40), (9, 20), (11, 30), (12, 40), (13, 30))
     ]
     return [
         *direct,

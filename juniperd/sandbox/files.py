@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from juniperd.sandbox.company import AUDIENCE, REGION, RELYING_PARTY, SCOPES, Scope
 from juniperd.sandbox.environment import XDG, program
 from juniperd.sandbox.folder import Folder
-from juniperd.sandbox.idp import BROWSER_CLIENT, DEVICE_CLIENT
+from juniperd.sandbox.gitlab_sign_in import APPLICATION
+from juniperd.sandbox.idp import BROWSER_CLIENT, DEVICE_CLIENT, LINK_CLIENT
 from juniperd.sandbox.idp import SCOPES as IDP_SCOPES
 from juniperd.sandbox.tls import certificates
+
+IDENTITY: Final = "sandbox"
+PAGE_SECRET: Final = "gitlab.secret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +34,16 @@ class Addresses:
         return self.issuer.partition("://")[2]
 
 
-def write_files(folder: Folder, at: Addresses, *, reader_token: str) -> None:
-    """Write them all; private ones with mode 0600."""
+def write_files(folder: Folder, at: Addresses, *, reader_token: str, page_secret: str | None = None) -> None:
+    """Write them all; private ones with mode 0600. With a `page_secret` the issuer's page links, else `extern_uid`."""
     made = certificates()
     folder.write("ca.pem", made.ca)
     folder.write("tls/issuer.pem", made.server)
     folder.write("tls/issuer.key", made.server_key)
     folder.write("gitlab.token", f"{reader_token}\n")
-    folder.write("issuer.toml", _issuer_toml(at))
+    if page_secret is not None:
+        folder.write(PAGE_SECRET, f"{page_secret}\n")
+    folder.write("issuer.toml", _issuer_toml(at, on_page=page_secret is not None))
     folder.write("juniper.toml", _juniper_toml(at))
     folder.write("relying_parties/aws.toml", _relying_party_toml(at))
     folder.write("policy/shop.toml", _policy_toml(SCOPES))
@@ -87,7 +94,9 @@ def bucket_policy(scope: Scope) -> Mapping[str, object]:
     }
 
 
-def _issuer_toml(at: Addresses) -> str:
+def _issuer_toml(at: Addresses, *, on_page: bool) -> str:
+    rule = f'page = true, client_id = "{LINK_CLIENT}"' if on_page else 'provider = "oidc"'
+    client = f'client_id = "{APPLICATION}"\nclient_secret_file = "{PAGE_SECRET}"\n' if on_page else ""
     return f"""\
 version = 1
 sandbox = true
@@ -108,7 +117,7 @@ sign_in_max_age = "12h"
 [network]
 ca_file = "ca.pem"
 
-[identity.sandbox]
+[identity.{IDENTITY}]
 kind = "oidc"
 issuer = "{at.idp}"
 client_id = "{BROWSER_CLIENT}"
@@ -116,14 +125,14 @@ device_client_id = "{DEVICE_CLIENT}"
 scopes = {_array(IDP_SCOPES)}
 flow = "device"
 display_name = "Sandbox sign-in"
-link = {{ provider = "oidc", claim = "sub" }}
+link = {{ {rule}, claim = "sub" }}
 require_amr = ["mfa"]
 
 [gitlab]
 url = "{at.gitlab}"
 token_file = "gitlab.token"
 protected_environments = "licensed"
-"""
+{client}"""
 
 
 def _juniper_toml(at: Addresses) -> str:

@@ -1,9 +1,13 @@
-"""The sandbox's GitLab: the REST v4 endpoints that an issuer asks, with GitLab's statuses, bodies and paging."""
+"""The sandbox's GitLab: the REST v4 endpoints that an issuer asks, with GitLab's statuses, bodies and paging.
+
+Beside them it is an OpenID provider (`gitlab_sign_in`), for the issuer's link page.
+"""
 
 from __future__ import annotations
 
 import hmac
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -23,6 +27,8 @@ from juniperd.sandbox.gitlab_shapes import (
     ref_row,
     user_row,
 )
+from juniperd.sandbox.gitlab_sign_in import GitLabSignIn
+from juniperd.sandbox.idp_grants import Clock
 from juniperd.sandbox.listening import Double, Listening
 from juniperd.sandbox.world import Group, Place, Project, ProtectedRef, Unknown, User, World
 
@@ -49,9 +55,14 @@ class GitLabDouble(Double):
     asked: list[str] = field(default_factory=list)
     listening: Listening = field(default_factory=Listening.reserve)
     faults: Faults = field(default_factory=Faults)
+    clock: Clock = time.time
+    sign_in: GitLabSignIn = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sign_in = GitLabSignIn(self.world, self.url, self.clock)
 
     def app(self) -> web.Application:
-        """The API under /api/v4."""
+        """The API under /api/v4, and the sign-in beside it."""
         app = web.Application(middlewares=[self._record, self.faults.middleware, self._authenticate, _lookup_errors])
         routes: dict[str, Answer] = {
             "/version": self._version,
@@ -76,6 +87,7 @@ class GitLabDouble(Double):
             "/groups/{id}/protected_environments": self._protected_environments,
         }
         app.add_routes([web.get(f"/api/v4{path}", answer) for path, answer in routes.items()])
+        app.add_routes(self.sign_in.routes())
         return app
 
     @property
@@ -89,6 +101,8 @@ class GitLabDouble(Double):
 
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.path.startswith("/api/"):
+            return await handler(request)
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
         given = request.headers.get("PRIVATE-TOKEN", bearer)
         if not hmac.compare_digest(given.encode(), self.token.value.encode()):

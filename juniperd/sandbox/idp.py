@@ -26,9 +26,15 @@ CODE_GRANT: Final = "authorization_code"
 GRANTS: Final = (DEVICE_GRANT, CODE_GRANT, "refresh_token")
 DEVICE_CLIENT: Final = "juniper-device"
 BROWSER_CLIENT: Final = "juniper-browser"
+LINK_CLIENT: Final = "juniper-link"
 CLIENTS: Final = {
     DEVICE_CLIENT: frozenset({DEVICE_GRANT, "refresh_token"}),
     BROWSER_CLIENT: frozenset({CODE_GRANT, "refresh_token"}),
+    LINK_CLIENT: frozenset({CODE_GRANT}),
+}
+WHO_ASKS: Final = {
+    BROWSER_CLIENT: "Juniper on this machine asks to sign you in.",
+    LINK_CLIENT: "Your team's Juniper issuer asks who you are.",
 }
 SCOPES: Final = ("openid", "profile", "offline_access")
 ID_TOKEN_LIFE: Final = 3600
@@ -48,7 +54,10 @@ class Person:
 
 @dataclass(slots=True)
 class IdpDouble(Double):
-    """The provider. `approval` is a login that approves every sign-in by itself, or `ask`, or `deny`."""
+    """The provider. `approval` is a login that approves every sign-in by itself, or `ask`, or `deny`.
+
+    `page` is the one address to which the issuer's link page has codes sent.
+    """
 
     people: dict[str, Person]
     approval: str = "developer"
@@ -59,6 +68,7 @@ class IdpDouble(Double):
     faults: Faults = field(default_factory=Faults)
     keys: SigningKeys = field(default_factory=SigningKeys)
     disabled: set[str] = field(default_factory=set)
+    page: str = ""
     grants: Grants = field(init=False)
     codes: Codes = field(init=False)
 
@@ -215,9 +225,7 @@ class IdpDouble(Double):
         query = request.query
         if len(set(query)) != len(query):
             return _page("A parameter of the link is repeated.", 400)
-        if CODE_GRANT not in CLIENTS.get(query.get("client_id", ""), ()) or not is_redirect(
-            query.get("redirect_uri", "")
-        ):
+        if not self._is_redirect(query.get("client_id", ""), query.get("redirect_uri", "")):
             return _page("The link names no client of the browser flow, or not where that client listens.", 400)
         try:
             asked = self.codes.ask(query, SCOPES)
@@ -228,9 +236,16 @@ class IdpDouble(Double):
                 {"error": problem.error, "error_description": problem.description},
             )
         if self.approval == ASK:
-            page = sign_in_page(self.codes.remember(asked), list(self.people))
+            asks = WHO_ASKS[asked.client_id]
+            page = sign_in_page(self.codes.remember(asked), list(self.people), asks)
             return web.Response(text=page, content_type="text/html", headers=NO_STORE)
         return self._decided(request, asked, "" if self.approval == DENY else self.approval)
+
+    def _is_redirect(self, client_id: str, uri: str) -> bool:
+        """Whether this client may have codes sent there."""
+        if client_id == LINK_CLIENT:
+            return bool(uri) and uri == self.page
+        return CODE_GRANT in CLIENTS.get(client_id, ()) and is_redirect(uri)
 
     async def _answer(self, request: web.Request) -> web.Response:
         form = await request.post()

@@ -29,6 +29,7 @@ class Asked:
     nonce: str
     challenge: str
     max_age: int | None
+    anew: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class Codes:
         age = int(max_age) if max_age else None
         names = ("client_id", "redirect_uri", "state", "nonce")
         client_id, redirect_uri, state, nonce = (query.get(name, "") for name in names)
-        return Asked(client_id, redirect_uri, wanted, state, nonce, challenge, age)
+        # OpenID Connect Core section 3.1.2.1: max_age=0 asks for the same as prompt=login.
+        anew = age == 0 or "login" in query.get("prompt", "").split()
+        return Asked(client_id, redirect_uri, wanted, state, nonce, challenge, age, anew)
 
     def remember(self, asked: Asked) -> str:
         """A number for the page's form."""
@@ -87,7 +90,9 @@ class Codes:
         """The browser's session, if it is this person's and young enough (`max_age`), else a new one."""
         known = self.sessions.get(cookie or "")
         now = int(self.clock())
-        young = known is not None and (asked.max_age is None or now - known.auth_time <= asked.max_age)
+        young = (
+            known is not None and not asked.anew and (asked.max_age is None or now - known.auth_time <= asked.max_age)
+        )
         if cookie is not None and known is not None and known.user == user and young:
             return cookie, known
         made = secrets.token_urlsafe(24)

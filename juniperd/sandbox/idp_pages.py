@@ -21,13 +21,15 @@ _QUESTION = """<form method="post" action="/authorize">
 <input type="hidden" name="question" value="{question}">
 <p><label>Who are you?<br><select name="person">{people}</select></label></p>
 <p><button name="answer" value="approve">Approve</button><button name="answer" value="deny">Deny</button></p>
-</form><p>Juniper on this machine asks to sign you in.</p>"""
+</form><p>{asks}</p>"""
 
 
-def sign_in_page(question: str, people: list[str]) -> str:
+def sign_in_page(question: str, people: list[str], asks: str) -> str:
     """The page behind the browser flow's link; one click answers it."""
     options = "".join(f"<option>{escape(person)}</option>" for person in people)
-    return _FRAME.format(body=_QUESTION.format(question=escape(question, quote=True), people=options))
+    return _FRAME.format(
+        body=_QUESTION.format(question=escape(question, quote=True), people=options, asks=escape(asks))
+    )
 
 
 def activation_page(user_code: str, people: list[str]) -> str:

@@ -20,11 +20,12 @@ from juniperd.sandbox import control
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_issuer
-from juniperd.sandbox.company import ACCOUNT, AUDIENCE, BUCKETS, PEOPLE, REGION, SCOPES, company
+from juniperd.sandbox.company import ACCOUNT, AUDIENCE, BUCKETS, CONTRACTOR, PEOPLE, REGION, SCOPES, company
 from juniperd.sandbox.environment import environment, program
-from juniperd.sandbox.files import Addresses, bucket_policy, trust, write_files
+from juniperd.sandbox.files import IDENTITY, Addresses, bucket_policy, trust, write_files
 from juniperd.sandbox.folder import NOTE, Folder, Note, SandboxError, private_run_dir
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
+from juniperd.sandbox.gitlab_sign_in import Application
 from juniperd.sandbox.idp import IdpDouble, Person
 from juniperd.sandbox.listening import free_ports
 from juniperd.sandbox.processes import Process
@@ -34,7 +35,7 @@ from juniperd.sandbox.warm import warm
 
 def people() -> dict[str, Person]:
     """Everybody who can sign in."""
-    return {name: Person(name, f"u-{name}", name.capitalize()) for name in (*PEOPLE, "blocked")}
+    return {name: Person(name, f"u-{name}", name.capitalize()) for name in (*PEOPLE, CONTRACTOR, "blocked")}
 
 
 def make_doubles(account: AwsAccount) -> Doubles:
@@ -49,6 +50,14 @@ def addresses(doubles: Doubles) -> Addresses:
     return Addresses(doubles.idp.url, doubles.gitlab.url, doubles.aws.url, issuer, api)
 
 
+def register_page(doubles: Doubles, at: Addresses) -> str:
+    """Make the issuer's link page a client of both providers; its secret at GitLab."""
+    secret = os.urandom(16).hex()
+    doubles.idp.page = f"{at.issuer_api}/link/idp/{IDENTITY}"
+    doubles.gitlab.sign_in.application = Application(secret, f"{at.issuer_api}/link/gitlab")
+    return secret
+
+
 def furnish(account: AwsAccount, at: Addresses) -> None:
     """Buckets, the issuer as IAM provider, and one role per scope."""
     for bucket in BUCKETS:
@@ -59,14 +68,14 @@ def furnish(account: AwsAccount, at: Addresses) -> None:
         account.add_role(scope.name, trust=dict(policy), policy=dict(bucket_policy(scope)))
 
 
-async def run(folder: Folder, ready_fd: int, without: Sequence[str]) -> None:
+async def run(folder: Folder, ready_fd: int, without: Sequence[str], *, link_page: bool = False) -> None:
     """Bring everything up, say so on `ready_fd`, and serve until SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        starting = asyncio.ensure_future(_start(folder, stack, without))
+        starting = asyncio.ensure_future(_start(folder, stack, without, link_page=link_page))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -79,7 +88,7 @@ async def run(folder: Folder, ready_fd: int, without: Sequence[str]) -> None:
         await stopping
 
 
-async def _start(folder: Folder, stack: AsyncExitStack, without: Sequence[str]) -> Note:
+async def _start(folder: Folder, stack: AsyncExitStack, without: Sequence[str], *, link_page: bool) -> Note:
     run_dir = private_run_dir()
     stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
     note = Note((Process.of("sandbox", os.getpid()),), str(run_dir))
@@ -90,7 +99,8 @@ async def _start(folder: Folder, stack: AsyncExitStack, without: Sequence[str]) 
     stack.callback(account.stop)
     doubles = make_doubles(account)
     at = addresses(doubles)
-    write_files(folder, at, reader_token=doubles.gitlab.token.value)
+    secret = register_page(doubles, at)
+    write_files(folder, at, reader_token=doubles.gitlab.token.value, page_secret=secret if link_page else None)
     doubles.aws.use_ca(ssl.create_default_context(cafile=str(folder / "ca.pem")))
     furnish(account, at)
     for double in (doubles.idp, doubles.gitlab, doubles.aws):
@@ -133,13 +143,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dir", required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--without", default="")
+    parser.add_argument("--link-page", action="store_true")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     # Child processes must not hold the caller's pipe open.
     os.set_inheritable(args.ready_fd, False)  # noqa: FBT003  # the standard library takes it by position alone
     try:
-        asyncio.run(run(Folder.at(args.dir), args.ready_fd, args.without.split(",")))
+        folder = Folder.at(args.dir)
+        asyncio.run(run(folder, args.ready_fd, args.without.split(","), link_page=args.link_page))
     except SandboxError as problem:
         os.write(args.ready_fd, json.dumps({"problem": str(problem)}).encode())
         return 1

@@ -20,9 +20,10 @@ from juniperd import jose
 from juniperd.http import Http
 from juniperd.issuer import config as issuer_configuration
 from juniperd.issuer import policy_file
-from juniperd.issuer.config import Identity, LinkRule
+from juniperd.issuer.config import Identity
 from juniperd.issuer.decision import decide
 from juniperd.issuer.facts import Asked, Environment, Fact, Facts, Membership, Project, User
+from juniperd.issuer.link_rule import LinkRule
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.protection import Branch, Entry, Holder
 from juniperd.issuer.selection import select

@@ -34,7 +34,7 @@ from juniperd.sandbox.files import write_files
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble
-from juniperd.sandbox.supervisor import addresses, furnish, people
+from juniperd.sandbox.supervisor import addresses, furnish, people, register_page
 from juniperd.sandbox.verbs import Doubles, act
 
 SCOPE = "invoice-archive-writer"
@@ -150,8 +150,10 @@ async def _answer(reader: asyncio.StreamReader) -> Answer:
 
 
 @asynccontextmanager
-async def whole(place: Path, account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Whole]:
-    """The company, its issuer and an agent, until the block ends."""
+async def whole(
+    place: Path, account: AwsAccount, monkeypatch: pytest.MonkeyPatch, *, link_page: bool = False
+) -> AsyncIterator[Whole]:
+    """The company, its issuer and an agent, until the block ends; people are linked by ``extern_uid`` or on the page."""
     clock = Clock()
     monkeypatch.setattr("aiohttp.web_response.rfc822_formatted_time", clock.http_date)
     monkeypatch.setattr("juniperd.identity.device.SHORTEST_INTERVAL", 0.01)
@@ -159,11 +161,12 @@ async def whole(place: Path, account: AwsAccount, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     doubles = Doubles(
         IdpDouble(people(), clock=clock, interval=0.01),
-        GitLabDouble(company(), ReaderToken("glpat-of-the-tests")),
+        GitLabDouble(company(), ReaderToken("glpat-of-the-tests"), clock=clock),
         AwsDouble(account, clock=clock),
     )
     at, folder = addresses(doubles), Folder(place)
-    write_files(folder, at, reader_token=doubles.gitlab.token.value)
+    secret = register_page(doubles, at)
+    write_files(folder, at, reader_token=doubles.gitlab.token.value, page_secret=secret if link_page else None)
     doubles.aws.use_ca(ssl.create_default_context(cafile=str(folder / "ca.pem")))
     furnish(account, at)
     async with AsyncExitStack() as stack:

@@ -452,11 +452,14 @@ async def open_company(
     extra: str = "",
     gitlab: Gitlab | None = None,
     change: Callable[[Path], None] | None = None,
+    make_idp: Callable[[Clock], Idp] | None = None,
+    make_company: type[Company] | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Company]:
     """Bring all three up; ``change`` may rewrite the files before the issuer reads them."""
-    clock = Clock()
+    clock = clock or Clock()
     gitlab = gitlab or company()
-    idp = Idp(clock)
+    idp = (make_idp or Idp)(clock)
     async with AsyncExitStack() as stack:
         gitlab_server = await stack.enter_async_context(TestServer(gitlab.app()))
         idp_server = await stack.enter_async_context(TestServer(idp.app()))
@@ -468,7 +471,7 @@ async def open_company(
             change(folder)
         issuer = await stack.enter_async_context(issuer_app.running(configuration.load(path), clock=clock))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Company(folder, clock, gitlab, idp, issuer, session)
+        yield (make_company or Company)(folder, clock, gitlab, idp, issuer, session)
 
 
 def fresh(gitlab: Gitlab) -> Gitlab:

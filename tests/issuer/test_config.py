@@ -149,6 +149,87 @@ def test_a_laptop_is_told_the_kind(path: Path) -> None:
     assert (told["kind"], told["issuer"]) == ("entra", ENTRA)
 
 
+RULE = 'link = { provider = "oidc", claim = "sub" }'
+ON_PAGE = 'link = { page = true, client_id = "juniper-link", claim = "sub" }'
+CLIENT = 'client_id = "at-gitlab"\nclient_secret_file = "gitlab.secret"\n'
+
+
+def linked_on_page(path: Path, *, rule: str = ON_PAGE, client: str = CLIENT) -> Path:
+    rewritten(path, RULE, rule)
+    path.write_text(path.read_text() + client)
+    return path
+
+
+def test_an_identity_may_be_linked_on_the_page(path: Path) -> None:
+    config = load(linked_on_page(path))
+    (identity,) = config.identities.values()
+    assert identity.link.on_page
+    assert identity.link.page == "https://issuer.test/link"
+    assert "juniper-link" not in identity.client_ids
+    assert config.gitlab.client_id == "at-gitlab"
+
+
+def test_by_extern_uid_there_is_no_page(path: Path) -> None:
+    (identity,) = load(path).identities.values()
+    assert (identity.link.on_page, identity.link.page) == (False, "")
+
+
+@pytest.mark.parametrize(
+    ("rule", "client", "words"),
+    [
+        (ON_PAGE.replace("page = true", 'page = true, provider = "oidc"'), CLIENT, "or on the page, never both"),
+        (ON_PAGE.replace("page = true", "page = false"), CLIENT, "'provider' is missing"),
+        (ON_PAGE.replace("page = true", 'provider = "oidc"'), CLIENT, "unknown key 'client_id'"),
+        (ON_PAGE.replace("page = true", 'page = "yes"'), CLIENT, "'page' must be true or false"),
+        (ON_PAGE.replace(', client_id = "juniper-link"', ""), CLIENT, "'client_id' is missing"),
+        (ON_PAGE.replace("juniper-link", ""), CLIENT, "needs a client of its own"),
+        (ON_PAGE.replace("juniper-link", "juniper-browser"), CLIENT, "whose tokens are no sign-ins"),
+        (ON_PAGE.replace("juniper-link", "juniper-device"), CLIENT, "whose tokens are no sign-ins"),
+        (ON_PAGE.replace('"sub"', '"email"'), CLIENT, "must be one of sub, oid"),
+        (ON_PAGE.replace("page = true", "page = true, mail = true"), CLIENT, "unknown key 'mail'"),
+        (ON_PAGE, "", "go together with it"),
+        (ON_PAGE, 'client_id = "at-gitlab"', "go together with it"),
+        (ON_PAGE, 'client_secret_file = "gitlab.secret"', "go together with it"),
+        (RULE, CLIENT, "go together with it"),
+        (RULE, 'client_id = "at-gitlab"', "go together with it"),
+    ],
+)
+def test_half_a_page_is_none(path: Path, rule: str, client: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(linked_on_page(path, rule=rule, client=client))
+    assert words in caught.value.message
+    assert "issuer.toml:" in caught.value.message
+    assert caught.value.remedy
+
+
+def test_the_page_needs_https_for_its_cookie(path: Path) -> None:
+    linked_on_page(path)
+    with pytest.raises(ConfigError, match="the page's cookie needs https"):
+        load(rewritten(path, "https://issuer.test", "http://127.0.0.1:8443"))
+
+
+def test_an_identity_on_the_page_has_a_name_for_an_address(path: Path) -> None:
+    linked_on_page(path)
+    with pytest.raises(ConfigError, match="stands in the page's addresses"):
+        load(rewritten(path, "[identity.okta]", '[identity."a/b"]'))
+
+
+@pytest.mark.as_user
+def test_the_pages_client_secret_is_kept_like_the_reader_token(path: Path) -> None:
+    gitlab, secret = load(linked_on_page(path)).gitlab, path.parent / "gitlab.secret"
+    with pytest.raises(ConfigError, match=r"client secret .* cannot be read"):
+        gitlab.client_secret()
+    secret.write_text("s3cret\n")
+    secret.chmod(0o644)
+    with pytest.raises(ConfigError, match="can be read by others"):
+        gitlab.client_secret()
+    secret.chmod(0o600)
+    assert gitlab.client_secret().reveal() == "s3cret"
+    secret.write_text("two\nlines")
+    with pytest.raises(ConfigError, match="not one line"):
+        gitlab.client_secret()
+
+
 @pytest.mark.parametrize(("old", "new", "words"), FLAWS)
 def test_a_flaw_names_file_line_and_cure(path: Path, old: str, new: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -12,9 +12,10 @@ import pytest
 
 from juniperd.errors import TokenRejected
 from juniperd.issuer import cuts, decision, protection
-from juniperd.issuer.config import LinkRule
 from juniperd.issuer.facts import Fact, Malformed, Trouble, project_of, protected_environment_of, user_of
+from juniperd.issuer.inquiry import Who
 from juniperd.issuer.limits import Rate
+from juniperd.issuer.link_rule import LinkRule
 from juniperd.issuer.policy import KubernetesTarget, RelyingParty
 from juniperd.issuer.subject import _subject
 from juniperd.issuer.verdict import Case, Refused, Selection
@@ -164,7 +165,7 @@ def claims(**others: object) -> VerifiedClaims:
 
 def test_tenant_and_object_id_together_name_a_person() -> None:
     subject = _subject(ENTRA, claims(oid="o1", tid="t1"), "key", "digest")
-    assert (subject.key, subject.who.extern_uid, subject.by_device) == ("t1/o1", "o1", True)
+    assert (subject.key, subject.who, subject.by_device) == ("t1/o1", Who(ENTRA.link.provider, "o1"), True)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from juniperd.http import Http
-from juniperd.issuer.config import Identity, LinkRule
+from juniperd.issuer.config import Identity
 from juniperd.issuer.decision import decide
 from juniperd.issuer.gitlab import Gitlab as Client
 from juniperd.issuer.inquiry import Inquiry, Where, Who
+from juniperd.issuer.link_rule import LinkRule
 from juniperd.issuer.policy import Access, Activation, AwsTarget, LaptopProduction, Policy, RelyingParty, Scope
 from juniperd.issuer.selection import select
 from juniperd.issuer.verdict import Case, Permitted, SignIn, Verdict

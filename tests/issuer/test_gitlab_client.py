@@ -295,6 +295,16 @@ async def test_a_reader_that_sees_too_little_blinds_the_project() -> None:
         assert (await prove(gitlab))[0] == {42}
 
 
+async def test_where_the_page_links_a_maintainers_reader_is_enough() -> None:
+    gitlab, clock = reader(company()), Clock()
+    gitlab.one["user"] = {"id": 1}
+    for access, blind in ((40, set()), (30, {42})):
+        gitlab.one["projects/42"]["permissions"] = {"group_access": {"access_level": access}, "project_access": None}
+        async with client(gitlab, clock) as asker:
+            found = await Proof(asker, unlicensed=False, clock=clock, by_extern_uid=False).run(POLICY)
+        assert (found.blind, found.warnings, found.whole) == (blind, [], True)
+
+
 async def test_a_reader_that_is_no_administrator_links_nobody() -> None:
     gitlab = reader(company())
     gitlab.one["user"] = {"id": 1}

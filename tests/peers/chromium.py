@@ -75,13 +75,14 @@ class Chromium:
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Chromium]:
-    """A fresh browser with one tab, ended with the block."""
+async def chromium(*, any_certificate: bool = False) -> AsyncIterator[Chromium]:
+    """A fresh browser with one tab, ended with the block; ``any_certificate`` where a server has a CA of its own."""
     with tempfile.TemporaryDirectory(prefix="jun-", ignore_cleanup_errors=True) as profile:
         words = ["--headless=new", "--remote-debugging-port=0", f"--user-data-dir={profile}", "--no-first-run"]
         # As root, and in most containers, Chromium has no sandbox of its own; it sees loopback pages of ours alone.
         words += ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"]
         words += ["--disable-background-networking", "--window-size=900,640", "about:blank"]
+        words += ["--ignore-certificate-errors"] * any_certificate
         nowhere = asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(
             program(), *words, stdin=nowhere, stdout=nowhere, stderr=nowhere, env={**os.environ, "HOME": profile}

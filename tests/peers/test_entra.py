@@ -11,6 +11,7 @@ import pytest
 from juniperd.errors import LoginDeclined, LoginExpired, LoginRequired, TokenRejected
 from juniperd.http import Http
 from juniperd.identity import plug
+from juniperd.issuer.inquiry import Who
 
 from .person import Person
 from .shaped import OID, TENANT, Shaped, StrictDoor, off, shaped
@@ -56,7 +57,7 @@ async def test_granted_and_the_person_is_tenant_and_object(entra: Shaped) -> Non
     signed_in = await person.login()
     (subject,) = judge(person).seen
     assert signed_in.login == subject.key == f"{TENANT}/{OID}"
-    assert (subject.who.provider, subject.who.extern_uid) == ("entra", OID)
+    assert subject.who == Who("entra", OID)
     assert subject.sign_in.amr == frozenset()
     assert entra.peer.issuer.endswith(f"/{TENANT}/v2.0")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -156,3 +158,13 @@ def test_a_pid_used_again_is_not_ours() -> None:
     assert me.runs()
     assert not Process("somebody", me.pid, "0").runs()
     assert end([Process("somebody", me.pid, "0")]) == []
+
+
+def test_up_with_the_link_page(folder: Path) -> None:
+    up = sandbox("up", "--dir", str(folder), "--json", "--link-page", "--without", "agent", XDG_RUNTIME_DIR="")
+    assert (up.returncode, up.stderr) == (0, "")
+    urls = json.loads(up.stdout)["urls"]
+    tls = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    with urllib.request.urlopen(f"{urls['issuer_api']}/link", context=tls, timeout=10) as page:
+        assert b"Begin with Sandbox sign-in" in page.read()
+    assert stat.S_IMODE((folder / "gitlab.secret").stat().st_mode) == 0o600

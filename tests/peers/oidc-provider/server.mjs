@@ -71,7 +71,7 @@ const provider = new Provider(issuer, {
     client_id: 'juniper-browser', token_endpoint_auth_method: 'none', application_type: 'native',
     grant_types: ['authorization_code', 'refresh_token'], redirect_uris: ['http://127.0.0.1/callback'],
     response_types: ['code'], id_token_signed_response_alg: 'RS256',
-  }],
+  }, ...(options.clients ?? [])],
   jwks: { keys: [key] },
   scopes: ['openid', 'offline_access', 'profile'],
   claims: { openid: mode.authTime ? ['sub', 'amr', 'auth_time'] : ['sub', 'amr'], profile: ['preferred_username'] },
