@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OIDC   := tests/peers/oidc-provider
 
-.PHONY: help setup demo test fast check coverage bench clean
+.PHONY: help setup demo test fast check coverage bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -36,6 +36,9 @@ coverage: setup  ## every branch of what decides: wire, protocols, leases, polic
 
 bench: setup  ## the design's budgets on this machine, as ratios
 	$(BIN)/python -m tests.bench
+
+fuzz: setup  ## coverage-guided fuzzing of every reader of foreign bytes, with figures
+	$(BIN)/python -m tests.fuzz
 
 clean:  ## forget what setup made
 	rm -rf $(VENV) $(OIDC)/node_modules build dist
