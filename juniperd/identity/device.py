@@ -28,6 +28,7 @@ SLOW_DOWN = 5.0
 SHORTEST_INTERVAL = 1.0
 LONGEST_INTERVAL = 120.0
 LONGEST_CODE = 1800.0
+MOST_SECONDS = 10**9
 _LOGIN = "run: juniper login"
 
 
@@ -180,7 +181,10 @@ def _beside(uri: str, complete: str) -> str | None:
 def _page(value: object) -> str:
     """A URL fit to be shown and opened."""
     uri = one_line(value, 2000) if isinstance(value, str) else ""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # brackets that are no IPv6 address, or a host that normalizes to another
+        parts = urlsplit("")
     if parts.scheme not in {"https", "http"} or not parts.hostname or " " in uri:
         msg = "the identity provider sent no usable sign-in page"
         raise UpstreamAnswer(msg)
@@ -198,7 +202,8 @@ def _text(body: Mapping[str, object], name: str) -> str:
 def _seconds(body: Mapping[str, object], name: str, fallback: float) -> float:
     value = body.get(name)
     usable = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if usable and isinstance(value, int | float) else fallback
+    # JSON's integers have no end, and a float has.
+    return float(min(value, MOST_SECONDS)) if usable and isinstance(value, int | float) else fallback
 
 
 def _error_code(answer: Answered) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from juniperd import jose, wire
 from juniperd.errors import JuniperError, PolicyError, ProtocolError, TokenRejected
 from juniperd.identity.device import Answered, Ask, DeviceClient, Show, Wait, device_flow
-from juniperd.issuer import policy_file
+from juniperd.issuer import policy_file, proofs
 
 from .material import CALL, KEY, KEYS, NOW, PROFILE, good, signed
 
@@ -102,6 +102,7 @@ def read_dpop(data: bytes) -> None:
         assert data[:1] == SIGNED or proof in PROOFS
         assert abs(found.issued_at - NOW) <= jose.PROOF_WINDOW
         assert found.thumbprint == KEY.kid
+        assert proofs.digest_of(found)
 
 
 def read_device(data: bytes) -> None:
