@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from juniperd.address import host_of
+from juniperd.address import host_of, parts_of
 from juniperd.errors import LoginDeclined, UpstreamAnswer, one_line
 from juniperd.identity import ErrorRead
 from juniperd.model import Secret
@@ -174,17 +173,14 @@ def _shown(body: Mapping[str, object], ends: float) -> Show:
 
 def _beside(uri: str, complete: str) -> str | None:
     """The complete link, if it leads to the host that the person is told to compare."""
-    same = urlsplit(uri).scheme == urlsplit(complete).scheme and host_of(uri).lower() == host_of(complete).lower()
+    same = parts_of(uri).scheme == parts_of(complete).scheme and host_of(uri).lower() == host_of(complete).lower()
     return complete if same else None
 
 
 def _page(value: object) -> str:
     """A URL fit to be shown and opened."""
     uri = one_line(value, 2000) if isinstance(value, str) else ""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:  # brackets that are no IPv6 address, or a host that normalizes to another
-        parts = urlsplit("")
+    parts = parts_of(uri)
     if parts.scheme not in {"https", "http"} or not parts.hostname or " " in uri:
         msg = "the identity provider sent no usable sign-in page"
         raise UpstreamAnswer(msg)

@@ -19,7 +19,7 @@ from .material import SEEDS
 HELPERS = Path(__file__).parents[2] / "helpers"
 FRAMES = "frames"
 """The helper's frame reader, the one target in C."""
-PYTHON = ("wire", "policy", "jose", "dpop", "device")
+PYTHON = ("wire", "policy", "jose", "dpop", "device", "answers")
 TARGETS = (FRAMES, *PYTHON)
 CLANGS = ("clang", *(f"clang-{number}" for number in range(25, 13, -1)))
 

@@ -11,13 +11,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from juniperd import jose, wire
+from juniperd import address, issuer_answers, jose, wire
 from juniperd.errors import JuniperError, PolicyError, ProtocolError, TokenRejected
+from juniperd.http import Answer
+from juniperd.identity import Provider, plug, tokens
 from juniperd.identity.device import Answered, Ask, DeviceClient, Show, Wait, device_flow
 from juniperd.issuer import policy_file, proofs
+from juniperd.model import Kind
+from juniperd.skew import ClockSkew
 
 from .material import CALL, KEY, KEYS, NOW, PROFILE, good, signed
 
+PROVIDER = Provider("company", "oidc", "https://idp", "c", "d", ("openid",), "device", "Company")
 TURNS = 50
 SIGNED = b"!"
 """The first byte of what is signed before it is read."""
@@ -131,6 +136,32 @@ def read_device(data: bytes) -> None:
         _check_body(end.value)
 
 
+def read_answers(data: bytes) -> None:
+    """Whatever issuer or provider answer, it is read or it is an error of ours that is one line."""
+    answer = Answer({b"2": 200, b"5": 503}.get(data[:1], 400), {}, data[1:], "https://issuer/token")
+    for read in ANSWERS:
+        try:
+            read(answer)
+        except JuniperError as error:
+            _check_line(error)
+    _check_line(issuer_answers.refusal(answer, ClockSkew(lambda: NOW), "archive"))
+
+
+def _directory(answer: Answer) -> object:
+    found = issuer_answers.directory(answer)
+    address.is_loopback(found.api_url), issuer_answers.version(found.oldest_agent)
+    return found
+
+
+ANSWERS: tuple[Callable[[Answer], object], ...] = (
+    _directory,
+    issuer_answers.receipt,
+    lambda answer: issuer_answers.issued(answer, Kind.AWS, NOW),
+    lambda answer: tokens.read_tokens(issuer_answers.object_of(answer), PROVIDER),
+    lambda answer: plug("oidc").endpoints(issuer_answers.object_of(answer)),
+)
+
+
 def _check_line(error: JuniperError) -> None:
     """What a person or a log gets of it is one line."""
     assert str(error).isprintable()
@@ -155,4 +186,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "jose": read_jose,
     "dpop": read_dpop,
     "device": read_device,
+    "answers": read_answers,
 }

@@ -11,7 +11,15 @@ from .material import SEEDS
 from .runner import FRAMES, HELPERS, PYTHON, TARGETS, Found, program, run
 from .targets import TARGETS as READERS
 
-RUNS = {FRAMES: 100_000, "wire": 8_000, "policy": 3_000, "jose": 5_000, "dpop": 4_000, "device": 8_000}
+RUNS = {
+    FRAMES: 100_000,
+    "wire": 8_000,
+    "policy": 3_000,
+    "jose": 5_000,
+    "dpop": 4_000,
+    "device": 8_000,
+    "answers": 6_000,
+}
 SAME = ("-seed=1", "-max_len=4096")
 
 
