@@ -20,6 +20,8 @@ RUNS = {
     "device": 8_000,
     "answers": 6_000,
 }
+pytestmark = pytest.mark.e2e
+
 SAME = ("-seed=1", "-max_len=4096")
 
 
