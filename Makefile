@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OIDC   := tests/peers/oidc-provider
 
-.PHONY: help setup demo test fast check coverage faults bench clean
+.PHONY: help setup demo test fast check coverage faults bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -39,6 +39,9 @@ faults: setup  ## kill agent and issuer at every step, and print what came of it
 
 bench: setup  ## the design's budgets on this machine, as ratios
 	$(BIN)/python -m tests.bench
+
+fuzz: setup  ## coverage-guided fuzzing of every reader of foreign bytes, with figures
+	$(BIN)/python -m tests.fuzz
 
 clean:  ## forget what setup made
 	rm -rf $(VENV) $(OIDC)/node_modules build dist

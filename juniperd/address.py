@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+
+def parts_of(url: str) -> SplitResult:
+    """A URL taken apart; of one that cannot be (brackets around no address, a port past the last) there are none."""
+    try:
+        parts = urlsplit(url)
+        _port = parts.port
+    except ValueError:
+        return urlsplit("")
+    return parts
 
 
 def host_of(url: str) -> str:
     """Host and port of a URL, as errors name it."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    return parts_of(url).netloc.rpartition("@")[2]
 
 
 def is_loopback(url: str) -> bool:
     """Whether the URL's host is this machine, by number or as ``localhost``."""
-    host = urlsplit(url).hostname or ""
+    host = parts_of(url).hostname or ""
     if host == "localhost":
         return True
     from ipaddress import ip_address  # here, because a name is the common case and the import is not free
@@ -25,7 +35,7 @@ def is_loopback(url: str) -> bool:
 
 def is_base_url(url: str, *, sandbox: bool) -> bool:
     """Whether the URL may stand in a configuration: https without query, or plain http on the sandbox's loopback."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and sandbox and is_loopback(url))

@@ -61,7 +61,8 @@ class Config:
 
 def check_environment(environ: Mapping[str, str]) -> None:
     """Refuse a configuration of one's own at the socket that every tool of this person's uses."""
-    if environ.get("JUNIPER_CONFIG") and not environ.get("JUNIPER_SOCKET") and not environ.get("LISTEN_FDS"):
+    handed_a_socket = environ.get("LISTEN_PID") == str(os.getpid())
+    if environ.get("JUNIPER_CONFIG") and not environ.get("JUNIPER_SOCKET") and not handed_a_socket:
         msg = "JUNIPER_CONFIG is set and JUNIPER_SOCKET is not, so this agent would answer for all your tools"
         raise ConfigError(msg, "set JUNIPER_SOCKET too, or unset JUNIPER_CONFIG")
 

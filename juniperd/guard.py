@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from juniperd.address import is_loopback
+from juniperd.address import is_loopback, parts_of
 
 NOTE = "the issuer runs as the same user as the agent: a guard rail, not a control"
 _LISTENING = "0A"
@@ -15,7 +14,7 @@ _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 def note_on(url: str) -> str | None:
     """The sentence for ``status`` where issuer and agent share a user, else ``None`` (proc_net_tcp(5))."""
-    port = urlsplit(url).port or 443
+    port = parts_of(url).port or 443
     owners = {uid for table in _TABLES if is_loopback(url) for uid in _listeners(table, port)}
     return NOTE if os.getuid() in owners else None
 

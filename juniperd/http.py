@@ -15,9 +15,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
-from juniperd.address import host_of, is_loopback
+from juniperd.address import host_of, is_loopback, parts_of
 from juniperd.errors import ConfigError, UpstreamAnswer, UpstreamError, UpstreamUnreachable, UpstreamUntrusted
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ class Http:
             raise failure from error
 
     def _check(self, url: str) -> None:
-        parts = urlsplit(url)
+        parts = parts_of(url)
         if parts.scheme == "https" and parts.hostname:
             return
         if parts.scheme == "http" and self._plain_loopback and is_loopback(url):
@@ -136,7 +135,7 @@ class Http:
         raise UpstreamUntrusted(msg, host=host_of(url))
 
     def _proxy_for(self, url: str) -> str | None:
-        host = urlsplit(url).hostname or ""
+        host = parts_of(url).hostname or ""
         direct = is_loopback(url) or any(host == n or host.endswith("." + n.lstrip(".")) for n in self._no_proxy)
         return None if direct else self._proxy
 

@@ -226,11 +226,12 @@ def needed(body: Mapping[str, object], name: str, host: str) -> str:
 
 
 def number(body: Mapping[str, object], name: str) -> float:
-    """A member that is a number, else 0."""
+    """A member that is a number, else 0; JSON's integers have no end, and a float has."""
     value = body.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
+    return float(value) if usable and isinstance(value, int | float) else 0.0
 
 
 def version(text: str) -> tuple[int, ...]:
     """A dotted version in an order that sorts."""
-    return tuple(int(part) if part.isdigit() else 0 for part in text.split(".")[:3])
+    return tuple(int(part) if part.isdecimal() and len(part) < 10 else 0 for part in text.split(".")[:3])

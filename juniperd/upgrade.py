@@ -94,6 +94,7 @@ class Upgrade:
         """The package on disk where it is not the one that runs."""
         found = await in_thread(package_stamp, name="package")
         if found == self._running:
+            self.note = None  # what was begun was undone
             return None
         self.note = self.note or f"{UPGRADED}; it gives way as soon as nobody waits for it"
         return found

@@ -17,6 +17,7 @@ command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 command -v gnome-keyring-daemon >/dev/null 2>&1 || missing="$missing gnome-keyring"
 command -v dbus-run-session >/dev/null 2>&1 || missing="$missing dbus"
 command -v systemd-socket-activate >/dev/null 2>&1 || missing="$missing systemd"
+command -v clang >/dev/null 2>&1 || command -v clang-14 >/dev/null 2>&1 || missing="$missing clang-14 libclang-rt-14-dev"
 command -v strace >/dev/null 2>&1 || missing="$missing strace"
 command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || missing="$missing chromium"
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from juniperd.address import host_of
+from juniperd.address import host_of, parts_of
 from juniperd.errors import LoginDeclined, UpstreamAnswer, one_line
 from juniperd.identity import ErrorRead
 from juniperd.model import Secret
@@ -28,6 +27,7 @@ SLOW_DOWN = 5.0
 SHORTEST_INTERVAL = 1.0
 LONGEST_INTERVAL = 120.0
 LONGEST_CODE = 1800.0
+MOST_SECONDS = 10**9
 _LOGIN = "run: juniper login"
 
 
@@ -174,14 +174,14 @@ def _shown(body: Mapping[str, object], ends: float) -> Show:
 
 def _beside(uri: str, complete: str) -> str | None:
     """The complete link, if it leads to the host that the person is told to compare."""
-    same = urlsplit(uri).scheme == urlsplit(complete).scheme and host_of(uri).lower() == host_of(complete).lower()
+    same = parts_of(uri).scheme == parts_of(complete).scheme and host_of(uri).lower() == host_of(complete).lower()
     return complete if same else None
 
 
 def _page(value: object) -> str:
     """A URL fit to be shown and opened."""
     uri = one_line(value, 2000) if isinstance(value, str) else ""
-    parts = urlsplit(uri)
+    parts = parts_of(uri)
     if parts.scheme not in {"https", "http"} or not parts.hostname or " " in uri:
         msg = "the identity provider sent no usable sign-in page"
         raise UpstreamAnswer(msg)
@@ -199,7 +199,8 @@ def _text(body: Mapping[str, object], name: str) -> str:
 def _seconds(body: Mapping[str, object], name: str, fallback: float) -> float:
     value = body.get(name)
     usable = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if usable and isinstance(value, int | float) else fallback
+    # JSON's integers have no end, and a float has.
+    return float(min(value, MOST_SECONDS)) if usable and isinstance(value, int | float) else fallback
 
 
 def _error_code(answer: Answered) -> str:

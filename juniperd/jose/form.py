@@ -49,6 +49,8 @@ def json_object(data: bytes, rule: str) -> dict[str, object]:
     """One JSON object whose names are unique, or a refusal."""
     try:
         value = json.loads(data, object_pairs_hook=_unique)
+        # Half characters (lone surrogates) come through JSON's escapes and can be written nowhere, a digest included.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise reject(rule, "a part of the token is not one JSON object with unique names") from None
     if not isinstance(value, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -323,3 +324,15 @@ async def test_a_flight_that_its_caller_has_left_is_waited_for(world: Doubles, f
         asked.cancel()
         await settled(lambda: not running.agent._server or not running.agent._server.occupied)
         assert running.agent._occupied() or world.sts.calls["/"] == 1
+
+
+def test_an_upgrade_that_was_undone_leaves_no_note(installed: Installed) -> None:
+    installed.change("upgrade.py", "SETTLE = 0.1", "SETTLE = 3600.0")
+    with installed.running():
+        until(installed.folder, lambda result: result["version"] == juniperd.__version__)
+        kept = installed.package / "__init__.kept"
+        os.link(installed.package / "__init__.py", kept)
+        installed.upgrade()
+        until(installed.folder, lambda r: "gives way as soon" in str(r["agent"]["upgrade_note"]), b"status")
+        kept.replace(installed.package / "__init__.py")
+        until(installed.folder, lambda r: r["agent"]["upgrade_note"] is None, b"status")

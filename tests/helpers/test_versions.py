@@ -24,6 +24,9 @@ ASK = ("--scope", "archive")
 SOURCE = {"python": ("juniper_helper.py", "VERSION = {}\n"), "c": ("juniper.c", "    VERSION = {},\n")}
 
 
+pytestmark = pytest.mark.e2e
+
+
 @pytest.fixture(scope="module")
 def newer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Helper]:
     """Makes a form of the helper as a next release would have it."""

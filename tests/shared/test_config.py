@@ -109,5 +109,7 @@ def test_a_configuration_of_one_s_own_needs_a_socket_of_one_s_own() -> None:
     with pytest.raises(ConfigError, match="set JUNIPER_SOCKET too"):
         config.check_environment({"JUNIPER_CONFIG": "/c"})
     config.check_environment({"JUNIPER_CONFIG": "/c", "JUNIPER_SOCKET": "/s"})
-    config.check_environment({"JUNIPER_CONFIG": "/c", "LISTEN_FDS": "1"})
+    config.check_environment({"JUNIPER_CONFIG": "/c", "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+    with pytest.raises(ConfigError, match="JUNIPER_CONFIG is set"):
+        config.check_environment({"JUNIPER_CONFIG": "/c", "LISTEN_FDS": "1", "LISTEN_PID": "1"})
     config.check_environment({})
