@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
-from juniperd.errors import ConfigError, IssuerUnreachable, JuniperError, SessionOver
-from juniperd.exchanges import Exchange, IssuedTokenExpired
+from juniperd.errors import ConfigError, IssuerUnreachable, JuniperError, SessionOver, TargetUnknown
+from juniperd.exchanges import Deriving, Exchange, Exchanged, IssuedTokenExpired
 from juniperd.flights import Flights
 from juniperd.freshness import Window
 from juniperd.identity import SubjectToken
 from juniperd.leases import Action, Held, LeaseTable
-from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Lease, LeaseKey
+from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Lease, LeaseKey, Target
 from juniperd.skew import ClockSkew
 
 PATIENCE = 3.5
@@ -44,6 +44,15 @@ class SubjectSource(Protocol):
 
 class TokenSource(Protocol):
     """The issuer, as the broker needs it."""
+
+    def known_scope(self, request: CredentialRequest) -> str | None:
+        """The scope that a request names or means, where that is known without asking."""
+
+    async def scope(self, subject: SubjectToken, request: CredentialRequest) -> str:
+        """The same, looked up; :class:`TargetUnknown` where there is none or more than one."""
+
+    async def derived(self, subject: SubjectToken, request: CredentialRequest) -> Target | None:
+        """The target of a request whose credential is made of the scope's AWS credentials, else ``None``."""
 
     async def token(self, subject: SubjectToken, request: CredentialRequest, *, program: str = "") -> IssuedToken:
         """An issued token for a request."""
@@ -94,16 +103,22 @@ class Broker:
     def warm(self, request: CredentialRequest) -> Held | None:
         """What is held and fresh for ``request``, without waiting for anything: the path of nearly every call."""
         account = self._account(request.issuer)
-        identity = account.sign_in.identity
-        if identity is None:
+        identity, scope = account.sign_in.identity, account.issuer.known_scope(request)
+        if identity is None or scope is None:
             return None
-        action, held = self._table.ask(_key(account.name, identity, request), self._clock())
-        return held if action is Action.SERVE else None
+        action, held = self._table.ask(_key(account.name, identity, scope, request), self._clock())
+        return _shown_to(request, held) if held is not None and action is Action.SERVE else None
 
     async def lease(self, request: CredentialRequest, *, program: str = "") -> Held:
         """The lease for ``request``; a caller that leaves does not stop what others wait for."""
         account = self._account(request.issuer)
-        key = _key(account.name, await account.sign_in.wake(), request)
+        identity, scope = await account.sign_in.wake(), account.issuer.known_scope(request)
+        if scope is None:
+            scope = await account.issuer.scope(await account.sign_in.subject(), request)
+        request = replace(request, scope=scope)
+        return _shown_to(request, await self._lease(_key(account.name, identity, scope, request), request, program))
+
+    async def _lease(self, key: LeaseKey, request: CredentialRequest, program: str) -> Held:
         action, held = self._table.ask(key, self._clock())
         if held is not None and action is Action.SERVE:
             return held
@@ -215,16 +230,24 @@ class Broker:
             raise IssuedTokenExpired(f"{error.message} ({self._skew.complaint})", self._skew.remedy) from None
 
     async def _trade(self, asked: Asked, *, fresh: bool) -> Lease:
-        account = self._accounts[asked.key.issuer]
-        subject = await account.sign_in.subject(fresh=fresh)
-        issued = await account.issuer.token(subject, asked.request, program=asked.program)
-        exchanged = await self._exchange(asked.request.kind).trade(issued)
+        exchanged = await self._exchanged(asked, fresh=fresh)
         now = self._clock()
         if exchanged.expires_at <= now + self.window(asked.request.kind).margin:
             # The laptop slept while it was on its way.
             msg = "the credential had expired when it arrived"
             raise IssuedTokenExpired(msg)
-        return Lease(asked.key, exchanged.credential, issued_at=now, expires_at=exchanged.expires_at)
+        ends = exchanged.expires_at
+        return Lease(asked.key, exchanged.credential, issued_at=now, expires_at=ends, cluster=exchanged.cluster)
+
+    async def _exchanged(self, asked: Asked, *, fresh: bool) -> Exchanged:
+        account, exchange = self._accounts[asked.key.issuer], self._exchange(asked.request.kind)
+        subject = await account.sign_in.subject(fresh=fresh)
+        target = await account.issuer.derived(subject, asked.request)
+        if target is None:
+            return await exchange.trade(await account.issuer.token(subject, asked.request, program=asked.program))
+        of_aws = replace(asked.request, kind=Kind.AWS, relying_party=None, cluster=None, form="")
+        other = await self.lease(of_aws, program=asked.program)
+        return await cast("Deriving", exchange).derive(other.lease, target)
 
     def _account(self, name: str | None) -> Account:
         if self._problem is not None:
@@ -249,12 +272,22 @@ class Broker:
         self._asked = {key: asked for key, asked in self._asked.items() if key in live or key in self._flights}
 
 
-def _key(issuer: str, identity: str, request: CredentialRequest) -> LeaseKey:
+def _shown_to(request: CredentialRequest, held: Held) -> Held:
+    """The lease, unless the caller would show it to another cluster: a kubeconfig selects, and proves nothing."""
+    cluster = held.lease.cluster
+    if cluster is not None and request.cluster != cluster:
+        shown = request.cluster.server if request.cluster is not None else "no cluster"
+        msg = f"scope '{held.lease.key.scope}' is for {cluster.server} with the CA that policy names, not for {shown}"
+        raise TargetUnknown(msg, "run: juniper setup kubectl")
+    return held
+
+
+def _key(issuer: str, identity: str, scope: str, request: CredentialRequest) -> LeaseKey:
     return LeaseKey(
         issuer=issuer,
         identity=identity,
         session=request.session,
-        scope=request.scope,
+        scope=scope,
         kind=request.kind,
         relying_party=request.relying_party,
         project_id=request.project_id,

@@ -141,6 +141,8 @@ def issued(answer: Answer, kind: Kind, now: float) -> IssuedToken:
             region=str(target.get("region") or ""),
             endpoint=str(target.get("endpoint") or ""),
             session_name=str(target.get("session_name") or ""),
+            server=str(target.get("server") or ""),
+            ca_sha256=str(target.get("ca_sha256") or ""),
         ),
     )
 
@@ -172,6 +174,12 @@ def session(answer: Answer, issuer: str) -> tuple[Session, tuple[LeftOut, ...]]:
         raise UpstreamAnswer(msg, host=host)
     rows = objects(body.get("refused"))
     return opened, tuple(LeftOut(one_line(str(r.get("scope")), 64), one_line(str(r.get("text")))) for r in rows)
+
+
+def eks(found: Mapping[str, object]) -> Target:
+    """An EKS cluster of the catalogue."""
+    texts = {name: str(found.get(name) or "") for name in ("relying_party", "region", "server", "ca_sha256", "eks")}
+    return Target(kind=Kind.KUBERNETES, ttl=0.0, **texts)
 
 
 def _grant_refused(body: Mapping[str, object], scope: str, message: str, cure: str | None) -> GrantRefused:

@@ -24,7 +24,7 @@ from juniperd.errors import (
 from juniperd.http import TIMEOUT, Answer, Http
 from juniperd.identity import Provider, SubjectToken
 from juniperd.issuer_answers import Directory, LeftOut, Receipt
-from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Session
+from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Session, Target
 from juniperd.skew import ClockSkew
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -54,6 +54,25 @@ class _Catalogue:
             if entry.get("name") == scope:
                 targets = answers.objects(entry.get("targets"))
                 return [str(t.get("relying_party")) for t in targets if t.get("kind") == kind]
+        return None
+
+    def scopes_at(self, relying_party: str, kind: Kind) -> list[str]:
+        """The scopes that reach one party of that kind."""
+        return [
+            str(entry.get("name"))
+            for entry in answers.objects(self.document.get("scopes"))
+            if any(
+                t.get("relying_party") == relying_party and t.get("kind") == kind
+                for t in answers.objects(entry.get("targets"))
+            )
+        ]
+
+    def target(self, scope: str, kind: Kind, relying_party: str | None) -> Mapping[str, object] | None:
+        """The scope's target of that kind, at that party where one is named."""
+        for entry in answers.objects(self.document.get("scopes")):
+            for found in answers.objects(entry.get("targets")) if entry.get("name") == scope else ():
+                if found.get("kind") == kind and relying_party in (None, found.get("relying_party")):
+                    return found
         return None
 
 
@@ -152,6 +171,38 @@ class IssuerClient:
         answer = await self._authorized("DELETE", subject, "/sign-ins")
         if answer.status != 204:
             raise answers.refusal(answer, self._skew)
+
+    def known_scope(self, request: CredentialRequest) -> str | None:
+        """The scope that a request names, or means by the only party it can reach, where the catalogue is at hand."""
+        if request.scope:
+            return request.scope
+        found = self._reaching(request)
+        return found[0] if len(found) == 1 else None
+
+    async def scope(self, subject: SubjectToken, request: CredentialRequest) -> str:
+        """The same, with a look at the catalogue; :class:`TargetUnknown` where there is none or more than one."""
+        with suppress(JuniperError):
+            await self._known_parties(subject, request)
+        found = self._reaching(request)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            msg = f"no scope of yours reaches '{request.relying_party}'"
+            raise TargetUnknown(msg, "mend its name, or ask whoever owns the policy")
+        msg = f"several scopes reach '{request.relying_party}': {', '.join(found)}"
+        raise TargetUnknown(msg, "name one with --scope")
+
+    def _reaching(self, request: CredentialRequest) -> list[str]:
+        found = self._catalogue.scopes_at(request.relying_party or "", request.kind)
+        return [name for name in found if not request.among or name in request.among]
+
+    async def derived(self, subject: SubjectToken, request: CredentialRequest) -> Target | None:
+        """An EKS cluster as the catalogue registers it: its tokens are signed with the scope's AWS credentials."""
+        if request.kind is not Kind.KUBERNETES:
+            return None
+        await self._known_parties(subject, request)
+        found = self._catalogue.target(request.scope, request.kind, request.relying_party)
+        return answers.eks(found) if found is not None and found.get("eks") else None
 
     async def open_session(
         self, subject: SubjectToken, asked: Mapping[str, object]

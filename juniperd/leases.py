@@ -36,7 +36,7 @@ class Action(Enum):
 
 @dataclass(slots=True)
 class Held:
-    """A lease with what the table knows of it; ``replies`` are its rendered bytes by helper name."""
+    """A lease with what the table knows of it; ``replies`` are its rendered bytes by helper and form."""
 
     lease: Lease
     jitter: float
@@ -44,7 +44,7 @@ class Held:
     deadline: float
     failures: int = 0
     problem: JuniperError | None = None
-    replies: dict[str, bytes] = field(default_factory=dict)
+    replies: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

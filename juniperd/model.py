@@ -83,7 +83,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class CredentialRequest:
-    """What a tool asked for, as a protocol understood it: selections, no facts."""
+    """What a tool asked for, as a protocol understood it: selections, no facts.
+
+    An empty ``scope`` means the one scope that reaches ``relying_party``, ``among`` those of a session. ``cluster`` is where the tool will show what
+    it gets, and ``form`` the form of the answer it wants, of which its protocol knows several.
+    """
 
     scope: str
     kind: Kind
@@ -94,6 +98,9 @@ class CredentialRequest:
     environment: str | None = None
     ref: str | None = None
     narrowing: tuple[str, ...] = ()
+    cluster: Cluster | None = None
+    form: str = ""
+    among: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +148,37 @@ class AwsCredential:
     assumed_role_arn: str
 
 
-Credential = AwsCredential
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """A token that is used as it is, in an ``Authorization`` header (RFC 6750)."""
+
+    token: Secret
+
+
+Credential = AwsCredential | BearerToken
 """Everything an exchange can end in; a union that grows with the exchanges."""
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kubernetes API server as it is known: its URL, and its CA's fingerprint (empty for one that the world trusts)."""
+
+    server: str
+    ca_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
-    """A credential with its times; what the broker keeps and a protocol renders."""
+    """A credential with its times; what the broker keeps and a protocol renders.
+
+    ``cluster`` is the only one that the credential may be shown to.
+    """
 
     key: LeaseKey
     credential: Credential
     issued_at: float
     expires_at: float
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +192,14 @@ class Target:
     region: str = ""
     endpoint: str = ""
     session_name: str = ""
+    server: str = ""
+    ca_sha256: str = ""
+    eks: str = ""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster that this target is."""
+        return Cluster(self.server, self.ca_sha256)
 
 
 @dataclass(frozen=True, slots=True)

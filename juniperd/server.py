@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
         if held is None:
             self._begin(self._lease(tool, asked))
         else:
-            self._finish(_rendered(tool, held))
+            self._finish(_rendered(tool, held, asked.form))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.get_running_loop().create_task(work)
@@ -238,7 +238,7 @@ class Connection(asyncio.Protocol):
             self._finish(_frames(tool.render_error(_defect(error))))
         else:
             self._note(tool.HELPER, asked.scope, program, None)
-            self._finish(_rendered(tool, held))
+            self._finish(_rendered(tool, held, asked.form))
 
     async def _control(self, request: Request) -> None:
         self._write(b"")
@@ -292,11 +292,11 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-def _rendered(tool: ToolProtocol, held: Held) -> bytes:
-    """A lease's answer, made once per lease and tool."""
-    data = held.replies.get(tool.HELPER)
+def _rendered(tool: ToolProtocol, held: Held, form: str) -> bytes:
+    """A lease's answer, made once per lease, tool and form."""
+    data = held.replies.get((tool.HELPER, form))
     if data is None:
-        data = held.replies[tool.HELPER] = _frames(tool.render(held.lease))
+        data = held.replies[tool.HELPER, form] = _frames(tool.render(held.lease, form))
     return data
 
 

@@ -56,11 +56,17 @@ class SessionLender:
         if self._clock() >= session.ends_at:
             msg = "the debugging session has ended"
             raise SessionOver(msg, session.again)
-        if request.scope not in session.scopes or request.issuer not in {None, session.issuer}:
+        unknown = request.scope and request.scope not in session.scopes
+        if unknown or request.issuer not in {None, session.issuer}:
             msg = f"scope '{request.scope}' is not of this session, which has {', '.join(session.scopes)}"
             raise TargetUnknown(msg, f"{session.again} --scope {request.scope}")
         return replace(
-            request, issuer=session.issuer, session=session.id, environment=session.environment, ref=session.ref
+            request,
+            issuer=session.issuer,
+            session=session.id,
+            environment=session.environment,
+            ref=session.ref,
+            among=session.scopes,
         )
 
 

@@ -88,6 +88,11 @@ class Table:
         """The last part of the table's path."""
         return self._where[-1] if self._where else ""
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the file, which relative paths in it start from."""
+        return self._document.path.parent
+
     def error(self, key: str, message: str, cure: str | None = None) -> JuniperError:
         """A complaint about one key of this table."""
         return self._document.error((*self._where, key), message, cure or f"mend {self._document.path}")

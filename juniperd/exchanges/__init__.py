@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from juniperd.errors import RelyingPartyRefused, TargetUnknown
 from juniperd.freshness import Window
-from juniperd.model import Credential, IssuedToken, Kind
+from juniperd.model import Cluster, Credential, IssuedToken, Kind, Lease, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Exchanged:
 
     credential: Credential
     expires_at: float
+    cluster: Cluster | None = None
 
 
 class IssuedTokenExpired(RelyingPartyRefused):
@@ -54,6 +55,13 @@ class Exchange(Protocol):
 
     def close(self) -> None:
         """Let go of threads and connections."""
+
+
+class Deriving(Protocol):
+    """An exchange that makes some of its credentials of another kind's lease, and not of an issued token."""
+
+    async def derive(self, lease: Lease, target: Target) -> Exchanged:
+        """The credential for ``target`` out of ``lease``."""
 
 
 class ExchangeModule(Protocol):

@@ -12,7 +12,7 @@ from juniperd.issuer.facts import Fact, User
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import Judge
-from juniperd.issuer.policy import AwsTarget, Scope, Target
+from juniperd.issuer.policy import AwsTarget, KubernetesTarget, Scope, Target
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.subject import Subject
 from juniperd.issuer.verdict import Permitted, Refused, Verdict
@@ -158,7 +158,21 @@ def _held(verdict: Verdict) -> tuple[bool, str | None]:
 def _target(target: Target) -> dict[str, object]:
     party = target.relying_party
     said: dict[str, object] = {"relying_party": party.name, "kind": party.kind.value}
+    if isinstance(target, KubernetesTarget):
+        return said | _cluster(target)
     if not isinstance(target, AwsTarget):
-        return said | {"server": party.server, "namespace": target.namespace}
+        return said
     said |= {"role_arn": target.role_arn, "region": target.region, "account_id": target.account_id}
     return said | {"endpoint": party.endpoint} if party.endpoint else said
+
+
+def _cluster(target: KubernetesTarget) -> dict[str, object]:
+    """Where a cluster is and how it is known; an EKS cluster also by the name and region its tokens are made for."""
+    party = target.relying_party
+    said: dict[str, object] = {
+        "server": party.server,
+        "ca_sha256": party.ca_sha256,
+        "certificate_authority": party.certificate_authority,
+        "namespace": target.namespace,
+    }
+    return said | ({"eks": party.eks, "region": party.region} if party.eks else {})

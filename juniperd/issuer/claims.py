@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import NewType
 
 from juniperd.issuer.facts import User
-from juniperd.issuer.keys import TOKEN_LIFE
-from juniperd.issuer.policy import ROLES, AwsTarget, KubernetesTarget, Target
+from juniperd.issuer.keys import LONGEST_LIFE, TOKEN_LIFE
+from juniperd.issuer.policy import ROLES, ApiTarget, AwsTarget, KubernetesTarget, Target
 from juniperd.issuer.verdict import Grant
 from juniperd.model import Origin
 
 SignedClaims = NewType("SignedClaims", dict[str, object])
 """Claims made for signing; made nowhere else."""
 
+CLIENT_ID = "juniper"
+"""What an API's token calls the client (RFC 9068 section 2.2): every laptop's agent is the same one."""
 _AWS = "https://aws.amazon.com/"
 
 
@@ -31,6 +33,14 @@ class Stamp:
     now: float
     policy: str
     session: str | None = None
+    session_ends: float | None = None
+
+    def ends(self, grant: Grant, target: Target) -> float:
+        """When the token ends: soon where it is traded, else with the scope's life or the session, if that is sooner."""
+        if isinstance(target, AwsTarget):
+            return self.now + TOKEN_LIFE
+        ends = self.now + min(grant.scope.ttl, LONGEST_LIFE)
+        return ends if self.session_ends is None else min(ends, self.session_ends)
 
 
 def subject(scope: str, origin: Origin, project_id: int) -> str:
@@ -46,7 +56,7 @@ def build(grant: Grant, target: Target, stamp: Stamp) -> SignedClaims:
         "aud": target.relying_party.audience,
         "iat": int(stamp.now),
         "nbf": int(stamp.now),
-        "exp": int(stamp.now + TOKEN_LIFE),
+        "exp": int(stamp.ends(grant, target)),
         "jti": stamp.jti,
         "juniper_origin": Origin.LAPTOP.value,
         "juniper_scope": grant.scope.name,
@@ -56,8 +66,13 @@ def build(grant: Grant, target: Target, stamp: Stamp) -> SignedClaims:
     if stamp.session is not None:
         claims["juniper_session"] = stamp.session
     claims |= _gitlab(grant)
-    claims |= _aws(grant, target) if isinstance(target, AwsTarget) else _kubernetes(grant, target)
-    return SignedClaims(claims)
+    return SignedClaims(claims | _of_target(grant, target))
+
+
+def _of_target(grant: Grant, target: Target) -> dict[str, object]:
+    if isinstance(target, AwsTarget):
+        return _aws(grant, target)
+    return _kubernetes(grant, target) if isinstance(target, KubernetesTarget) else _api(grant)
 
 
 def _gitlab(grant: Grant) -> dict[str, object]:
@@ -109,3 +124,13 @@ def _kubernetes(grant: Grant, target: KubernetesTarget) -> dict[str, object]:
         "preferred_username": grant.user.label,
         "groups": [f"juniper:scope:{grant.scope.name}", *target.groups],
     }
+
+
+def _api(grant: Grant) -> dict[str, object]:
+    """An access token of RFC 9068: who it is for, and which client it was made for."""
+    return {"client_id": CLIENT_ID, "scope": grant.scope.name, "preferred_username": grant.user.label}
+
+
+def token_type(target: Target) -> str:
+    """The ``typ`` of its header: an access token says so (RFC 9068 section 2.1)."""
+    return "at+jwt" if isinstance(target, ApiTarget) else "JWT"

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterable
 
-from juniperd.issuer.policy import AwsTarget, KubernetesTarget, Scope
+from juniperd.issuer.policy import AwsTarget, KubernetesTarget, Scope, Target
 from juniperd.model import rfc3339
 
 
@@ -15,9 +15,16 @@ def advice(scopes: Iterable[Scope], *, who: str | None, now: float) -> list[str]
     said: dict[str, None] = {}
     for scope in scopes:
         for target in scope.targets:
-            block = _aws(target, who, now) if isinstance(target, AwsTarget) else _kubernetes(target, who, scope.name)
-            said[block] = None
+            said[_block(target, who, scope.name, now)] = None
     return list(said)
+
+
+def _block(target: Target, who: str | None, scope: str, now: float) -> str:
+    if isinstance(target, AwsTarget):
+        return _aws(target, who, now)
+    if isinstance(target, KubernetesTarget):
+        return _kubernetes(target, who, scope)
+    return f"api {target.relying_party.name}: refuse what was issued until now, or wait: its tokens die within the hour"
 
 
 def _aws(target: AwsTarget, who: str | None, now: float) -> str:

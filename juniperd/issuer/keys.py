@@ -20,9 +20,11 @@ JWKS_MAX_AGE = 300
 """Seconds a verifier may keep the key set (``Cache-Control`` of the JWKS)."""
 PUBLISHED_AHEAD = 2.0 * JWKS_MAX_AGE
 TOKEN_LIFE = 300.0
-"""Seconds a token we sign lives: it is traded at once."""
-OUTLIVES = TOKEN_LIFE + 600.0
-"""Seconds an old key stays after its last signature: the token's life, and what relying parties forgive after it."""
+"""Seconds a token lives that is traded at once."""
+LONGEST_LIFE = 3600.0
+"""Seconds a token lives at most that is used as it is, by a cluster or an API."""
+OUTLIVES = LONGEST_LIFE + 600.0
+"""Seconds an old key stays after its last signature: the longest life, and what relying parties forgive after it."""
 VERSION = 1
 
 

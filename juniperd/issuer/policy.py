@@ -41,7 +41,11 @@ class Activation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RelyingParty:
-    """One audience, one party, one kind; declared once."""
+    """One audience, one party, one kind; declared once.
+
+    Of a cluster: where it is, the fingerprint of its CA (empty for one that the world trusts) and the CA itself where
+    the policy has it. With ``eks`` its tokens are signed with the scope's AWS credentials, and the issuer signs none.
+    """
 
     name: str
     kind: Kind
@@ -49,6 +53,9 @@ class RelyingParty:
     endpoint: str = ""
     server: str = ""
     ca_sha256: str = ""
+    certificate_authority: str = ""
+    eks: str = ""
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,14 @@ class KubernetesTarget:
     groups: tuple[str, ...] = ()
 
 
-Target = AwsTarget | KubernetesTarget
+@dataclass(frozen=True, slots=True)
+class ApiTarget:
+    """A scope at an API that verifies our tokens by itself (RFC 9068)."""
+
+    relying_party: RelyingParty
+
+
+Target = AwsTarget | KubernetesTarget | ApiTarget
 
 
 @dataclass(frozen=True, slots=True)

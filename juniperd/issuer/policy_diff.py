@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from juniperd.issuer.claims import role_name
-from juniperd.issuer.policy import Activation, AwsTarget, LaptopProduction, Policy, Scope, Target
+from juniperd.issuer.policy import Activation, AwsTarget, KubernetesTarget, LaptopProduction, Policy, Scope, Target
 from juniperd.model import Origin
 
 
@@ -44,7 +44,9 @@ def _what(scope: Scope) -> str:
 def _place(target: Target) -> str:
     if isinstance(target, AwsTarget):
         return f"{target.role_arn} at {target.relying_party.name}"
-    return f"namespace {target.namespace} at {target.relying_party.name}"
+    if isinstance(target, KubernetesTarget):
+        return f"namespace {target.namespace} at {target.relying_party.name}"
+    return f"the API {target.relying_party.name}"
 
 
 def _changes(old: Scope, new: Scope) -> Iterator[str]:

@@ -10,15 +10,16 @@ from datetime import date, datetime
 from pathlib import Path
 
 from juniperd import tomlfile
-from juniperd.address import is_loopback
 from juniperd.errors import PolicyError
-from juniperd.issuer import glob
+from juniperd.issuer import glob, party_file
 from juniperd.issuer.config import duration
+from juniperd.issuer.party_file import REGION, check_name
 from juniperd.issuer.policy import (
     DEFAULT_PRODUCTION,
     ROLES,
     Access,
     Activation,
+    ApiTarget,
     AwsTarget,
     KubernetesTarget,
     LaptopProduction,
@@ -31,13 +32,12 @@ from juniperd.model import Kind, Origin
 from juniperd.tomlfile import Document, Table
 
 VERSION = 1
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
 _ROLE_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,128}")
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PROJECT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
 _HOUR = 3600.0
-_KINDS = (Kind.AWS, Kind.KUBERNETES)
+_SHORTEST_TOKEN = 600.0
+"""Seconds: a token that is used as it is, and not traded at once, is not made for less."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def load(policy: Path, relying_parties: Path | None = None, *, sandbox: bool = F
     scope_files = list(_documents(policy, digest))
     party_files = list(_documents(relying_parties, digest)) if relying_parties else scope_files
     for document in party_files:
-        _read_parties(document, draft)
+        party_file.read(document, draft.parties, sandbox=sandbox)
     for document in scope_files:
         _read_scopes(document, draft)
     for document in dict.fromkeys((*party_files, *scope_files)):
@@ -99,57 +99,6 @@ def _tomls(folder: Path) -> Iterator[Path]:
         yield from (p for p in found if p.suffix.lower() == ".toml")
 
 
-# --- relying parties --------------------------------------------------------------------------------------------------
-
-
-def _read_parties(document: Document, draft: _Draft) -> None:
-    for table in document.root.tables("relying_party"):
-        party = _party(table, draft)
-        if party.name in draft.parties:
-            raise table.error("kind", f"relying party '{party.name}' is declared twice", "keep one of them")
-        other = next((p for p in draft.parties.values() if p.audience == party.audience), None)
-        if other is not None:
-            raise table.error(
-                "audience",
-                f"audience '{party.audience}' is already the one of '{other.name}'",
-                "give each relying party an audience of its own",
-            )
-        draft.parties[party.name] = party
-
-
-def _party(table: Table, draft: _Draft) -> RelyingParty:
-    _check_name(table, "kind")
-    kind = Kind(table.choice("kind", _KINDS))
-    audience = table.text("audience")
-    if not audience or len(audience) > 255 or not audience.isprintable() or " " in audience:
-        raise table.error("audience", "an audience is 1 to 255 characters without spaces")
-    server = table.text("server") if kind is Kind.KUBERNETES else ""
-    party = RelyingParty(
-        name=table.name,
-        kind=kind,
-        audience=audience,
-        endpoint=_endpoint(table, draft) if kind is Kind.AWS else "",
-        server=server,
-        ca_sha256=table.text("ca_sha256", "") if kind is Kind.KUBERNETES else "",
-    )
-    table.finish()
-    if server and not server.startswith("https://"):
-        raise table.error("server", f"'{server}' is not an https URL")
-    return party
-
-
-def _endpoint(table: Table, draft: _Draft) -> str:
-    endpoint = table.text("endpoint", "")
-    if endpoint and not (draft.sandbox and is_loopback(endpoint)):
-        raise table.error("endpoint", "an endpoint is for the sandbox, on loopback", "remove endpoint")
-    return endpoint
-
-
-def _check_name(table: Table, key: str) -> None:
-    if not _NAME.fullmatch(table.name):
-        raise table.error(key, f"'{table.name}' is not a name: use a-z, 0-9 and -, 48 at most, beginning with a letter")
-
-
 # --- scopes -----------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +129,7 @@ def _check_pattern(table: Table, key: str, pattern: str) -> None:
 
 
 def _scope(table: Table, draft: _Draft) -> Scope:
-    _check_name(table, "about")
+    check_name(table, "about")
     access = Access(table.choice("access", tuple(Access)))
     sleeps = Activation.SESSION if access is Access.WRITE else Activation.SIGN_IN
     origins = _origins(table)
@@ -296,6 +245,8 @@ def _check_ttl(table: Table, scope: Scope) -> None:
         raise table.error("ttl", "a scope lives an hour at most", 'write ttl = "1h"')
     if any(isinstance(t, AwsTarget) for t in scope.targets) and scope.ttl != _HOUR:
         raise table.error("ttl", "for aws the ttl is exactly 1h: no role's MaxSessionDuration is less", "remove ttl")
+    if scope.ttl < _SHORTEST_TOKEN:
+        raise table.error("ttl", "a token that is used as it is lives ten minutes at least", 'write ttl = "10m"')
 
 
 def _check_siblings(draft: _Draft) -> None:
@@ -324,9 +275,26 @@ def _targets(table: Table, draft: _Draft) -> tuple[Target, ...]:
         targets.append(_aws(table.table("aws"), draft))
     if "kubernetes" in table:
         targets.append(_kubernetes(table.table("kubernetes"), draft))
+    if "api" in table:
+        targets.append(_api(table.table("api"), draft))
+    _check_eks(table, targets)
     if not targets:
         raise table.error("about", "the scope has no target", f"add [scope.{table.name}.aws]")
     return tuple(targets)
+
+
+def _check_eks(table: Table, targets: list[Target]) -> None:
+    """An EKS cluster knows the role of its scope, not our tokens."""
+    eks = any(isinstance(t, KubernetesTarget) and t.relying_party.eks for t in targets)
+    if eks and not any(isinstance(t, AwsTarget) for t in targets):
+        cure = f"add [scope.{table.name}.aws] with the role of the cluster's access entry"
+        raise table.error("kubernetes", "an EKS cluster is reached with the scope's AWS role, and it has none", cure)
+
+
+def _api(table: Table, draft: _Draft) -> ApiTarget:
+    target = ApiTarget(_relying_party(table, draft, Kind.API))
+    table.finish()
+    return target
 
 
 def _relying_party(table: Table, draft: _Draft, kind: Kind) -> RelyingParty:
@@ -344,7 +312,7 @@ def _aws(table: Table, draft: _Draft) -> AwsTarget:
     table.finish()
     if not _ROLE_ARN.fullmatch(target.role_arn):
         raise table.error("role_arn", f"'{target.role_arn}' is not the ARN of one role")
-    if not _REGION.fullmatch(target.region):
+    if not REGION.fullmatch(target.region):
         raise table.error("region", f"'{target.region}' is not a region")
     return target
 
@@ -353,6 +321,10 @@ def _kubernetes(table: Table, draft: _Draft) -> KubernetesTarget:
     party = _relying_party(table, draft, Kind.KUBERNETES)
     target = KubernetesTarget(party, table.text("namespace"), table.texts("groups", ()))
     table.finish()
+    if party.eks and target.groups:
+        raise table.error(
+            "groups", "an EKS cluster takes its groups from the access entry of the role", "remove groups"
+        )
     if not _NAMESPACE.fullmatch(target.namespace):
         raise table.error("namespace", f"'{target.namespace}' is not a namespace")
     for group in target.groups:

@@ -11,9 +11,9 @@ from juniperd.issuer import audit, claims, decision, links, pins, proofs, refusa
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.judge import Judge
-from juniperd.issuer.keys import TOKEN_LIFE, Keys
+from juniperd.issuer.keys import Keys
 from juniperd.issuer.limits import Rate
-from juniperd.issuer.policy import AwsTarget, Scope, Target
+from juniperd.issuer.policy import ApiTarget, AwsTarget, KubernetesTarget, Scope, Target
 from juniperd.issuer.proofs import Proofs, Used
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.sessions import Session
@@ -81,6 +81,7 @@ class _Decided:
     verdict: Verdict
     case: Case | None = None
     target: Target | None = None
+    session_ends: float | None = None
     belongs: bool = False
     """Whether the person may know what is wrong with a name that no scope has."""
 
@@ -164,9 +165,9 @@ class TokenEndpoint:
         verdict = self._judge.verdict(case, subject)
         late = isinstance(verdict, Refused) and verdict.passing
         # Only facts say who may be told which parties there are.
-        if not late and target is None:
+        if not late and (target is None or _signs_by_itself(target)):
             verdict = Refused("select", "unknown_target", _which(scope))
-        return _Decided(verdict, case, target)
+        return _Decided(verdict, case, target, session_ends=session.ends_at if session else None)
 
     def _session(self, subject: Subject, request: TokenRequest, scope: Scope | None) -> Session | Refused | None:
         """The session that the request names, before the scope is looked at: its owner alone hears of it."""
@@ -196,7 +197,8 @@ class TokenEndpoint:
     ) -> dict[str, object]:
         """Sign, record, and only then answer; what came meanwhile is seen in the same transaction."""
         number, jti, now = self._new_id(), self._new_id(), self._clock()
-        signed = self._sign(decided, jti, now)
+        stamp = self._stamp(decided, jti, now)
+        signed = self._sign(decided, stamp)
 
         def work(connection: sqlite3.Connection) -> Verdict:
             verdict = decided.verdict
@@ -217,13 +219,18 @@ class TokenEndpoint:
         if isinstance(verdict, Refused):
             entitled = decided.belongs if decided.case is None else decision.entitled(decided.case)
             raise refusal.of(verdict, decision=number, entitled=entitled)
-        return self._answer(verdict.grant, decided, signed, number)
+        return self._answer(verdict.grant, decided, signed, number, stamp)
 
-    def _sign(self, decided: _Decided, jti: str, now: float) -> str:
-        if not isinstance(decided.verdict, Permitted) or decided.target is None or decided.case is None:
+    def _stamp(self, decided: _Decided, jti: str, now: float) -> claims.Stamp:
+        policy = decided.case.policy.digest if decided.case else ""
+        session = decided.case.session if decided.case else None
+        return claims.Stamp(self._issuer_url, jti, now, policy, session, decided.session_ends)
+
+    def _sign(self, decided: _Decided, stamp: claims.Stamp) -> str:
+        if not isinstance(decided.verdict, Permitted) or decided.target is None:
             return ""
-        stamp = claims.Stamp(self._issuer_url, jti, now, decided.case.policy.digest, decided.case.session)
-        return self._keys().signer(now).sign(claims.build(decided.verdict.grant, decided.target, stamp))
+        built = claims.build(decided.verdict.grant, decided.target, stamp)
+        return self._keys().signer(stamp.now).sign(built, typ=claims.token_type(decided.target))
 
     def _record(
         self, subject: Subject, request: TokenRequest, decided: _Decided, verdict: Verdict
@@ -246,14 +253,16 @@ class TokenEndpoint:
             "claimed_host": _hearsay(request.claimed_host),
         }
 
-    def _answer(self, grant: Grant, decided: _Decided, signed: str, number: str) -> dict[str, object]:
+    def _answer(
+        self, grant: Grant, decided: _Decided, signed: str, number: str, stamp: claims.Stamp
+    ) -> dict[str, object]:
         if decided.target is None or not signed:
             raise OAuthError("server_error", "a grant without a target", status=500)
         return {
             "access_token": signed,
             "issued_token_type": JWT,
-            "token_type": "N_A",
-            "expires_in": int(TOKEN_LIFE),
+            "token_type": "Bearer" if isinstance(decided.target, ApiTarget) else "N_A",
+            "expires_in": int(stamp.ends(grant, decided.target)) - int(stamp.now),
             "scope": grant.scope.name,
             "decision": number,
             "target": describe(grant, decided.target),
@@ -276,11 +285,19 @@ def describe(grant: Grant, target: Target) -> dict[str, object]:
         if target.relying_party.endpoint:
             said["endpoint"] = target.relying_party.endpoint
         return said
-    return said | {"namespace": target.namespace, "server": target.relying_party.server}
+    if isinstance(target, ApiTarget):
+        return said
+    party = target.relying_party
+    return said | {"namespace": target.namespace, "server": party.server, "ca_sha256": party.ca_sha256}
+
+
+def _signs_by_itself(target: Target) -> bool:
+    """Whether a laptop makes this party's tokens of other credentials, so that none of ours would count there."""
+    return isinstance(target, KubernetesTarget) and bool(target.relying_party.eks)
 
 
 def _which(scope: Scope) -> str:
-    names = ", ".join(t.relying_party.name for t in scope.targets)
+    names = ", ".join(t.relying_party.name for t in scope.targets if not _signs_by_itself(t))
     return f"scope {scope.name} has the relying parties {names}; choose one as audience"
 
 

@@ -34,8 +34,8 @@ class ToolProtocol(Protocol):
     def parse(self, request: Request) -> CredentialRequest:
         """What the tool asks for; raises a :class:`JuniperError` that names what cannot be understood."""
 
-    def render(self, lease: Lease) -> Reply:
-        """The tool's own format; depends on the lease alone, so that the bytes are made once."""
+    def render(self, lease: Lease, form: str) -> Reply:
+        """The tool's own format, in the form that the request asked for; pure, so that the bytes are made once."""
 
     def render_error(self, error: JuniperError) -> Reply:
         """A failure on the stream, and with the status, that the tool shows."""

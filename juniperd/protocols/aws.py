@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from typing import cast
 
 from juniperd.errors import JuniperError, ProtocolError, TargetUnknown
-from juniperd.model import CredentialRequest, Kind, Lease, rfc3339
+from juniperd.model import AwsCredential, CredentialRequest, Kind, Lease, rfc3339
 from juniperd.protocols import Reply
 from juniperd.wire import Request
 
@@ -57,9 +58,9 @@ def _options(arguments: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def render(lease: Lease) -> Reply:
+def render(lease: Lease, _form: str) -> Reply:
     """The JSON object, ``Expiration`` in UTC with a ``Z``."""
-    credential = lease.credential
+    credential = cast("AwsCredential", lease.credential)
     document = {
         "Version": 1,
         "AccessKeyId": credential.access_key_id,

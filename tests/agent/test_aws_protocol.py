@@ -78,7 +78,7 @@ def test_a_name_that_cannot_be_a_scope_is_refused(scope: str) -> None:
 @given(secret=words, expires_at=st.floats(0, 4_000_000_000))
 def test_what_is_rendered_reads_back(secret: str, expires_at: float) -> None:
     credential = AwsCredential("ASIA1", Secret(secret), Secret("t" + secret), "111122223333", "arn")
-    reply = aws.render(Lease(KEY, credential, 0.0, expires_at))
+    reply = aws.render(Lease(KEY, credential, 0.0, expires_at), "")
     document = json.loads(reply.stdout)
     assert document["Version"] == 1
     assert type(document["Version"]) is int

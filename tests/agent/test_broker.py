@@ -195,6 +195,16 @@ class Person:
 class Issuer:
     """Issues whatever is asked."""
 
+    def known_scope(self, request: CredentialRequest) -> str | None:
+        return request.scope
+
+    async def scope(self, subject: SubjectToken, request: CredentialRequest) -> str:
+        raise AssertionError((subject, request))
+
+    async def derived(self, subject: SubjectToken, request: CredentialRequest) -> Target | None:
+        del subject, request
+        return None
+
     async def token(self, subject: SubjectToken, request: CredentialRequest, *, program: str = "") -> IssuedToken:
         del subject, program
         target = Target("aws-staging", Kind.AWS, 3600.0)

@@ -21,7 +21,7 @@ from juniperd.errors import (
 )
 from juniperd.exchanges import ExchangeSettings, IssuedTokenExpired
 from juniperd.exchanges.aws import ERRORS, AwsExchange, endpoint_of, make, translate
-from juniperd.model import IssuedToken, Kind, Secret, Target
+from juniperd.model import AwsCredential, IssuedToken, Kind, Secret, Target
 
 from .doubles import ASSUMED, ROLE, SIGNER, Doubles
 
@@ -51,6 +51,7 @@ def issued(world: Doubles, **changes: object) -> IssuedToken:
 async def test_a_role_is_assumed_without_a_signature(world: Doubles, exchange: AwsExchange) -> None:
     got = await exchange.trade(issued(world))
     assert got.expires_at == world.clock() + 3600
+    assert isinstance(got.credential, AwsCredential)
     assert (got.credential.account_id, got.credential.assumed_role_arn) == ("111122223333", ASSUMED)
     (sent,) = world.sts.requests
     assert (sent["Action"], sent["RoleArn"], sent["RoleSessionName"], sent["DurationSeconds"]) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -10,28 +11,39 @@ from juniperd import exchanges, identity, protocols
 from juniperd.errors import ConfigError, JuniperError, LoginRequired, TargetUnknown
 from juniperd.exchanges import ExchangeSettings
 from juniperd.identity import ErrorRead
-from juniperd.model import AwsCredential, Credential, CredentialRequest, Kind, Lease, LeaseKey, Secret
+from juniperd.model import AwsCredential, BearerToken, Credential, CredentialRequest, Kind, Lease, LeaseKey, Secret
 from juniperd.protocols import ToolProtocol
 from juniperd.wire import Request
 
 TOOLS = protocols.discover()
 PROVIDERS = identity.discover()
 KINDS = sorted(kind for kind in Kind if kind in exchanges.kinds())
-ASKS: dict[str, tuple[bytes, ...]] = {"juniper-aws": (b"--scope", b"archive")}
+EXEC_INFO = {
+    "kind": "ExecCredential",
+    "apiVersion": "client.authentication.k8s.io/v1",
+    "spec": {"interactive": False, "cluster": {"server": "https://k8s.example.com", "config": {"scope": "archive"}}},
+}
+ASKS: dict[str, Request] = {
+    "juniper-aws": Request((b"juniper-aws", b"--scope", b"archive")),
+    "juniper-kubectl": Request((b"juniper-kubectl",), {"KUBERNETES_EXEC_INFO": json.dumps(EXEC_INFO)}),
+    "juniper-token": Request((b"juniper-token", b"--audience", b"billing-api", b"--scope", b"archive")),
+}
 """A request that each tool really makes; a new protocol adds its own."""
 CREDENTIALS: dict[Kind, Credential] = {
-    Kind.AWS: AwsCredential("ASIA1", Secret("key"), Secret("token"), "111122223333", "arn")
+    Kind.AWS: AwsCredential("ASIA1", Secret("key"), Secret("token"), "111122223333", "arn"),
+    Kind.KUBERNETES: BearerToken(Secret("token")),
+    Kind.API: BearerToken(Secret("token")),
 }
 
 
 def asked_of(tool: ToolProtocol) -> CredentialRequest:
-    return tool.parse(Request((tool.HELPER.encode(), *ASKS[tool.HELPER])))
+    return tool.parse(ASKS[tool.HELPER])
 
 
 def test_the_plugs_of_this_release() -> None:
-    assert set(TOOLS) == {"juniper-aws"}
+    assert set(TOOLS) == {"juniper-aws", "juniper-kubectl", "juniper-token"}
     assert set(PROVIDERS) == {"oidc", "okta", "entra"}
-    assert KINDS == [Kind.AWS]
+    assert KINDS == [Kind.API, Kind.AWS, Kind.KUBERNETES]
 
 
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))
@@ -56,12 +68,13 @@ class TestProtocols:
         assert 0 < reply.status < 256
 
     def test_an_answer_has_nothing_on_standard_error(self, tool: ToolProtocol) -> None:
-        kind = asked_of(tool).kind
-        key = LeaseKey("team", "k", None, "archive", kind, None, None, None, None, ())
-        reply = tool.render(Lease(key, CREDENTIALS[kind], 0.0, 3600.0))
+        asked = asked_of(tool)
+        key = LeaseKey("team", "k", None, "archive", asked.kind, None, None, None, None, ())
+        lease = Lease(key, CREDENTIALS[asked.kind], 0.0, 3600.0)
+        reply = tool.render(lease, asked.form)
         assert reply.stdout
         assert (reply.stderr, reply.status) == (b"", 0)
-        assert reply == tool.render(Lease(key, CREDENTIALS[kind], 0.0, 3600.0))
+        assert reply == tool.render(lease, asked.form)
 
 
 @pytest.mark.parametrize("kind", PROVIDERS)

@@ -1,0 +1,75 @@
+"""Tokens for Kubernetes: the issuer's own where a cluster trusts it, EKS's signed here with the scope's AWS credentials.
+
+An EKS token is a presigned ``GetCallerIdentity`` of STS with the cluster's name in a signed header, base64url without
+padding behind ``k8s-aws-v1.`` (the format of aws-iam-authenticator). Nobody is called to make one.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import partial
+from typing import cast
+
+from juniperd.exchanges import Exchanged, ExchangeSettings
+from juniperd.freshness import Window
+from juniperd.model import AwsCredential, BearerToken, IssuedToken, Kind, Lease, Secret, Target
+from juniperd.threads import in_thread
+
+KIND = Kind.KUBERNETES
+WINDOW = Window(renew_ahead=300.0, wait_below=120.0, margin=90.0)
+"""kubectl is told an end 60 s early and does not ask again after a 401, so nothing is served that is nearly over."""
+
+EKS_LIFE = 14 * 60.0
+"""Seconds an EKS token is used: the cluster takes it for fifteen minutes from its signature."""
+_PREFIX = "k8s-aws-v1."
+_EXPIRES = 60
+"""``X-Amz-Expires`` as every client writes it; clusters look at the date alone."""
+
+
+def make(settings: ExchangeSettings) -> KubernetesExchange:
+    """The exchange; botocore is imported for the first EKS token."""
+    return KubernetesExchange(settings)
+
+
+class KubernetesExchange:
+    """Keeps nothing."""
+
+    def __init__(self, settings: ExchangeSettings) -> None:
+        self._settings = settings
+
+    @property
+    def window(self) -> Window:
+        """Kubernetes's."""
+        return WINDOW
+
+    async def warm(self) -> None:
+        """Nothing is slow here but botocore, which the AWS exchange imports ahead."""
+
+    async def trade(self, issued: IssuedToken) -> Exchanged:
+        """The issued token itself, for the one cluster that the issuer named."""
+        return Exchanged(BearerToken(issued.token), issued.expires_at, issued.target.cluster)
+
+    async def derive(self, lease: Lease, target: Target) -> Exchanged:
+        """A token for an EKS cluster; it ends with the credentials that signed it, if that is sooner."""
+        token = await in_thread(partial(_presigned, lease, target), name="eks")
+        return Exchanged(BearerToken(token), min(lease.issued_at + EKS_LIFE, lease.expires_at), target.cluster)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _presigned(lease: Lease, target: Target) -> Secret:
+    from botocore.auth import SigV4QueryAuth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    mine = cast("AwsCredential", lease.credential)
+    keys = Credentials(mine.access_key_id, mine.secret_access_key.reveal(), mine.session_token.reveal())
+    suffix = "amazonaws.com.cn" if target.region.startswith("cn-") else "amazonaws.com"
+    request = AWSRequest(
+        "GET",
+        f"https://sts.{target.region}.{suffix}/?Action=GetCallerIdentity&Version=2011-06-15",
+        headers={"x-k8s-aws-id": target.eks},
+    )
+    SigV4QueryAuth(keys, "sts", target.region, expires=_EXPIRES).add_auth(request)
+    return Secret(_PREFIX + base64.urlsafe_b64encode(request.url.encode()).decode().rstrip("="))

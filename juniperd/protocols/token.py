@@ -1,0 +1,57 @@
+"""``juniper token``: a token for an API, plain or as a header for ``curl -H @FILE``.
+
+It asks as the helpers do, so that inside a debugging session it reaches the session's socket like any tool.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+from juniperd.errors import JuniperError, ProtocolError, TargetUnknown
+from juniperd.model import BearerToken, CredentialRequest, Kind, Lease
+from juniperd.protocols import Reply
+from juniperd.wire import Request
+
+HELPER = "juniper-token"
+USAGE = "write: juniper token --audience NAME [--scope NAME] [--issuer NAME] [--header]"
+HEADER = "header"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
+_ISSUER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OPTIONS = {"--audience": _NAME, "--scope": _NAME, "--issuer": _ISSUER}
+
+
+def parse(request: Request) -> CredentialRequest:
+    """The relying party that is meant, and the scope where it is named."""
+    found: dict[str, str] = {}
+    rest = [word for word in request.arguments if word != "--header"]
+    for name, value in zip(rest[::2], rest[1::2], strict=False):
+        if name not in _OPTIONS or name in found:
+            msg = f"'{name[:80]}' is not understood here"
+            raise ProtocolError(msg, USAGE)
+        if not _OPTIONS[name].fullmatch(value):
+            msg = f"'{value[:80]}' is not a name for {name}"
+            raise TargetUnknown(msg, USAGE)
+        found[name] = value
+    if len(rest) % 2 or "--audience" not in found:
+        msg = "no audience is named" if "--audience" not in found else f"{rest[-1][:80]} needs a value"
+        raise ProtocolError(msg, USAGE)
+    return CredentialRequest(
+        scope=found.get("--scope", ""),
+        kind=Kind.API,
+        issuer=found.get("--issuer"),
+        relying_party=found["--audience"],
+        form=HEADER if "--header" in request.arguments else "",
+    )
+
+
+def render(lease: Lease, form: str) -> Reply:
+    """The token on a line, behind ``Authorization: Bearer`` where a header was asked for (RFC 6750 section 2.1)."""
+    token = cast("BearerToken", lease.credential).token.reveal()
+    line = f"Authorization: Bearer {token}" if form == HEADER else token
+    return Reply(stdout=line.encode() + b"\n")
+
+
+def render_error(error: JuniperError) -> Reply:
+    """One line for the person who typed the command."""
+    return Reply(stderr=f"juniper token: {error}\n".encode(), status=error.exit_status or 1)
