@@ -51,6 +51,19 @@ async def test_ten_callers_are_one_login(running: Running) -> None:
     assert len(running.world.issuer.pins) == 1
 
 
+async def test_ten_helpers_and_three_logins_are_one_flow(running: Running) -> None:
+    running.world.idp.approve = "authorization_pending"
+    logins = [asyncio.create_task(running.control("login")) for _ in range(3)]
+    helpers = await asyncio.gather(*(running.aws() for _ in range(10)))
+    assert {helper.stderr for helper in helpers} == {b"juniper-aws: nobody is signed in; run: juniper login\n"}
+    await until(lambda: running.world.idp.calls["/device"])
+    running.world.idp.approve = None
+    assert {answer.status for answer in await asyncio.gather(*logins)} == {0}
+    assert running.world.idp.calls["/device"] == 1
+    assert {helper.status for helper in await asyncio.gather(*(running.aws() for _ in range(10)))} == {0}
+    assert running.world.sts.calls["/"] == 1
+
+
 async def _begin_login(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_unix_connection(running.path)
     writer.write(wire.encode_request(wire.Request((b"juniper", b"login"))))

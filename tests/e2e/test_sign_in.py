@@ -34,6 +34,27 @@ def test_signed_out_is_told_within_a_second(healed: Company) -> None:
     assert healed.juniper("whoami").line == "juniper: nobody is signed in; run: juniper login"
 
 
+@pytest.mark.usefixtures("shop")
+def test_locked_is_told_within_a_second_with_what_unlocks_it(healed: Company) -> None:
+    """The sandbox keeps sign-ins in memory, so that its lock is the end of one, and says so."""
+    assert healed.helper().status == 0
+    locked = healed.juniper("lock")
+    said, note = locked.good().splitlines()
+    assert said == "locked; run: juniper unlock"
+    assert note.startswith("note: the sign-in of sandbox was in memory only and is forgotten")
+    started = time.monotonic()
+    refused = healed.helper(timeout=10)
+    assert time.monotonic() - started < 1.0
+    assert (refused.status, refused.stdout) == (77, "")
+    assert refused.line == "juniper-aws: the sign-in is locked; run: juniper unlock"
+    shown = healed.juniper("status").good()
+    assert "sign-in   sandbox: locked; run: juniper unlock" in shown
+    assert "lease     none" in shown
+    assert healed.juniper("unlock").line == "juniper: nobody is signed in; run: juniper login"
+    healed.sign_in()
+    assert healed.helper().status == 0
+
+
 def test_the_code_is_shown_where_no_terminal_is(healed: Company) -> None:
     login = healed.juniper("login", "--device")
     assert login.stdout.startswith("signed in as developer (user 7) until ")

@@ -42,7 +42,7 @@ async def peer(request: pytest.FixtureRequest, rotating: str, http: Http) -> Asy
     """The same provider, taken for one of unknown grace and for Okta."""
     made = Peer(rotating, http, request.param)
     yield made
-    await made.mode(grace=0, cut=0)
+    await made.mode(grace=0, cut=0, dead=False)
 
 
 @pytest.fixture
@@ -192,6 +192,17 @@ async def test_a_provider_that_is_away_costs_no_try(person: Person, spent: list[
     assert len(spent) == sent
     person.door.provided = kept
     await person.sign_in.subject(fresh=True)
+    await intact(person)
+
+
+async def test_the_one_more_try_is_kept_for_a_provider_that_answers(person: Person, spent: list[str]) -> None:
+    """An outage in which connections come about and nothing is said lasts longer than two tries."""
+    await person.peer.mode(dead=True)
+    for _ in range(5):
+        await person.sign_in.subject(fresh=True)
+    assert len(spent) == 1
+    assert person.rests["tries"] == 1
+    await person.peer.mode(dead=False)
     await intact(person)
 
 

@@ -21,6 +21,7 @@ const mode = {
   blocked: '', // 'device', 'poll', 'code' or 'refresh': where the tenant's policy says no
   nonce: options.dpop === 'nonce', // whether a proof has to carry a nonce of the provider's
   noProofs: false, // whether this client's proofs are refused though the metadata lists algorithms
+  dead: false, // whether nothing is done and nothing answered
   cut: 0, // so many refreshes are done and not answered
   sits: undefined, // who sits before the browser; the developer by default
   left: false, // whether an account was deleted
@@ -166,6 +167,7 @@ async function body(request) {
 const callback = provider.callback();
 server.on('request', async (request, response) => {
   if (request.url.startsWith('/_t/interaction/')) return interact(request, response);
+  if (mode.dead && !request.url.includes('/_t/')) return request.socket.destroy();
   const told = /\/_t\/(\w+)$/.exec(request.url);
   if (!told) return callback(shape.routed(request), response);
   const asked = await body(request);
