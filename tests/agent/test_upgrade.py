@@ -19,6 +19,7 @@ import pytest
 from keyring.errors import KeyringLocked
 
 import juniperd
+from juniperd.upgrade import package_stamp
 from tests.requirements import require_peer
 
 from .doubles import Doubles, FakeClock, doubles
@@ -336,3 +337,15 @@ def test_an_upgrade_that_was_undone_leaves_no_note(installed: Installed) -> None
         until(installed.folder, lambda r: "gives way as soon" in str(r["agent"]["upgrade_note"]), b"status")
         kept.replace(installed.package / "__init__.py")
         until(installed.folder, lambda r: r["agent"]["upgrade_note"] is None, b"status")
+
+
+async def test_an_agent_that_was_told_to_end_does_not_become_another_one(world: Doubles, folder: Path) -> None:
+    async with serving(world, folder) as running:
+        upgrade = running.agent.upgrade
+        upgrade._running = (1, 1, 1)
+        upgrade._tried = package_stamp()
+        running.agent.leave()
+        await settled(running.agent._shut.is_set)
+        upgrade.rested()
+        assert (upgrade._timer, upgrade._task) == (None, None)
+        assert not running.agent.gives_way
