@@ -266,7 +266,8 @@ async def test_a_sign_in_in_the_keyring_outlives_the_upgrade(installed: Installe
     runtime = installed.folder / "runtime"
     runtime.mkdir(mode=0o700)
     session = ("dbus-run-session", "--", "sh", "-c", KEYRING)
-    with installed.running(*session, XDG_RUNTIME_DIR=str(runtime), XDG_DATA_HOME=str(installed.folder / "data")):
+    homes = {"XDG_RUNTIME_DIR": str(runtime), "XDG_DATA_HOME": str(installed.folder / "data")}
+    with installed.running(*session, **homes) as process:
         await soon(path, lambda status: status["agent"]["version"] == juniperd.__version__)
         login = await speak(path, "juniper", "login")
         assert login.status == 0, login.stderr
@@ -279,6 +280,7 @@ async def test_a_sign_in_in_the_keyring_outlives_the_upgrade(installed: Installe
         assert (await speak(path, "juniper-aws", "--scope", "archive")).status == 0
         assert now.idp.calls["/device"] == 1
         await speak(path, "juniper", "down")
+        await asyncio.to_thread(process.wait, PATIENCE)  # the session ends its keyring with its bus
 
 
 async def test_leases_that_could_not_be_renewed_now_keep_the_old_agent(world: Doubles, folder: Path) -> None:
