@@ -82,11 +82,12 @@ class Upgrade:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._next = 0.0
+        self._closed = False
         self.note: str | None = None
 
     def rested(self) -> None:
         """The last caller has left; costs nothing where a look is due already."""
-        if self._timer is None and self._task is None:
+        if self._timer is None and self._task is None and not self._closed:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(max(self._next, loop.time()), self._begin)
 
@@ -100,7 +101,8 @@ class Upgrade:
         return found
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more: who was told to end does not become another one."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:

@@ -19,6 +19,7 @@ import pytest
 from keyring.errors import KeyringLocked
 
 import juniperd
+from juniperd.upgrade import package_stamp
 from tests.requirements import require_peer
 
 from .doubles import Doubles, FakeClock, doubles
@@ -265,7 +266,8 @@ async def test_a_sign_in_in_the_keyring_outlives_the_upgrade(installed: Installe
     runtime = installed.folder / "runtime"
     runtime.mkdir(mode=0o700)
     session = ("dbus-run-session", "--", "sh", "-c", KEYRING)
-    with installed.running(*session, XDG_RUNTIME_DIR=str(runtime), XDG_DATA_HOME=str(installed.folder / "data")):
+    homes = {"XDG_RUNTIME_DIR": str(runtime), "XDG_DATA_HOME": str(installed.folder / "data")}
+    with installed.running(*session, **homes) as process:
         await soon(path, lambda status: status["agent"]["version"] == juniperd.__version__)
         login = await speak(path, "juniper", "login")
         assert login.status == 0, login.stderr
@@ -278,6 +280,7 @@ async def test_a_sign_in_in_the_keyring_outlives_the_upgrade(installed: Installe
         assert (await speak(path, "juniper-aws", "--scope", "archive")).status == 0
         assert now.idp.calls["/device"] == 1
         await speak(path, "juniper", "down")
+        await asyncio.to_thread(process.wait, PATIENCE)  # the session ends its keyring with its bus
 
 
 async def test_leases_that_could_not_be_renewed_now_keep_the_old_agent(world: Doubles, folder: Path) -> None:
@@ -336,3 +339,15 @@ def test_an_upgrade_that_was_undone_leaves_no_note(installed: Installed) -> None
         until(installed.folder, lambda r: "gives way as soon" in str(r["agent"]["upgrade_note"]), b"status")
         kept.replace(installed.package / "__init__.py")
         until(installed.folder, lambda r: r["agent"]["upgrade_note"] is None, b"status")
+
+
+async def test_an_agent_that_was_told_to_end_does_not_become_another_one(world: Doubles, folder: Path) -> None:
+    async with serving(world, folder) as running:
+        upgrade = running.agent.upgrade
+        upgrade._running = (1, 1, 1)
+        upgrade._tried = package_stamp()
+        running.agent.leave()
+        await settled(running.agent._shut.is_set)
+        upgrade.rested()
+        assert (upgrade._timer, upgrade._task) == (None, None)
+        assert not running.agent.gives_way
