@@ -186,6 +186,8 @@ class Agent:
         """What would end with this process, in words: a sign-in of which nobody else has a copy, leases in an outage."""
         if self._sessions is not None and any(self._sessions):
             return "a debugging session is open; it gives way when that has ended"
+        if any(desk.sign_in.locked for desk in self.desks.values()):
+            return "a sign-in is locked; it gives way once it is unlocked"
         for desk in self.desks.values():
             if desk.sign_in.identity is not None and not await self.store.rests(desk.issuer.url):
                 return "the only copy of the sign-in is in its memory; run: juniper down; juniper login"

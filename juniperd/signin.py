@@ -66,6 +66,11 @@ class SignIn:
         # Woken again, for it may have been locked meanwhile.
         return (await self._keeper.wake()).subject
 
+    @property
+    def locked(self) -> bool:
+        """Whether the person locked it; a new process would know nothing of that."""
+        return self._keeper.locked
+
     def at_hand(self) -> SubjectToken | None:
         """The token to show, where memory has one that still counts; nobody is asked."""
         held = self._keeper.held

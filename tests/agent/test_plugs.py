@@ -148,7 +148,8 @@ class TestExchanges:
         assert window.renew_ahead > window.wait_below >= window.margin >= 0
 
 
-def test_a_kind_without_a_file_is_refused_with_the_cure() -> None:
+def test_a_kind_without_a_file_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchanges, "kinds", lambda: frozenset({"aws"}))
     with pytest.raises(TargetUnknown, match="kind 'api'"):
         exchanges.load(Kind.API)
     with pytest.raises(ConfigError, match="unknown kind 'saml'"):

@@ -251,3 +251,8 @@ async def test_a_lock_ends_it_and_tells_the_issuer(inside: Whole) -> None:
     await ended(inside, opened["socket"])
     (event,) = inside.events("session_ended")
     assert (event["session"], event["cause"]) == (opened["id"], "closed")
+
+
+async def test_an_upgraded_agent_does_not_give_way_while_it_is_locked(inside: Whole) -> None:
+    await inside.control("lock")
+    assert await inside.agent._would_lose() == "a sign-in is locked; it gives way once it is unlocked"
