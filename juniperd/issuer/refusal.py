@@ -59,6 +59,7 @@ _ABOUT_SESSION = frozenset(
         "session_unknown",
         "session_elsewhere",
         "session_ended",
+        "session_ending",
         "session_narrow",
         "session_scope",
         "session_longest",

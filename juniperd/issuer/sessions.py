@@ -20,6 +20,8 @@ LONGEST = 12 * 3600.0
 """Seconds a session lasts at most, extensions included."""
 MOST_OPEN = 16
 """Sessions of one person at once."""
+SHORTEST_LEFT = 120.0
+"""Seconds that a session must go on for a token that ends with it."""
 REMEMBERED = 24 * 3600.0
 """Seconds after its end in which a session is still told from one that never was; the trail keeps it for good."""
 
@@ -115,6 +117,14 @@ def usable(connection: sqlite3.Connection, session: str | None, subject: Subject
     if not found.open_at(now):
         return Refused("session", "session_ended", f"the session has ended; {found.again}")
     return found
+
+
+def ending(session: Session, now: float) -> Refused | None:
+    """Why there is no token any more that would end with the session: one so short would be refused where it is shown."""
+    left = session.ends_at - now
+    if left >= SHORTEST_LEFT:
+        return None
+    return Refused("session", "session_ending", f"the session ends in {left:.0f} s; run: juniper session extend 30m")
 
 
 def covers(session: Session, name: str, scope: Scope | None) -> Refused | None:

@@ -167,6 +167,8 @@ class TokenEndpoint:
         # Only facts say who may be told which parties there are.
         if not late and (target is None or _signs_by_itself(target)):
             verdict = Refused("select", "unknown_target", _which(scope))
+        elif isinstance(verdict, Permitted) and session and not isinstance(target, AwsTarget):
+            verdict = sessions.ending(session, self._clock()) or verdict
         return _Decided(verdict, case, target, session_ends=session.ends_at if session else None)
 
     def _session(self, subject: Subject, request: TokenRequest, scope: Scope | None) -> Session | Refused | None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from juniperd.errors import ProtocolError
 from juniperd.protocols import control
+from juniperd.protocols.control import ControlRequest
 from juniperd.wire import Request
 
 from .harness import Running, speak, speak_bytes, until
@@ -126,3 +127,21 @@ async def test_a_clock_that_is_off_is_in_status_with_its_seconds(running: Runnin
     status: Any = (await running.control("status")).events[-1]
     assert status["agent"]["clock_skew"] in {-300, -301}
     assert "s behind the servers'" in status["agent"]["clock_note"]
+
+
+@pytest.mark.parametrize("value", ["x", [1], {"a": 1}, 7, True])
+def test_a_list_of_texts_is_one_or_refused(value: object) -> None:
+    with pytest.raises(ProtocolError, match="parameter 'scopes' of session_open is not a list of texts"):
+        ControlRequest("session_open", {"scopes": value}).texts("scopes")
+
+
+def test_a_list_of_texts_may_be_left_out() -> None:
+    assert ControlRequest("session_open").texts("scopes") == []
+    assert ControlRequest("session_open", {"scopes": ["a", "b"]}).texts("scopes") == ["a", "b"]
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, "60", 1.5, True, []])
+def test_seconds_are_a_whole_number_above_nothing(value: object) -> None:
+    with pytest.raises(ProtocolError, match="parameter 'seconds' of session_open is not a number of seconds"):
+        ControlRequest("session_open", {"seconds": value}).seconds("seconds")
+    assert ControlRequest("session_open", {"seconds": 60}).seconds("seconds") == 60

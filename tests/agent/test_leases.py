@@ -213,3 +213,14 @@ class Leases(RuleBasedStateMachine):
 
 TestLeases = Leases.TestCase
 TestLeases.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_forgetting_a_session_leaves_everything_else() -> None:
+    leases = table()
+    within = dataclasses.replace(KEY, session="s1")
+    leases.put(lease(0.0), 0.0)
+    leases.put(lease(0.0, key=within), 0.0)
+    leases.fail(dataclasses.replace(within, scope="other"), DOWN, 0.0)
+    leases.forget_session("s1")
+    assert [held.lease.key for held in leases] == [KEY]
+    assert leases.ask(dataclasses.replace(within, scope="other"), 1.0) == (Action.RENEW, None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from juniperd.issuer import claims
 from juniperd.issuer.claims import Stamp
 from juniperd.issuer.facts import Environment, Project, User
-from juniperd.issuer.policy import AwsTarget, KubernetesTarget, RelyingParty
+from juniperd.issuer.policy import ApiTarget, AwsTarget, KubernetesTarget, RelyingParty, Target
 from juniperd.issuer.verdict import Grant
 from juniperd.model import Kind
 from tests.issuer.test_gitlab_answers import SCOPE
@@ -27,6 +27,7 @@ EKS = KubernetesTarget(
     "billing",
     ("gitlab:project_env:42:staging",),
 )
+API = ApiTarget(RelyingParty("billing-api", Kind.API, "https://billing.test"))
 
 
 def test_an_aws_token_says_exactly_this() -> None:
@@ -128,3 +129,34 @@ def test_a_session_name_is_always_one_that_aws_takes(login: str, number: int) ->
 def test_only_the_aws_target_pins_a_role() -> None:
     assert isinstance(AWS, AwsTarget)
     assert claims.build(GRANT, AWS, STAMP)["https://aws.amazon.com/roles"] == [AWS.role_arn]
+
+
+def test_an_api_hears_who_it_is_and_for_which_client() -> None:
+    built = claims.build(GRANT, API, STAMP)
+    assert (built["aud"], built["client_id"]) == ("https://billing.test", "juniper")
+    assert (built["scope"], built["preferred_username"]) == ("invoice-archive-writer", "7-developer")
+    assert claims.token_type(API) == "at+jwt"
+    assert claims.token_type(EKS) == claims.token_type(AWS) == "JWT"
+
+
+@pytest.mark.parametrize(
+    ("target", "ttl", "session_left", "life"),
+    [
+        (AWS, 3600.0, None, 300),
+        (AWS, 3600.0, 60.0, 300),
+        (EKS, 3600.0, None, 3600),
+        (EKS, 600.0, None, 600),
+        (EKS, 3600.0, 900.0, 900),
+        (API, 3600.0, 7200.0, 3600),
+        (API, 600.0, 900.0, 600),
+    ],
+)
+def test_a_token_ends_soon_where_it_is_traded_else_with_the_scope_or_the_session(
+    target: Target, ttl: float, session_left: float | None, life: int
+) -> None:
+    now = 1_790_000_000.0
+    ends = None if session_left is None else now + session_left
+    stamp = replace(STAMP, now=now, session="s1", session_ends=ends)
+    built = claims.build(replace(GRANT, scope=replace(SCOPE, ttl=ttl)), target, stamp)
+    assert built["exp"] == int(now) + life
+    assert built["juniper_session"] == "s1"
