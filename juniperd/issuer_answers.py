@@ -34,7 +34,6 @@ class Directory:
 
     issuer: str
     api_url: str
-    sign_in_max_age: float
     providers: tuple[Provider, ...]
     oldest_agent: str
 
@@ -67,11 +66,11 @@ def directory(answer: Answer) -> Directory:
     if body.get("version") != 1:
         msg = f"{host} speaks version {body.get('version')!r} of /.well-known/juniper, this juniperd speaks 1"
         raise ConfigError(msg, "update juniperd")
+    usual = number(body, "sign_in_max_age")
     return Directory(
         issuer=needed(body, "issuer", host).rstrip("/"),
         api_url=needed(body, "api_url", host).rstrip("/"),
-        sign_in_max_age=number(body, "sign_in_max_age"),
-        providers=tuple(_provider(entry, host) for entry in objects(body.get("identities"))),
+        providers=tuple(_provider(entry, host, usual) for entry in objects(body.get("identities"))),
         oldest_agent=str(body.get("oldest_agent", "0")),
     )
 
@@ -105,7 +104,7 @@ def unreachable(url: str, error: UpstreamUnreachable) -> IssuerUnreachable:
     return IssuerUnreachable(f"the issuer does not answer ({error.message or host_of(url)})")
 
 
-def _provider(entry: Mapping[str, object], host: str) -> Provider:
+def _provider(entry: Mapping[str, object], host: str, usual: float) -> Provider:
     scopes = entry.get("scopes")
     client_id = needed(entry, "client_id", host)
     return Provider(
@@ -117,6 +116,7 @@ def _provider(entry: Mapping[str, object], host: str) -> Provider:
         scopes=tuple(str(s) for s in scopes) if isinstance(scopes, list) else ("openid", "profile", "offline_access"),
         flow=str(entry.get("flow") or "device"),
         display_name=one_line(str(entry.get("display_name") or entry.get("name")), 100),
+        sign_in_max_age=number(entry, "sign_in_max_age") or usual,
     )
 
 

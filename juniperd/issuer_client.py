@@ -120,10 +120,6 @@ class IssuerClient:
         """The identity a person signs in with: only at the provider the configuration pins."""
         return (await self.directory()).provider(name, self._idp)
 
-    async def sign_in_max_age(self) -> float:
-        """Seconds after ``auth_time`` at which a sign-in ends."""
-        return (await self.directory()).sign_in_max_age
-
     async def token(self, subject: SubjectToken, request: CredentialRequest, *, program: str = "") -> IssuedToken:
         """RFC 8693: the person's ID token for one scope at one relying party."""
         form = {

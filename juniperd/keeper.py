@@ -252,7 +252,7 @@ class Keeper:
         if held.claims is not None and received.claims.subject != held.claims.subject:
             raise await self.end("the identity provider answered for another person")
         held.receive(received, self.now())
-        held.ends_at = received.claims.auth_time + await self._issuer.sign_in_max_age()
+        held.ends_at = received.claims.auth_time + provider.sign_in_max_age
 
     async def _spend(self, held: HeldSignIn, provider: Provider) -> Mapping[str, object]:
         """What the refresh token is answered; ``held.tries`` says whether it may have been spent before."""

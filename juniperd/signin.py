@@ -178,6 +178,6 @@ class SignIn:
 
         if chosen == "device":
             return await self._adoption.adopted(made(await self._idp.device(provider, tell, key=key)), tell)
-        nonce, max_age = bound_nonce(self._issuer.url, key.kid), await self._issuer.sign_in_max_age()
+        nonce, max_age = bound_nonce(self._issuer.url, key.kid), provider.sign_in_max_age
         async with self._idp.browser(provider, tell, key=key, nonce=nonce, max_age=max_age) as received:
             return await self._adoption.adopted(made(received), tell)

@@ -60,9 +60,6 @@ class IssuerDoor(Protocol):
     async def provider(self, name: str | None) -> Provider:
         """The identity provider to sign in at."""
 
-    async def sign_in_max_age(self) -> float:
-        """Seconds a sign-in lasts."""
-
     async def sign_in(self, subject: SubjectToken) -> Receipt:
         """Pin the key."""
 

@@ -29,6 +29,8 @@ class Provider:
     scopes: tuple[str, ...]
     flow: str
     display_name: str
+    sign_in_max_age: float = 12 * 3600.0
+    """Seconds after the person signed in at which the issuer stops taking it."""
 
     def client_of(self, flow: str) -> str:
         """The client id that signs in by this flow, and renews what it signed in."""

@@ -25,7 +25,6 @@ class Catalogue:
     """Answers a verified person; nothing here is issued, and only who asks why is written down."""
 
     def __init__(self, ground: Ground, *, judge: Judge, inquiry: Inquiry) -> None:
-        self._max_age = ground.config.sign_in_max_age
         self._state = ground.state
         self._clock = ground.clock
         self._new_id = ground.new_id
@@ -93,7 +92,7 @@ class Catalogue:
         await self._state.write(lambda c: audit.append(c, "explain", at=now, fields=fields))
 
     def _check(self, subject: Subject) -> None:
-        own = subjects.stale(subject, now=self._clock(), max_age=self._max_age)
+        own = subjects.stale(subject, now=self._clock())
         own = own or self._state.read(lambda c: pins.missing(c, subject) or links.missing(c, subject))
         if own is not None:
             raise refusal.of(own, decision=self._new_id(), entitled=True)

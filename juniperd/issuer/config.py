@@ -55,6 +55,7 @@ class Identity:
     require_acr: frozenset[str] = frozenset()
     require_acrs: frozenset[str] = frozenset()
     max_token_life: float = 65 * 60.0
+    sign_in_max_age: float = 12 * 3600.0
 
     @property
     def client_ids(self) -> frozenset[str]:
@@ -150,10 +151,14 @@ class IssuerConfig:
     relying_parties: Path | None
     identities: Mapping[str, Identity]
     gitlab: GitlabConfig
-    sign_in_max_age: float = 12 * 3600.0
     network: Network = Network()
     limits: Limits = Limits()
     sandbox: bool = False
+
+    @property
+    def longest_sign_in(self) -> float:
+        """Seconds after which no identity's sign-in counts any more."""
+        return max(identity.sign_in_max_age for identity in self.identities.values())
 
 
 def load(path: Path) -> IssuerConfig:
@@ -161,7 +166,9 @@ def load(path: Path) -> IssuerConfig:
     root = tomlfile.read(path).root
     root.version(VERSION)
     sandbox = root.flag("sandbox", default=False)
-    identities = {t.name: _identity(t, sandbox=sandbox) for t in root.tables("identity")}
+    issuer = root.table("issuer")
+    usual = duration(issuer, "sign_in_max_age", "12h")
+    identities = {t.name: _identity(t, sandbox=sandbox, max_age=usual) for t in root.tables("identity")}
     if not identities:
         raise root.error("identity", "no identity provider is configured", "add a table [identity.NAME]")
     if len({i.issuer for i in identities.values()}) != len(identities):
@@ -169,7 +176,7 @@ def load(path: Path) -> IssuerConfig:
     on_page = any(i.link.on_page for i in identities.values())
     gitlab = _gitlab(root.table("gitlab"), path.parent, sandbox=sandbox, on_page=on_page)
     network = _network(root.table("network"), path.parent)
-    config = _issuer(root.table("issuer"), path, sandbox=sandbox, parts=(identities, gitlab, network))
+    config = _issuer(issuer, path, sandbox=sandbox, parts=(identities, gitlab, network))
     limits = _limits(root.table("limits"))
     root.finish()
     return replace(config, limits=limits)
@@ -196,7 +203,6 @@ def _issuer(
         relying_parties=folder / relying_parties if relying_parties else None,
         identities=identities,
         gitlab=gitlab,
-        sign_in_max_age=duration(table, "sign_in_max_age", "12h"),
         network=network,
         sandbox=sandbox,
     )
@@ -220,7 +226,7 @@ def _with_page(table: Table, config: IssuerConfig) -> IssuerConfig:
     return replace(config, identities=linked)
 
 
-def _identity(table: Table, *, sandbox: bool) -> Identity:
+def _identity(table: Table, *, sandbox: bool, max_age: float) -> Identity:
     kind = table.choice("kind", KINDS, "oidc")
     identity = Identity(
         name=table.name,
@@ -236,6 +242,7 @@ def _identity(table: Table, *, sandbox: bool) -> Identity:
         require_acr=frozenset(table.texts("require_acr", ())),
         require_acrs=frozenset(table.texts("require_acrs", ())),
         max_token_life=duration(table, "max_token_life", "65m"),
+        sign_in_max_age=duration(table, "sign_in_max_age") if "sign_in_max_age" in table else max_age,
     )
     table.finish()
     if identity.client_id == identity.device_client_id:
@@ -342,7 +349,7 @@ def _listen(table: Table, key: str, default: Listen | None = None) -> Listen:
     return Listen(host, int(port))
 
 
-def duration(table: Table, key: str, default: str) -> float:
+def duration(table: Table, key: str, default: str | None = None) -> float:
     """A length of time such as ``90s``, ``65m`` or ``12h``, in seconds."""
     text = table.text(key, default)
     found = _DURATION.fullmatch(text)

@@ -67,7 +67,7 @@ def well_known(config: IssuerConfig) -> dict[str, object]:
         "issuer": config.url,
         "api_url": config.api_url,
         "oldest_agent": OLDEST_AGENT,
-        "sign_in_max_age": int(config.sign_in_max_age),
+        "sign_in_max_age": int(config.longest_sign_in),
         "identities": [
             {
                 "name": i.name,
@@ -78,6 +78,7 @@ def well_known(config: IssuerConfig) -> dict[str, object]:
                 "scopes": list(i.scopes),
                 "flow": i.flow,
                 "display_name": i.display_name,
+                "sign_in_max_age": int(i.sign_in_max_age),
             }
             for i in config.identities.values()
         ],

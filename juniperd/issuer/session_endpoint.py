@@ -51,7 +51,6 @@ class SessionEndpoint:
     """Answers a verified person; ``changed`` is called whenever a session's end was set."""
 
     def __init__(self, ground: Ground, *, judge: Judge, changed: Callable[[], None]) -> None:
-        self._max_age = ground.config.sign_in_max_age
         self._state = ground.state
         self._clock = ground.clock
         self._new_id = ground.new_id
@@ -202,13 +201,14 @@ class SessionEndpoint:
             ends_at=min(now + asked.seconds, self._latest(subject, now)),
         )
 
-    def _latest(self, subject: Subject, opened_at: float) -> float:
-        return min(opened_at + sessions.LONGEST, (subject.auth_time or 0.0) + self._max_age)
+    @staticmethod
+    def _latest(subject: Subject, opened_at: float) -> float:
+        return min(opened_at + sessions.LONGEST, (subject.auth_time or 0.0) + subject.identity.sign_in_max_age)
 
     # --- shared -------------------------------------------------------------------------------------------------------
 
     def _check(self, subject: Subject) -> None:
-        own = subjects.stale(subject, now=self._clock(), max_age=self._max_age)
+        own = subjects.stale(subject, now=self._clock())
         own = own or self._state.read(lambda c: pins.missing(c, subject) or links.missing(c, subject))
         if own is not None:
             raise refusal.of(own, decision=self._new_id(), entitled=True)

@@ -26,7 +26,7 @@ class SignIns:
 
     def __init__(self, ground: Ground, *, inquiry: Inquiry) -> None:
         self._issuer_url = ground.config.url
-        self._max_age = ground.config.sign_in_max_age
+        self._longest = ground.config.longest_sign_in
         self._state = ground.state
         self._clock = ground.clock
         self._new_id = ground.new_id
@@ -35,7 +35,7 @@ class SignIns:
     async def begin(self, subject: Subject) -> dict[str, object]:
         """Pin the key, then find the person at GitLab; the pin comes first, for the first key is the one that counts."""
         now, number = self._clock(), self._new_id()
-        stale = subjects.stale(subject, now=now, max_age=self._max_age)
+        stale = subjects.stale(subject, now=now)
         if stale is not None or subject.auth_time is None:
             raise refusal.of(
                 stale or Refused("0", "auth_time_missing", "sign in again"), decision=number, entitled=True
@@ -48,7 +48,7 @@ class SignIns:
             "identity": subject.identity.name,
             "subject": subject.key,
             "user": {"id": user.id, "login": user.login},
-            "sign_in_ends": int(subject.auth_time + self._max_age),
+            "sign_in_ends": int(subject.auth_time + subject.identity.sign_in_max_age),
         }
 
     async def end(self, subject: Subject) -> None:
@@ -63,7 +63,7 @@ class SignIns:
         await self._write(work)
 
     def _pin(self, connection: sqlite3.Connection, subject: Subject, number: str, now: float) -> Refused | None:
-        oldest = now - self._max_age - 2 * LEEWAY
+        oldest = now - self._longest - 2 * LEEWAY
         refused = pins.pin(connection, subject, issuer_url=self._issuer_url, oldest=oldest, now=now)
         outcome = {"outcome": refused.reason if refused else "pinned", "id": number}
         audit.append(connection, "sign_in", at=now, fields={**_who(subject), **outcome})

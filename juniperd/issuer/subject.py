@@ -152,8 +152,9 @@ def _words(claims: Mapping[str, object], name: str) -> frozenset[str]:
     return frozenset(value)
 
 
-def stale(subject: Subject, *, now: float, max_age: float) -> Refused | None:
+def stale(subject: Subject, *, now: float) -> Refused | None:
     """Why a sign-in is too old to count, or None; without ``auth_time`` nobody can say that it is young."""
+    max_age = subject.identity.sign_in_max_age
     if subject.auth_time is None:
         return Refused(
             "0", "auth_time_missing", "the sign-in carries no auth_time; ask the identity provider's administrator"

@@ -100,7 +100,6 @@ class TokenEndpoint:
         by_subject: Rate,
     ) -> None:
         self._issuer_url = ground.config.url
-        self._max_age = ground.config.sign_in_max_age
         self._state = ground.state
         self._clock = ground.clock
         self._new_id = ground.new_id
@@ -143,7 +142,7 @@ class TokenEndpoint:
             ) from None
 
     async def _decide(self, subject: Subject, request: TokenRequest) -> _Decided:
-        own = subjects.stale(subject, now=self._clock(), max_age=self._max_age)
+        own = subjects.stale(subject, now=self._clock())
         own = own or self._state.read(lambda c: pins.missing(c, subject) or links.missing(c, subject))
         if own is not None:
             return _Decided(own)

@@ -36,7 +36,7 @@ def test_paths_are_relative_to_the_file_and_defaults_hold(path: Path) -> None:
     assert config.keys == path.parent / "keys"
     assert config.api_url == config.url
     assert config.api_listen == config.listen == Listen("127.0.0.1", 0)
-    assert config.sign_in_max_age == 12 * 3600
+    assert {identity.sign_in_max_age for identity in config.identities.values()} == {12 * 3600}
     assert config.identities["okta"].client_ids == {"juniper-browser", "juniper-device"}
 
 

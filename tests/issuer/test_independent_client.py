@@ -90,6 +90,7 @@ async def test_well_known_juniper_holds_ids_and_urls_alone(tmp_path: Path) -> No
                     "scopes": ["openid", "profile", "offline_access"],
                     "flow": "device",
                     "display_name": "Sign-in",
+                    "sign_in_max_age": 43200,
                 }
             ],
         }

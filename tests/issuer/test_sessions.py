@@ -422,3 +422,16 @@ async def test_protection_that_comes_later_counts_at_the_mint(company: Company) 
     token = company.idp.token(auth_time=int(NOW) - 5)
     status, body = await laptop.token(token, scope=SLEEPER, session=session["id"])
     assert (status, reason(body)) == (403, "environment_protected")
+
+
+async def test_each_identity_has_its_own_longest_sign_in(tmp_path: Path) -> None:
+    async with open_company(tmp_path, extra='sign_in_max_age = "2h"') as company:
+        laptop, token, session = await opened(company, seconds=12 * 3600)
+        assert session["ends_at"] == int(NOW) - 5 + 2 * 3600
+        status, body = await laptop.sign_in(company.idp.token(auth_time=int(NOW) - 3 * 3600, sid="s-old"))
+        assert (status, reason(body)) == (400, "sign_in_old")
+        assert body["error_description"].startswith("the sign-in is older than 2 h; ")
+        async with company.session.get(company.wire + "/.well-known/juniper") as answer:
+            document = await answer.json()
+        assert (document["identities"][0]["sign_in_max_age"], document["sign_in_max_age"]) == (7200, 7200)
+        assert token

@@ -47,10 +47,6 @@ class Door:
         assert name in {None, self.provided.name}
         return self.provided
 
-    async def sign_in_max_age(self) -> float:
-        """As the design has it."""
-        return LIFE
-
     async def sign_in(self, subject: SubjectToken) -> Receipt:
         """Verify, then pin."""
         claims = await self.verified(subject)

@@ -60,7 +60,7 @@ class StrictDoor(Door):
     async def sign_in(self, subject: SubjectToken) -> Receipt:
         """Verify, refuse what is old, then pin."""
         found = await self.judged(subject.token.reveal(), subject.key.kid)
-        refused = stale(found, now=self.clock(), max_age=LIFE)
+        refused = stale(found, now=self.clock())
         if refused is not None:
             raise SubjectRejected(refused.text)
         self.pinned.append(subject.key.kid)
