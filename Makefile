@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OIDC   := tests/peers/oidc-provider
 
-.PHONY: help setup demo test fast check coverage faults bench fuzz clean
+.PHONY: help setup demo test fast check coverage faults drills bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -36,6 +36,9 @@ coverage: setup  ## every branch of what decides: wire, protocols, leases, polic
 
 faults: setup  ## kill agent and issuer at every step, and print what came of it (four minutes)
 	$(BIN)/python -m tests.faults
+
+drills: setup  ## take rights away from a person, and print the seconds to the last mint
+	$(BIN)/python -m tests.drills
 
 bench: setup  ## the design's budgets on this machine, as ratios
 	$(BIN)/python -m tests.bench

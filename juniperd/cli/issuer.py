@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   juniper issuer deny --user 7
   juniper issuer deny --user 7 --undo
   juniper issuer keys rotate
+  juniper issuer keys replace
   juniper issuer link list
   juniper issuer trust aws invoice-archive-writer --terraform
   juniper issuer publish /srv/www/juniper"""
@@ -38,7 +39,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     _register_deny(verbs)
     _register_people(verbs)
     keys = verbs.add_parser("keys", help="the signing keys")
-    keys.add_argument("action", choices=("list", "rotate"))
+    about = "replace: a key was stolen; a new one signs at once, and what relying parties need is printed"
+    keys.add_argument("action", choices=("list", "rotate", "replace"), help=about)
     trust = verbs.add_parser("trust", help="what a relying party must be told to trust a scope's tokens")
     trust.add_argument("kind", choices=("aws",))
     trust.add_argument("scope")
@@ -110,7 +112,8 @@ def _link(args: argparse.Namespace, path: Path) -> Outcome:
 def _keys(args: argparse.Namespace, path: Path) -> Outcome:
     from juniperd.issuer import commands
 
-    return commands.keys_list(path) if args.action == "list" else commands.keys_rotate(path)
+    act = {"list": commands.keys_list, "rotate": commands.keys_rotate, "replace": commands.keys_replace}[args.action]
+    return act(path)
 
 
 def _trust(args: argparse.Namespace, path: Path) -> Outcome:

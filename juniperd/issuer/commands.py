@@ -288,6 +288,21 @@ def keys_rotate(config_path: Path) -> Outcome:
     return _attempt(work)
 
 
+def keys_replace(config_path: Path) -> Outcome:
+    """Sign with a new key at once and publish no other, and print what each relying party still needs."""
+
+    def work() -> str:
+        found = _act(config_path, "keys_replace", {})
+        dropped, steps = found["dropped"], found["steps"]
+        told = [f"key {found['kid']} signs from now on; no longer published: {_word(dropped)}"]
+        told.append("whoever has an old key is still believed where it is remembered; at each relying party, now:")
+        return "\n".join(
+            [*told, *(one_line(str(s), _LONGEST_LINE) for s in (steps if isinstance(steps, list) else []))]
+        )
+
+    return _attempt(work)
+
+
 def reload(config_path: Path) -> Outcome:
     """Have the running issuer read its policy anew; a broken file leaves the old in force."""
 

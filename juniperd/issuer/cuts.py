@@ -6,8 +6,8 @@ import json
 import shlex
 from collections.abc import Iterable
 
-from juniperd.issuer.policy import AwsTarget, KubernetesTarget, Scope, Target
-from juniperd.model import rfc3339
+from juniperd.issuer.policy import AwsTarget, KubernetesTarget, RelyingParty, Scope, Target
+from juniperd.model import Kind, rfc3339
 
 
 def advice(scopes: Iterable[Scope], *, who: str | None, now: float) -> list[str]:
@@ -50,3 +50,27 @@ def _kubernetes(target: KubernetesTarget, who: str | None, scope: str) -> str:
         f"kubernetes {target.relying_party.name}: remove the RoleBindings of {subject} in {target.namespace}, "
         "or wait: its tokens die within the hour"
     )
+
+
+def distrust(parties: Iterable[RelyingParty], scopes: Iterable[Scope], *, now: float) -> list[str]:
+    """What makes each relying party stop believing keys that are published no more, then what cuts what they bought.
+
+    Taking a key out of the key set is not enough anywhere: verifiers go on with what they fetched.
+    """
+    return [
+        *(_BELIEVES[p.kind].format(name=p.name, audience=p.audience) for p in parties),
+        *advice(scopes, who=None, now=now),
+    ]
+
+
+_BELIEVES = {
+    Kind.AWS: (
+        "aws {name}: delete the account's OIDC provider of this issuer (aws iam delete-open-id-connect-provider), wait "
+        "until a sign-in fails, then create it again: AWS keeps key sets for a time that it does not tell"
+    ),
+    Kind.KUBERNETES: (
+        "kubernetes {name}: once the key set is older than its max-age, show the API server one new token (kubectl get "
+        "pods): only an unknown key makes it fetch the set anew and forget the old; or restart it now"
+    ),
+    Kind.API: "api {name}: drop its cached key set (restart it), then check that a token of an old key is refused",
+}

@@ -50,6 +50,7 @@ class Desk:
             "pins_free": self._pins_free,
             "keys_list": self._keys_list,
             "keys_rotate": self._keys_rotate,
+            "keys_replace": self._keys_replace,
             "reload": self._reload_policy,
         }
         if verb not in acts:
@@ -144,6 +145,15 @@ class Desk:
         fields = {"kid": made.kid, "signs_from": rfc3339(made.signs_from)}
         await self._record("key_made", fields, lambda _: True)
         return dict(fields)
+
+    async def _keys_replace(self, _: Mapping[str, object]) -> Document:
+        now = self._clock()
+        dropped = [entry.kid for entry in self._keys().entries(now)]
+        made = self._keys().replace(now)
+        await self._record("keys_replaced", {"kid": made.kid, "dropped": dropped}, lambda _: True)
+        policy = self._policy()
+        steps = cuts.distrust(policy.relying_parties.values(), policy.scopes.values(), now=now)
+        return {"kid": made.kid, "dropped": dropped, "steps": steps}
 
     async def _reload_policy(self, _: Mapping[str, object]) -> Document:
         policy = self._reload()

@@ -76,11 +76,21 @@ class Keys:
             (self._folder / f"{entry.kid}.pem").unlink(missing_ok=True)
         return made
 
-    def _add(self, signs_from: float) -> Entry:
+    def replace(self, now: float) -> Entry:
+        """Make a key that signs at once, and publish no other: somebody else may have those there were."""
+        stolen = [e.kid for e in self._entries]
+        made = self._add(now, keep=())
+        for kid in stolen:
+            self._signers.pop(kid)
+            (self._folder / f"{kid}.pem").unlink(missing_ok=True)
+        return made
+
+    def _add(self, signs_from: float, *, keep: Sequence[Entry] | None = None) -> Entry:
         key = SigningKey.generate_rs256()
         self._store(f"{key.kid}.pem", key.to_pem().reveal())
         made = Entry(key.kid, signs_from)
-        older = [e if e.ends_at is not None else replace(e, ends_at=signs_from + OUTLIVES) for e in self._entries]
+        kept = self._entries if keep is None else keep
+        older = [e if e.ends_at is not None else replace(e, ends_at=signs_from + OUTLIVES) for e in kept]
         entries = [*older, made]
         document = {
             "version": VERSION,
