@@ -218,6 +218,8 @@ def translate(error: Exception, host: str, timeout: float) -> UpstreamUnreachabl
         return UpstreamUnreachable(f"{host} did not answer within {timeout:.0f} s", host=host)
     if isinstance(error, aiohttp.InvalidURL):
         return UpstreamUntrusted(f"'{host}' is not a usable URL", host=host)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return UpstreamUnreachable(f"the answer of {host} breaks off", host=host)
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
         return UpstreamUnreachable(f"{host} cannot be reached", host=host)
     return UpstreamAnswer(f"{host} answered something that is not HTTP as we know it", host=host)

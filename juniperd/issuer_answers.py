@@ -86,7 +86,8 @@ def receipt(answer: Answer) -> Receipt:
 def refusal(answer: Answer, skew: ClockSkew, scope: str = "") -> JuniperError:
     """An answer other than success, as the error a person reads (RFC 6749 section 5.2, RFC 9449 section 5)."""
     body = _errors(answer)
-    code = str(body.get("error", ""))
+    said = body.get("error")
+    code = said if isinstance(said, str) else ""
     message, cure = _said(str(body.get("error_description") or code or f"status {answer.status}"))
     if answer.status >= 500 or answer.status == 429 or code == "temporarily_unavailable":
         return IssuerUnreachable(f"the issuer cannot answer now: {message}", cure or "try again in a minute")
@@ -96,7 +97,10 @@ def refusal(answer: Answer, skew: ClockSkew, scope: str = "") -> JuniperError:
         return SubjectRejected(f"{message} ({skew.complaint})", skew.remedy)
     if code in {"invalid_request", "invalid_token", "invalid_dpop_proof"} or answer.status == 401:
         return SubjectRejected(f"the issuer does not take the sign-in: {message}", cure)
-    return IssuerError(f"the issuer answered {answer.status}: {message}", cure or "ask whoever runs the issuer")
+    host = host_of(answer.url)
+    return IssuerError(
+        f"the issuer at {host} answered {answer.status}: {message}", cure or "ask whoever runs the issuer"
+    )
 
 
 def unreachable(url: str, error: UpstreamUnreachable) -> IssuerUnreachable:

@@ -153,7 +153,9 @@ class IssuerClient:
 
     async def explain(self, subject: SubjectToken, query: Mapping[str, str]) -> Mapping[str, object]:
         """What the issuer asked of GitLab about a scope, what was answered, which rule decided."""
-        return await self._get(subject, "/explain", query)
+        document = await self._get(subject, "/explain", query)
+        answers.needed(document, "verdict", host_of(self.url))
+        return document
 
     async def sign_in(self, subject: SubjectToken) -> Receipt:
         """Show the issuer the first ID token of a sign-in: it pins the key to it."""

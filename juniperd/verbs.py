@@ -176,7 +176,7 @@ class Verbs:
         verdict = await desk.issuer.explain(await desk.sign_in.subject(), query)
         # What was remembered may be what the person has just had changed.
         self._broker.forgive(name)
-        yield _result(issuer=name, **verdict)
+        yield _result(**{**verdict, "issuer": name})
 
     async def _down(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
         # The door is shut before this is answered, so that "down, up" never meets the agent that goes.

@@ -15,11 +15,14 @@ from urllib.parse import urlsplit
 
 from juniperd import unverified
 from juniperd.address import is_loopback
+from juniperd.bounded import BoundedSession
 from juniperd.errors import (
     ConfigError,
     ExchangeError,
     RelyingPartyRefused,
     RelyingPartyUnreachable,
+    UpstreamAnswer,
+    UpstreamError,
     one_line,
 )
 from juniperd.exchanges import Exchanged, ExchangeSettings, IssuedTokenExpired
@@ -34,6 +37,8 @@ KIND = Kind.AWS
 WINDOW = Window(renew_ahead=20 * 60.0, wait_below=15 * 60.0)
 """botocore runs its process again on every signature once under 15 minutes are left, so nothing is left that low."""
 
+TIMEOUTS = (3.0, 8.0)
+"""Seconds to connect, and to wait for the next bytes."""
 LONGEST = 12 * 3600
 DEFAULT_CAP = 3600
 SHORTEST = 900
@@ -136,7 +141,9 @@ _ECHOED = {"Audience": "aud", "SubjectFromWebIdentityToken": "sub"}
 def _read(answer: Mapping[str, Any], issued: IssuedToken) -> Exchanged:
     """The credential, once the answer is known to be about the token that was sent."""
     sent: Mapping[str, object] = unverified.read(issued.token.reveal()) or {}
-    if any(answer.get(theirs) != sent.get(ours) or not answer.get(theirs) for theirs, ours in _ECHOED.items()):
+    if not any(answer.get(theirs) for theirs in _ECHOED):
+        raise _not_sts(issued.target)
+    if any(answer.get(theirs) != sent.get(ours) for theirs, ours in _ECHOED.items()):
         msg = f"STS answered for another token than the one sent for {issued.target.role_arn}"
         raise RelyingPartyRefused(msg, "check [network] proxy and ca_file")
     try:
@@ -193,26 +200,25 @@ def _make_client(session: botocore.session.Session, target: Target, settings: Ex
     from botocore.plugin import PluginContext, reset_plugin_context, set_plugin_context
 
     endpoint = endpoint_of(target)
+    proxies = _proxies(endpoint, settings)
     config = Config(
         signature_version=UNSIGNED,
-        connect_timeout=3,
-        read_timeout=8,
         retries={"mode": "standard", "total_max_attempts": 3},
-        proxies=_proxies(endpoint, settings),
+        proxies=proxies,
         user_agent_extra="juniper",
     )
+    verify = str(settings.ca_file) if settings.ca_file and endpoint.startswith("https:") else True
     # A variable of the user's may name plug-ins that botocore would import.
     token = set_plugin_context(PluginContext(plugins="DISABLED"))
     try:
-        return boto3.session.Session(botocore_session=session).client(
-            "sts",
-            region_name=target.region,
-            endpoint_url=endpoint,
-            verify=str(settings.ca_file) if settings.ca_file and endpoint.startswith("https:") else True,
-            config=config,
+        client = boto3.session.Session(botocore_session=session).client(
+            "sts", region_name=target.region, endpoint_url=endpoint, verify=verify, config=config
         )
     finally:
         reset_plugin_context(token)
+    bounded = BoundedSession(verify=verify, proxies=proxies, timeout=TIMEOUTS)
+    client.meta.events.register_first("before-send.sts", bounded.answer)
+    return client
 
 
 def _proxies(endpoint: str, settings: ExchangeSettings) -> dict[str, str]:
@@ -243,6 +249,7 @@ class Verdict:
     cure: str
 
 
+_NETWORK = "check [network] proxy and ca_file"
 _POLICY = "ask whoever runs the issuer to run: juniper issuer trust aws"
 ERRORS: Mapping[str, Verdict] = {
     "ExpiredTokenException": Verdict(IssuedTokenExpired, "STS found the issued token expired", "check the clocks"),
@@ -277,8 +284,9 @@ def translate(error: Exception, issued: IssuedToken, seconds: int) -> Exception:
     from botocore.parsers import ResponseParserError
 
     if isinstance(error, ResponseParserError):
-        msg = f"{urlsplit(endpoint_of(issued.target)).netloc} does not answer as STS does"
-        return RelyingPartyRefused(msg, "check [network] proxy and ca_file")
+        return _not_sts(issued.target)
+    if isinstance(error, UpstreamError):
+        return RelyingPartyUnreachable(error.message, _NETWORK if isinstance(error, UpstreamAnswer) else "try again")
     if isinstance(error, ClientError):
         return _from_answer(error.response, issued, seconds)
     if isinstance(error, BotoCoreError):
@@ -287,14 +295,22 @@ def translate(error: Exception, issued: IssuedToken, seconds: int) -> Exception:
     return ExchangeError(msg, "report this, with the log of juniperd")
 
 
+def _not_sts(target: Target) -> RelyingPartyUnreachable:
+    """Something on the way spoke in STS's place: no verdict of STS, so what is held stays good."""
+    return RelyingPartyUnreachable(f"{urlsplit(endpoint_of(target)).netloc} does not answer as STS does", _NETWORK)
+
+
 def _from_answer(response: Mapping[str, Any], issued: IssuedToken, seconds: int) -> Exception:
     target = issued.target
     error = response.get("Error", {})
     code, text = str(error.get("Code", "")), one_line(str(error.get("Message", "")), 200)
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     verdict = verdict_on(code)
+    if 300 <= status < 400:
+        return _not_sts(target)
     if verdict is None and (code in _TRANSIENT or status >= 500):
-        return RelyingPartyUnreachable(f"STS answered {code or status} for {target.role_arn}", "try again")
+        host = urlsplit(endpoint_of(target)).netloc
+        return RelyingPartyUnreachable(f"STS answered {code or status} for {target.role_arn} at {host}", "try again")
     if verdict is None:
         return RelyingPartyRefused(f"STS refused {target.role_arn} ({code}: {text})", _POLICY)
     message = f"{verdict.says}: {_named(issued, code)} ({code}: {text})"
@@ -315,7 +331,7 @@ def _from_transport(error: Exception, target: Target) -> ExchangeError:
 
     host = urlsplit(endpoint_of(target)).netloc
     if isinstance(error, known.SSLError):
-        return RelyingPartyRefused(f"the certificate of {host} is not trusted", "check [network] ca_file")
+        return RelyingPartyUnreachable(f"the certificate of {host} is not trusted", "check [network] ca_file")
     if isinstance(error, known.ProxyConnectionError):
         return RelyingPartyUnreachable(f"{host} cannot be reached through the proxy", "check [network] proxy")
     if isinstance(error, known.HTTPClientError | known.EndpointConnectionError | known.ConnectionError):

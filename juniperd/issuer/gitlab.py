@@ -172,7 +172,8 @@ class Gitlab:
         try:
             return Reply(answer.json(), 0.0)
         except UpstreamAnswer:
-            return _doubtful(f"{question} was answered with something that is not JSON")
+            # A page of a proxy or of maintenance: no word of GitLab's, so no verdict on anybody.
+            return _late(f"{question} was answered with something that is not JSON")
 
     async def _get(self, question: Question, paging: Mapping[str, str]) -> Answer | Trouble:
         if self._clock() < self._held_until:
@@ -184,8 +185,6 @@ class Gitlab:
             answer = await self._http.request(
                 "GET", url, headers=headers, params=params or None, timeout=TIMEOUT, max_bytes=4 * 1024 * 1024
             )
-        except UpstreamAnswer as error:
-            return _doubtful(error.message)
         except UpstreamError as error:
             return _late(error.message)
         if answer.status == 429:

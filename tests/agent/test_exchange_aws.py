@@ -129,7 +129,7 @@ async def test_an_answer_about_another_token_is_refused(world: Doubles, exchange
 
 async def test_an_answer_that_is_none_of_stss(world: Doubles, exchange: AwsExchange) -> None:
     world.sts.error = (200, "\x1b", "a portal's page, not XML")
-    with pytest.raises(RelyingPartyRefused) as refused:
+    with pytest.raises(RelyingPartyUnreachable) as refused:
         await exchange.trade(issued(world))
     assert str(refused.value).endswith("check [network] proxy and ca_file")
 

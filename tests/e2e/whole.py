@@ -34,10 +34,13 @@ from juniperd.sandbox.files import write_files
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble
+from juniperd.sandbox.listening import Listening
 from juniperd.sandbox.supervisor import addresses, furnish, people, register_page
 from juniperd.sandbox.verbs import Doubles, act
+from tests.faults.hostile import Doors
 
 SCOPE = "invoice-archive-writer"
+UPSTREAMS = ("idp", "gitlab", "sts")
 
 
 @dataclass(slots=True)
@@ -151,18 +154,27 @@ async def _answer(reader: asyncio.StreamReader) -> Answer:
 
 @asynccontextmanager
 async def whole(
-    place: Path, account: AwsAccount, monkeypatch: pytest.MonkeyPatch, *, link_page: bool = False
+    place: Path,
+    account: AwsAccount,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    link_page: bool = False,
+    doors: Doors | None = None,
 ) -> AsyncIterator[Whole]:
-    """The company, its issuer and an agent, until the block ends; people are linked by ``extern_uid`` or on the page."""
+    """The company, its issuer and an agent, until the block ends; people are linked by ``extern_uid`` or on the page.
+
+    With ``doors``, each upstream stands behind one that can be told to fail.
+    """
     clock = Clock()
     monkeypatch.setattr("aiohttp.web_response.rfc822_formatted_time", clock.http_date)
     monkeypatch.setattr("juniperd.identity.device.SHORTEST_INTERVAL", 0.01)
     monkeypatch.setattr("juniperd.identity.device.LONGEST_INTERVAL", 0.01)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
+    idp, gitlab, aws = (Listening.reserve() if doors is None else doors.reserve(name) for name in UPSTREAMS)
     doubles = Doubles(
-        IdpDouble(people(), clock=clock, interval=0.01),
-        GitLabDouble(company(), ReaderToken("glpat-of-the-tests"), clock=clock),
-        AwsDouble(account, clock=clock),
+        IdpDouble(people(), clock=clock, interval=0.01, listening=idp),
+        GitLabDouble(company(), ReaderToken("glpat-of-the-tests"), clock=clock, listening=gitlab),
+        AwsDouble(account, clock=clock, listening=aws),
     )
     at, folder = addresses(doubles), Folder(place)
     secret = register_page(doubles, at)
@@ -170,6 +182,8 @@ async def whole(
     doubles.aws.use_ca(ssl.create_default_context(cafile=str(folder / "ca.pem")))
     furnish(account, at)
     async with AsyncExitStack() as stack:
+        if doors is not None:
+            await stack.enter_async_context(doors.standing(folder, at))
         for double in (doubles.idp, doubles.gitlab, doubles.aws):
             await stack.enter_async_context(double)
         config = issuer_config.load(folder / "issuer.toml")
