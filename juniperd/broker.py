@@ -247,7 +247,7 @@ class Broker:
             return await exchange.trade(await account.issuer.token(subject, asked.request, program=asked.program))
         of_aws = replace(asked.request, kind=Kind.AWS, relying_party=None, cluster=None, form="")
         other = await self.lease(of_aws, program=asked.program)
-        return await cast("Deriving", exchange).derive(other.lease, target)
+        return await cast("Deriving", exchange).derive(other.lease, target, now=self._clock())
 
     def _account(self, name: str | None) -> Account:
         if self._problem is not None:

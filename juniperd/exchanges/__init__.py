@@ -60,8 +60,8 @@ class Exchange(Protocol):
 class Deriving(Protocol):
     """An exchange that makes some of its credentials of another kind's lease, and not of an issued token."""
 
-    async def derive(self, lease: Lease, target: Target) -> Exchanged:
-        """The credential for ``target`` out of ``lease``."""
+    async def derive(self, lease: Lease, target: Target, *, now: float) -> Exchanged:
+        """The credential for ``target`` out of ``lease``, made at ``now``."""
 
 
 class ExchangeModule(Protocol):

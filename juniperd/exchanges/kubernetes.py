@@ -49,10 +49,10 @@ class KubernetesExchange:
         """The issued token itself, for the one cluster that the issuer named."""
         return Exchanged(BearerToken(issued.token), issued.expires_at, issued.target.cluster)
 
-    async def derive(self, lease: Lease, target: Target) -> Exchanged:
+    async def derive(self, lease: Lease, target: Target, *, now: float) -> Exchanged:
         """A token for an EKS cluster; it ends with the credentials that signed it, if that is sooner."""
         token = await in_thread(partial(_presigned, lease, target), name="eks")
-        return Exchanged(BearerToken(token), min(lease.issued_at + EKS_LIFE, lease.expires_at), target.cluster)
+        return Exchanged(BearerToken(token), min(now + EKS_LIFE, lease.expires_at), target.cluster)
 
     def close(self) -> None:
         """Nothing is open."""
