@@ -39,9 +39,10 @@ class IdpClient:
         body = json_of(answer)
         if answer.status != 200:
             raise _refusal(provider, flow, answer, body)
-        if isinstance(body, dict):
+        if isinstance(body, dict) and isinstance(body.get("access_token"), str):
             return body
-        msg = f"{provider.display_name} renewed the sign-in with something that is not JSON"
+        # RFC 6749 section 5.1 has an access token in every success: this is no word of the provider's about the sign-in.
+        msg = f"{provider.display_name} renewed the sign-in with something that is no token answer"
         raise UpstreamAnswer(msg, host=host_of(endpoints.token), lost=True)
 
     async def check_answers(self, provider: Provider) -> None:

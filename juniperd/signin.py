@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 
 from juniperd.adoption import Adoption
-from juniperd.errors import JuniperError, LoginDeclined, LoginRequired, StoreError, UpstreamUnreachable
+from juniperd.errors import JuniperError, LoginDeclined, LoginRequired, StoreError, UpstreamError, UpstreamUnreachable
 from juniperd.held import HeldSignIn
 from juniperd.identity import SubjectToken
 from juniperd.identity.browser import bound_nonce
@@ -57,8 +57,10 @@ class SignIn:
         if fresh or not self._keeper.young():
             try:
                 await self._keeper.refresh()
-            except UpstreamUnreachable as error:
+            except UpstreamError as error:
                 if not self._keeper.usable():
+                    if not isinstance(error, UpstreamUnreachable):
+                        raise
                     msg = f"the sign-in cannot be renewed ({error.message})"
                     named = error.remedy != UpstreamUnreachable.remedy
                     cure = error.remedy if named else "check your network, then try again"

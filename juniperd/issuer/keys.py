@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,9 +134,15 @@ class Keys:
     def _store(self, name: str, text: str) -> None:
         """Write a file whole or not at all, and make the disk sure of it."""
         scratch = self._folder / f".{name}.new"
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.rename(self._folder / name)
+        try:
+            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.rename(self._folder / name)
+        except OSError as error:
+            with suppress(OSError):
+                scratch.unlink()
+            msg = f"{self._folder / name} cannot be written ({error.strerror})"
+            raise StateError(msg, f"make room in {self._folder}, then try again") from None

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from juniperd.issuer.claims import role_name
-from juniperd.issuer.policy import Activation, AwsTarget, KubernetesTarget, LaptopProduction, Policy, Scope, Target
+from juniperd.issuer.policy import (
+    Activation,
+    AwsTarget,
+    KubernetesTarget,
+    LaptopProduction,
+    Policy,
+    RelyingParty,
+    Scope,
+    Target,
+)
 from juniperd.model import Origin
 
 
@@ -20,9 +29,21 @@ def compare(old: Policy, new: Policy) -> list[str]:
             lines += [f"loses: {_who(before, origin)} lose {_what(before)}" for origin in sorted(before.origins)]
         elif before is not None and after is not None:
             lines += _changes(before, after)
+    for name in sorted(old.relying_parties.keys() & new.relying_parties.keys()):
+        lines += _moved(old.relying_parties[name], new.relying_parties[name], new)
     lines += [f"gains: laptops may reach '{p}', no longer production" for p in _gone(old.production, new.production)]
     lines += [f"loses: laptops lose '{p}', now production" for p in _gone(new.production, old.production)]
     return lines
+
+
+def _moved(old: RelyingParty, new: RelyingParty, policy: Policy) -> Iterator[str]:
+    """Where a party is and how it is known decides to whom credentials are shown."""
+    scopes = (s.name for s in policy.scopes.values() if any(t.relying_party.name == new.name for t in s.targets))
+    for field in ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region"):
+        before, after = getattr(old, field), getattr(new, field)
+        if before != after:
+            change = f"{new.name} {field} was {_shown(before or None)}, is {_shown(after or None)}"
+            yield f"changes: relying party {change}, for {', '.join(scopes) or 'no scope'}"
 
 
 def _gone(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
@@ -45,7 +66,8 @@ def _place(target: Target) -> str:
     if isinstance(target, AwsTarget):
         return f"{target.role_arn} at {target.relying_party.name}"
     if isinstance(target, KubernetesTarget):
-        return f"namespace {target.namespace} at {target.relying_party.name}"
+        groups = f" as {', '.join(target.groups)}" if target.groups else ""
+        return f"namespace {target.namespace} at {target.relying_party.name}{groups}"
     return f"the API {target.relying_party.name}"
 
 
@@ -76,10 +98,20 @@ def _changes(old: Scope, new: Scope) -> Iterator[str]:
         verb = "gains" if new.activation is Activation.SIGN_IN else "loses"
         yield f"{verb}: {new.name} is woken by {new.activation} where it was by {old.activation}"
     yield from _production(new.name, old.laptop_production, new.laptop_production)
-    if old.targets != new.targets or old.access is not new.access:
-        yield f"gains: {new.name} reaches {_what(new)}; it reached {_what(old)}"
+    yield from _reach(old, new)
     if old.sign_in != new.sign_in:
         yield f"changes: {new.name} sign_in was {_shown(old.sign_in)}, is {_shown(new.sign_in)}"
+
+
+def _reach(old: Scope, new: Scope) -> Iterator[str]:
+    if _what(old) != _what(new):
+        yield f"gains: {new.name} reaches {_what(new)}; it reached {_what(old)}"
+    if (before := _regions(old)) != (after := _regions(new)):
+        yield f"changes: {new.name} region was {_shown(before)}, is {_shown(after)}"
+
+
+def _regions(scope: Scope) -> frozenset[str]:
+    return frozenset(t.region for t in scope.targets if isinstance(t, AwsTarget))
 
 
 def _direction(field: str, before: object, after: object) -> str:

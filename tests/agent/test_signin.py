@@ -309,3 +309,15 @@ async def test_whoami_asks_the_issuer_where_memory_does_not_say(running: Running
     answer = (await running.control("whoami")).events[-1]
     assert answer["user"] == {"id": "7", "login": "developer"}
     assert json.dumps(answer).count("refresh") == 0
+
+
+@pytest.mark.parametrize("body", [{}, {"access_token": 7}, {"error": "x"}, [], "x"])
+async def test_nonsense_in_place_of_a_renewal_ends_no_sign_in(running: Running, body: object) -> None:
+    await running.login()
+    running.world.clock.now += 300
+    running.world.idp.fault["/token"] = (200, body)  # type: ignore[assignment]  # what no provider should answer
+    assert (await running.aws()).status == 0, "the ID token counts for nine minutes"
+    del running.world.idp.fault["/token"]
+    running.agent.broker.forget("team")
+    assert (await running.aws()).status == 0
+    assert running.world.idp.calls["/device"] == 1

@@ -96,6 +96,71 @@ def test_who_gains_what(tmp_path: Path, name: str) -> None:
     assert [line for line in rest if not line.startswith("note: ")] == expected
 
 
+CLUSTER = """[relying_party.staging-eu]
+kind = "kubernetes"
+audience = "staging-eu"
+server = "https://k8s.example.com"
+[relying_party.billing-api]
+kind = "api"
+audience = "https://billing.example.com"
+"""
+TARGETS = """[scope.archive.kubernetes]
+relying_party = "staging-eu"
+namespace = "billing"
+groups = ["gitlab:project_env:42:staging"]
+"""
+API = """[scope.archive.api]
+relying_party = "billing-api"
+"""
+ARCHIVE = "read archive: arn:aws:iam::111122223333:role/archive at aws-staging"
+BILLING = "namespace billing at staging-eu"
+OTHERS = {
+    "an API": ("", API, "", f"gains: archive reaches {ARCHIVE}, the API billing-api; it reached {ARCHIVE}"),
+    "a cluster": (
+        "",
+        TARGETS,
+        "",
+        f"gains: archive reaches {ARCHIVE}, {BILLING} as gitlab:project_env:42:staging; it reached {ARCHIVE}",
+    ),
+    "another group": (
+        TARGETS,
+        TARGETS.replace("42:staging", "42:canary"),
+        "",
+        f"gains: archive reaches {ARCHIVE}, {BILLING} as gitlab:project_env:42:canary; it reached {ARCHIVE}, {BILLING} as gitlab:project_env:42:staging",
+    ),
+    "another server": (
+        TARGETS,
+        TARGETS,
+        CLUSTER.replace("k8s.example.com", "k8s.elsewhere.example"),
+        "changes: relying party staging-eu server was https://k8s.example.com, is https://k8s.elsewhere.example, for archive",
+    ),
+    "another CA": (
+        TARGETS,
+        TARGETS,
+        CLUSTER.replace("[relying_party.billing-api]", f'ca_sha256 = "{"ab" * 32}"\n[relying_party.billing-api]'),
+        f"changes: relying party staging-eu ca_sha256 was nothing, is {'ab' * 32}, for archive",
+    ),
+    "another audience": (
+        API,
+        API,
+        CLUSTER.replace("https://billing.", "https://invoices."),
+        "changes: relying party billing-api audience was https://billing.example.com, is https://invoices.example.com, for archive",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_clusters_and_apis_are_told_apart_by_all_that_decides(tmp_path: Path, name: str) -> None:
+    before, after, parties, expected = OTHERS[name]
+    for folder, more, extra in (("old", before, CLUSTER), ("new", after, parties or CLUSTER)):
+        for kind, text in (("policy", SCOPE + more), ("relying_parties", PARTIES + extra)):
+            (tmp_path / folder / kind).mkdir(parents=True)
+            (tmp_path / folder / kind / "all.toml").write_text(text)
+    new = tmp_path / "new"
+    found = commands.policy_check(new / "policy", new / "relying_parties", against=tmp_path / "old")
+    assert [line for line in found.text.splitlines()[1:] if not line.startswith("note: ")] == [expected]
+
+
 def test_a_broken_file_is_told_and_is_the_exit_status(tmp_path: Path) -> None:
     (tmp_path / "new.toml").write_text("version = 1\nx = 1\n")
     found = commands.policy_check(tmp_path / "new.toml")
