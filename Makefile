@@ -19,8 +19,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml packaging/setup.sh helpers/juni
 demo: setup  ## a small company on loopback, one sign-in, real aws
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh packaging/demo.sh
 
-test: setup  ## everything, in one pytest run
-	$(BIN)/pytest
+test: setup  ## everything, in one pytest run on two cores; the tests of a file stay together
+	$(BIN)/pytest -n 2 --dist loadfile
 
 fast: setup  ## the part to run while coding
 	$(BIN)/pytest -n 2 -m "not e2e"

@@ -45,10 +45,14 @@ def fill(folder: Path) -> None:
     try:
         for size in (65_536, 4_096, 1):
             with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-                while True:
-                    os.write(descriptor, b"x" * size)
+                _write_on(descriptor, b"x" * size)
     finally:
         os.close(descriptor)
+
+
+def _write_on(descriptor: int, piece: bytes) -> None:
+    while True:
+        os.write(descriptor, piece)
 
 
 @pytest.fixture
