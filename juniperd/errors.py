@@ -21,6 +21,7 @@ Every leaf says whose fault it is (``blame``) and ends with the command or setti
     │  ├─ UpstreamUnreachable      upstream          no connection, or none in time
     │  ├─ UpstreamUntrusted        upstream          TLS, redirect or plain http where there must be none
     │  └─ UpstreamAnswer           upstream          an answer too large, not JSON, or of an unexpected status
+    │     └─ ProviderRefused       upstream          an OAuth error that is no word about the sign-in itself
     ├─ IssuerError                 issuer
     │  ├─ IssuerUnreachable        issuer
     │  ├─ SubjectRejected          person            the issuer does not take the sign-in
@@ -205,6 +206,10 @@ class UpstreamUntrusted(UpstreamError):
 
 class UpstreamAnswer(UpstreamError):
     """An answer that is too large, is not JSON, or has a status nobody expected."""
+
+
+class ProviderRefused(UpstreamAnswer):
+    """The identity provider said no to the client, with an error of RFC 6749 section 5.2."""
 
 
 class IssuerError(JuniperError):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from juniperd.address import host_of
-from juniperd.errors import LoginExpired, LoginRequired, UpstreamAnswer, UpstreamUnreachable
+from juniperd.errors import LoginExpired, LoginRequired, ProviderRefused, UpstreamAnswer, UpstreamUnreachable
 from juniperd.http import Answer, Http
 from juniperd.identity import Endpoints, Provider, error_of, plug, tokens
 from juniperd.identity.tokens import Tokens
@@ -42,8 +42,9 @@ class IdpClient:
         if isinstance(body, dict) and isinstance(body.get("access_token"), str):
             return body
         # RFC 6749 section 5.1 has an access token in every success: this is no word of the provider's about the sign-in.
-        msg = f"{provider.display_name} renewed the sign-in with something that is no token answer"
-        raise UpstreamAnswer(msg, host=host_of(endpoints.token), lost=True)
+        host = host_of(endpoints.token)
+        msg = f"{provider.display_name} ({host}) renewed the sign-in with something that is no token answer"
+        raise UpstreamAnswer(msg, host=host, lost=True)
 
     async def check_answers(self, provider: Provider) -> None:
         """Whether the provider answers at all, asked where that costs nothing; else :class:`UpstreamUnreachable`."""
@@ -119,4 +120,5 @@ def _refusal(
     if answer.status >= 500 or answer.status == 429 or code == "temporarily_unavailable":
         return UpstreamUnreachable(f"{provider.display_name} cannot answer now ({why})", host=host)
     cure = read.cure or "ask whoever runs the issuer"
-    return UpstreamAnswer(f"{provider.display_name} does not renew the sign-in ({why})", cure, host=host)
+    kind = ProviderRefused if isinstance(code, str) else UpstreamAnswer
+    return kind(f"{provider.display_name} ({host}) does not renew the sign-in ({why})", cure, host=host)

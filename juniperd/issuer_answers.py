@@ -180,6 +180,15 @@ def session(answer: Answer, issuer: str) -> tuple[Session, tuple[LeftOut, ...]]:
     return opened, tuple(LeftOut(one_line(str(r.get("scope")), 64), one_line(str(r.get("text")))) for r in rows)
 
 
+def catalogue(document: Mapping[str, object], url: str) -> Mapping[str, object]:
+    """What a person may hold, of the one version there is."""
+    if document.get("version") != 1 or not isinstance(document.get("scopes"), list):
+        host = host_of(url)
+        msg = f"{host} answered something that is no catalogue of version 1"
+        raise UpstreamAnswer(msg, "try again; if it stays so, update juniperd", host=host)
+    return document
+
+
 def eks(found: Mapping[str, object]) -> Target:
     """An EKS cluster of the catalogue."""
     texts = {name: str(found.get(name) or "") for name in ("relying_party", "region", "server", "ca_sha256", "eks")}

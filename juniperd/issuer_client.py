@@ -147,7 +147,7 @@ class IssuerClient:
 
     async def catalogue(self, subject: SubjectToken, *, within: float = 10.0) -> Mapping[str, object]:
         """What this person may hold, fetched anew."""
-        document = await self._get(subject, "/catalogue", {}, within=within)
+        document = answers.catalogue(await self._get(subject, "/catalogue", {}, within=within), self.url)
         self._catalogue = _Catalogue(document, self._clock())
         return document
 

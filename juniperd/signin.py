@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 
 from juniperd.adoption import Adoption
-from juniperd.errors import JuniperError, LoginDeclined, LoginRequired, StoreError, UpstreamError, UpstreamUnreachable
+from juniperd.errors import (
+    JuniperError,
+    LoginDeclined,
+    LoginRequired,
+    ProviderRefused,
+    StoreError,
+    UpstreamError,
+    UpstreamUnreachable,
+)
 from juniperd.held import HeldSignIn
 from juniperd.identity import SubjectToken
 from juniperd.identity.browser import bound_nonce
@@ -17,6 +26,9 @@ from juniperd.model import Clock, Secret
 from juniperd.skew import ClockSkew
 from juniperd.standing import IssuerDoor, SignInState
 from juniperd.store import Store
+
+REFRESH_PATIENCE = 2.0
+"""Seconds a caller waits for a newer ID token where the one at hand still counts."""
 
 
 class SignIn:
@@ -56,9 +68,13 @@ class SignIn:
         await self._keeper.wake()
         if fresh or not self._keeper.young():
             try:
-                await self._keeper.refresh()
+                # Who has a token that still counts does not wait for a slow provider; the refresh goes on.
+                async with asyncio.timeout(REFRESH_PATIENCE if self._keeper.usable() else None):
+                    await self._keeper.refresh()
+            except TimeoutError:
+                pass
             except UpstreamError as error:
-                if not self._keeper.usable():
+                if not self._keeper.usable() or isinstance(error, ProviderRefused):
                     if not isinstance(error, UpstreamUnreachable):
                         raise
                     msg = f"the sign-in cannot be renewed ({error.message})"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from juniperd.address import host_of
 from juniperd.errors import LoginDeclined, UpstreamAnswer, UpstreamUnreachable
 from juniperd.identity import ErrorRead
 from juniperd.identity.device import Answered, Ask, standard
@@ -157,6 +158,6 @@ def _granted(client: BrowserClient, answer: Answered) -> Mapping[str, object]:
     if answer.status == 200 and isinstance(answer.body, dict):
         return answer.body
     if answer.status == 0:
-        msg = "the identity provider cannot be reached"
+        msg = f"the identity provider {host_of(client.token_url)} cannot be reached"
         raise UpstreamUnreachable(msg, f"check your network, then {AGAIN}")
     raise _refusal(client, answer.body, f"status {answer.status}")

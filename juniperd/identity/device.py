@@ -149,11 +149,19 @@ def _refusal(client: DeviceClient, code: str, answer: Answered) -> LoginDeclined
 
 def _granted(client: DeviceClient, answer: Answered) -> Mapping[str, object]:
     """The device authorization answer (section 3.2), or the reason why there is none."""
+    host = host_of(client.device_url)
     if answer.status == 200 and isinstance(answer.body, dict):
-        return answer.body
+        if all(isinstance(answer.body.get(name), str) for name in ("device_code", "user_code")):
+            return answer.body
+        msg = f"the device answer of {host} has no device_code or user_code"
+        raise UpstreamAnswer(msg, "try again; if it stays so, ask whoever runs the issuer", host=host)
     if answer.status == 0:
-        msg = "the identity provider cannot be reached"
-        raise UpstreamAnswer(msg, "check your network, then run: juniper login")
+        msg = f"the identity provider {host} cannot be reached"
+        raise UpstreamAnswer(msg, "check your network, then run: juniper login", host=host)
+    if answer.status < 400 or answer.status >= 500:
+        # A proxy's page, a redirect, an outage: no word of the provider's about device sign-ins.
+        msg = f"the identity provider {host} answered status {answer.status}, and not as one that starts a sign-in"
+        raise UpstreamAnswer(msg, "check your network and its proxy, then run: juniper login", host=host)
     read = client.error(answer.body, str(answer.status))
     problem = read.problem or "the identity provider does not start a device sign-in"
     cure = read.cure or "ask whoever runs the issuer to allow the device grant for this client"

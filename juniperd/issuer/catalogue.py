@@ -66,6 +66,8 @@ class Catalogue:
         verdict, steps = self._judge.explain(case, subject)
         refused = verdict if isinstance(verdict, Refused) else None
         await self._record(number, subject, name, refused)
+        if refused is not None and refused.passing:
+            raise refusal.of(refused, decision=number, entitled=False)
         if not decision.entitled(case):
             return {"verdict": "refused", "id": number}
         return {

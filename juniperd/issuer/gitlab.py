@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
+from juniperd.address import host_of
 from juniperd.errors import UpstreamAnswer, UpstreamError
 from juniperd.http import Answer, Http
 from juniperd.issuer.facts import Trouble
@@ -167,13 +168,13 @@ class Gitlab:
         return _Page(reply.value, answer.headers.get("x-total"), following)
 
     def _decoded(self, question: Question, answer: Answer) -> Reply | Trouble:
-        if (trouble := _status_trouble(question, answer.status)) is not None:
+        if (trouble := _status_trouble(question, answer.status, host_of(answer.url))) is not None:
             return trouble
         try:
             return Reply(answer.json(), 0.0)
         except UpstreamAnswer:
             # A page of a proxy or of maintenance: no word of GitLab's, so no verdict on anybody.
-            return _late(f"{question} was answered with something that is not JSON")
+            return _late(f"{host_of(answer.url)} answered with something that is not JSON")
 
     async def _get(self, question: Question, paging: Mapping[str, str]) -> Answer | Trouble:
         if self._clock() < self._held_until:
@@ -201,11 +202,11 @@ class Gitlab:
         return _late("GitLab answered 429, too many requests")
 
 
-def _status_trouble(question: Question, status: int) -> Trouble | None:
+def _status_trouble(question: Question, status: int, host: str) -> Trouble | None:
     if status == 200:
         return None
     if status >= 500:
-        return _late(f"GitLab answered status {status}")
+        return _late(f"{host} answered status {status}")
     if 300 <= status < 400:
         return Trouble("moved", passing=False, text=f"{question} was redirected, so it names something that moved")
     if status == 401:

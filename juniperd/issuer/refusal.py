@@ -72,12 +72,14 @@ _PASSING = {
     "state": "the issuer's table of links cannot be read now; try again",
 }
 
+_OF_GITLAB = frozenset({"gitlab_unreachable", "reader_token"})
+
 
 def of(refused: Refused, *, decision: str, entitled: bool) -> OAuthError:
     """A verdict's no as an answer: the reason for who may know it, ``refused`` and an id for everybody else."""
     if refused.passing:
         busy: dict[str, object] = {"id": decision, "reason": refused.reason, "rule": refused.rule}
-        text = _PASSING.get(refused.reason, "GitLab cannot be asked now; try again")
+        text = _passing(refused)
         return OAuthError("temporarily_unavailable", text, status=503, retry_after=RETRY_AFTER, refusal=busy)
     told = entitled or refused.reason in _ABOUT_SIGN_IN | _ABOUT_SESSION
     shown: dict[str, object] = {
@@ -91,3 +93,13 @@ def of(refused: Refused, *, decision: str, entitled: bool) -> OAuthError:
     if told and refused.reason in _ERRORS:
         return OAuthError(_ERRORS[refused.reason], text, refusal=shown)
     return OAuthError("access_denied", text, status=403, refusal=shown)
+
+
+def _passing(refused: Refused) -> str:
+    """Why there is no verdict now; which host failed, and how, is said to everybody, for it says nothing of anybody."""
+    if refused.reason in _PASSING:
+        return _PASSING[refused.reason]
+    if refused.reason not in _OF_GITLAB:
+        return "GitLab cannot be asked now; try again"
+    why = refused.text if "; " in refused.text else f"{refused.text}; try again"
+    return f"GitLab cannot be asked now: {why}"

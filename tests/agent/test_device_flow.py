@@ -184,9 +184,11 @@ def test_text_from_outside_loses_its_control_characters() -> None:
     [
         (Answered(0, None, 0.0), UpstreamAnswer),
         (Answered(400, {"error": "unauthorized_client"}, 0.0), LoginDeclined),
-        (Answered(500, None, 0.0), LoginDeclined),
+        (Answered(500, None, 0.0), UpstreamAnswer),
+        (Answered(301, None, 0.0), UpstreamAnswer),
+        (Answered(404, None, 0.0), LoginDeclined),
         (Answered(200, {"user_code": "x"}, 0.0), UpstreamAnswer),
-        (Answered(200, [], 0.0), LoginDeclined),
+        (Answered(200, [], 0.0), UpstreamAnswer),
     ],
 )
 def test_a_flow_that_cannot_begin_says_why(answer: Answered, kind: type[JuniperError]) -> None:

@@ -259,7 +259,7 @@ async def test_a_scope_with_two_parties_of_a_kind_is_not_guessed(world: Doubles,
     who = subject(world)
     parties = [{"relying_party": name, "kind": "aws"} for name in ("one", "two")]
     scopes = [{"name": ASKED.scope, "targets": parties}, {"name": "only-k8s", "targets": [{"kind": "kubernetes"}]}]
-    world.issuer.fault["/catalogue"] = (200, {"scopes": scopes})
+    world.issuer.fault["/catalogue"] = (200, {"version": 1, "scopes": scopes})
     with pytest.raises(TargetUnknown, match="several parties"):
         await client.token(who, ASKED)
     with pytest.raises(TargetUnknown, match="nothing of kind 'aws'"):

@@ -86,8 +86,10 @@ async def test_a_provider_that_says_something_else_than_no(world: Doubles, folde
         world.clock.now += 300
         world.idp.fault["/token"] = (400, {"error": "invalid_client"})
         answer = await running.aws()
+        host = world.idp.url.partition("://")[2].encode()
         assert answer.stderr == (
-            b"juniper-aws: Test sign-in does not renew the sign-in (invalid_client); ask whoever runs the issuer\n"
+            b"juniper-aws: Test sign-in (%b) does not renew the sign-in (invalid_client); ask whoever runs the issuer\n"
+            % host
         )
         del world.idp.fault["/token"]
         world.clock.now += 5

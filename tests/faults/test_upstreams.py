@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from juniperd import broker, http
+from juniperd import broker, http, signin
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.company import ACCOUNT, REGION
 from tests.e2e.whole import SCOPE, Answer, Whole, whole
@@ -44,6 +44,11 @@ class Shop:
         self.inside.clock.pass_by(61)
         await self.inside.agent.desks["sandbox"].sign_in.subject(fresh=True)
         self.inside.agent.broker.forget("sandbox")
+
+    async def stale(self) -> None:
+        """Signed in, with an ID token that counts no more."""
+        await self.signed_in()
+        self.inside.clock.pass_by(600)
 
     async def signed_out(self) -> None:
         await self.signed_in()
@@ -88,8 +93,15 @@ OPERATIONS: dict[str, tuple[Callable[[Shop], Awaitable[None]], Step, tuple[str, 
     "extend": (Shop.in_session, lambda s: s.inside.control("session_extend", seconds=7200), ("issuer",)),
     "close": (Shop.in_session, lambda s: s.inside.control("session_close"), ("issuer",)),
     "explain": (Shop.signed_in, lambda s: s.inside.control("explain", scope=SCOPE), ("issuer",)),
+    "catalogue": (Shop.signed_in, lambda s: s.inside.control("catalogue"), ("issuer", "gitlab")),
+    "refresh": (Shop.stale, lambda s: s.inside.mint(), ("idp",)),
 }
 ROWS = [(name, upstream, fault) for name, row in OPERATIONS.items() for upstream in row[2] for fault in Fault]
+
+
+def nameless(upstream: str, fault: Fault) -> bool:
+    """Where no host is named: nobody knows yet who is slow, and a doubtful answer of GitLab's is a refusal."""
+    return fault is Fault.SLOW or (upstream == "gitlab" and fault in {Fault.WRONG, Fault.REDIRECT})
 
 
 async def during(shop: Shop, upstream: str, fault: Fault, act: Step) -> Answer:
@@ -104,6 +116,7 @@ async def during(shop: Shop, upstream: str, fault: Fault, act: Step) -> Answer:
         if fault is Fault.SLOW:
             patch.setattr(http.Http, "request", hurried)
             patch.setattr(broker, "PATIENCE", broker.PATIENCE / 10)
+            patch.setattr(signin, "REFRESH_PATIENCE", signin.REFRESH_PATIENCE / 10)
             patch.setattr(broker, "RENEWAL_PATIENCE", broker.RENEWAL_PATIENCE / 10)
         began = time.monotonic()
         answer = await act(shop)
@@ -124,6 +137,7 @@ async def test_a_failing_upstream_is_one_line_and_loses_nothing(
     assert saw.status in {69, 77, 78}, saw
     assert "\n" not in saw.line
     assert "; " in saw.line
+    assert nameless(upstream, fault) or any(f"127.0.0.1:{door.port}" in saw.line for door in shop.doors.of[upstream])
     assert "inside" not in saw.line
     assert name == "sign-in" or saw.stdout == b""
     assert shop.doors.strays == 0
@@ -148,3 +162,28 @@ async def test_what_is_valid_is_served_whatever_the_renewal_meets(shop: Shop, up
     lease = await shop.inside.lease()
     assert lease is not None
     assert lease["state"] == "stale"
+
+
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name.lower())
+async def test_a_renewal_that_fails_leaves_the_id_token_as_long_as_it_counts(shop: Shop, fault: Fault) -> None:
+    shop.inside.clock.pass_by(3601)
+    await shop.signed_in()
+    assert (await shop.inside.mint()).status == 0, "the issuer has fetched the provider's keys anew"
+    shop.inside.clock.pass_by(300)
+    saw = await during(shop, "idp", fault, lambda s: s.inside.mint())
+    assert saw.status == 0, saw
+    await shop.heal()
+    shop.inside.clock.pass_by(300)
+    assert (await shop.inside.mint()).status == 0, "the sign-in goes on"
+
+
+@pytest.mark.parametrize("upstream", ["issuer", "idp"])
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name.lower())
+async def test_a_logout_forgets_here_whatever_the_servers_say(shop: Shop, upstream: str, fault: Fault) -> None:
+    await shop.signed_in()
+    saw = await during(shop, upstream, fault, lambda s: s.inside.control("logout"))
+    assert saw.status == 0, saw
+    assert (await shop.inside.aws()).line == "juniper-aws: nobody is signed in; run: juniper login"
+    await shop.heal()
+    shop.inside.clock.pass_by(61)
+    assert (await shop.inside.control("login", again=True)).status == 0
