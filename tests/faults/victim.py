@@ -82,12 +82,14 @@ class Plan:
         self._last = f"{getattr(owner, '__name__', None) or type(owner).__name__}.{called.__name__}"
         if self._count >= self._limit:
             self._limit = 0
-            self._tell("died")
-            os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                self._tell("died")
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def _tell(self, state: str) -> None:
-        """In one rename, so that nobody reads half of it."""
-        scratch = self._told.with_suffix(".new")
+        """In one rename, so that nobody reads half of it; a thread may die while the main one is told to disarm."""
+        scratch = self._told.with_suffix(f".{state}")
         scratch.write_text(f"{state} {self._count} {self._last}")
         scratch.rename(self._told)
 
