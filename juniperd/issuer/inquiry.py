@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import TypeVar
 
 from juniperd.errors import StateError
 from juniperd.issuer import facts as shapes
 from juniperd.issuer import glob
+from juniperd.issuer.asking import Asking, Hidden, NotLinked, as_list
 from juniperd.issuer.facts import (
     Asked,
     Environment,
@@ -26,12 +26,9 @@ from juniperd.issuer.facts import (
     Trouble,
     User,
 )
-from juniperd.issuer.gitlab import Gitlab, Question, Reply
+from juniperd.issuer.gitlab import Gitlab, Question
 from juniperd.issuer.protection import DEVELOPER, Entry, GroupLevel, GroupMembership, Holder, ProtectedEnvironment
 from juniperd.model import Clock
-
-T = TypeVar("T")
-_MOST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class Inquiry:
     """Asks GitLab for the facts of one decision."""
 
     def __init__(self, gitlab: Gitlab, *, unlicensed: bool, clock: Clock, linked: Linked = nobody) -> None:
-        self._gitlab = gitlab
+        self._asking = Asking(gitlab, clock=clock)
         self._linked = linked
         self._unlicensed = unlicensed
         self._clock = clock
@@ -82,8 +79,8 @@ class Inquiry:
         async with asyncio.TaskGroup() as group:
             person = group.create_task(self._person(who, where.project_id))
             project = group.create_task(self._project(where.project_id))
-            branches = group.create_task(self._rows(self._of(where, "protected_branches"), shapes.branch_of))
-            tags = group.create_task(self._rows(self._of(where, "protected_tags"), shapes.tag_of))
+            branches = group.create_task(self._asking.rows(self._of(where, "protected_branches"), shapes.branch_of))
+            tags = group.create_task(self._asking.rows(self._of(where, "protected_tags"), shapes.tag_of))
             environment = group.create_task(self._environment(where))
             protections = group.create_task(self._protected_environments(where.project_id))
             refs = group.create_task(self._named_refs(where))
@@ -124,19 +121,6 @@ class Inquiry:
     def _of(where: Where, *rest: str) -> Question:
         return Question(("projects", where.project_id, *rest), many=True)
 
-    async def _ask(self, question: Question, read: Callable[[object], tuple[T, str]]) -> Fact[T]:
-        reply = await self._gitlab.ask(question)
-        if isinstance(reply, Trouble):
-            return Fact(Asked(str(question), reply.text, self._clock()), trouble=reply)
-        return _read(question, reply, read)
-
-    async def _rows(self, question: Question, make: Callable[[object], T]) -> Fact[tuple[T, ...]]:
-        def read(value: object) -> tuple[tuple[T, ...], str]:
-            rows = tuple(make(row) for row in _list(value))
-            return rows, _names(rows)
-
-        return await self._ask(question, read)
-
     # --- the person ---------------------------------------------------------------------------------------------------
 
     async def _person(
@@ -156,9 +140,9 @@ class Inquiry:
         question = Question(("users",), (("extern_uid", who.extern_uid), ("provider", who.provider)), many=True)
 
         def read(value: object) -> tuple[int, str]:
-            rows = [shapes.mapping(row) for row in _list(value)]
+            rows = [shapes.mapping(row) for row in as_list(value)]
             if not rows:
-                raise _NotLinked
+                raise NotLinked
             if len(rows) > 1:
                 # A reader that is no administrator has the filter ignored and sees everybody.
                 msg = "more than one user came back, so the reader token is not an administrator's"
@@ -166,7 +150,7 @@ class Inquiry:
             found = shapes.number(rows[0], "id")
             return found, f"user {found}"
 
-        return await self._ask(question, read)
+        return await self._asking.ask(question, read)
 
     def _from_table(self, who: OnPage) -> Fact[int]:
         question = "the issuer's table of links"
@@ -190,22 +174,22 @@ class Inquiry:
                 raise Malformed(msg)
             return user, f"{user.label}, {user.state}{', bot' * user.bot}{', locked' * user.locked}"
 
-        return await self._ask(Question(("users", user_id)), read)
+        return await self._asking.ask(Question(("users", user_id)), read)
 
     async def _membership(self, project_id: int, user_id: int) -> Fact[Membership | None]:
         question = Question(("projects", project_id, "members", "all", user_id))
-        return await self._ask(question, lambda value: _member(value, user_id))
+        return await self._asking.ask(question, lambda value: _member(value, user_id))
 
     # --- the project and its refs -------------------------------------------------------------------------------------
 
     async def _project(self, project_id: int) -> Fact[Project]:
         def read(value: object) -> tuple[Project, str]:
             if value is None:
-                raise _Hidden
+                raise Hidden
             project = shapes.project_of(value)
             return project, f"{project.id} {project.path}{', archived' * project.archived}"
 
-        return await self._ask(Question(("projects", project_id)), read)
+        return await self._asking.ask(Question(("projects", project_id)), read)
 
     async def _named_refs(self, where: Where) -> Fact[frozenset[str]] | None:
         """Which of ``branch:NAME`` and ``tag:NAME`` exist, for the name that is asked for."""
@@ -217,7 +201,7 @@ class Inquiry:
         questions = [
             Question(("projects", where.project_id, "repository", p), params, many=True) for p in kinds.values()
         ]
-        facts = await asyncio.gather(*(self._rows(q, _name) for q in questions))
+        facts = await asyncio.gather(*(self._asking.rows(q, _name) for q in questions))
         for fact in facts:
             if fact.value is None:
                 return Fact(fact.asked, trouble=fact.trouble)
@@ -233,7 +217,7 @@ class Inquiry:
         prefix = (name if place else pattern).partition("*")[0]
         params = (("search", f"^{prefix}"),) if place else (("states", "available"),)
         question = Question(("projects", project_id, *(place or ("environments",))), params, many=True)
-        found = await self._rows(question, _name)
+        found = await self._asking.rows(question, _name)
         names = (f"{kind}:{n}" if place else n for n in found.value or ())
         return tuple(n for n in names if glob.matches(pattern, n))
 
@@ -245,20 +229,20 @@ class Inquiry:
         question = Question(("projects", where.project_id, "environments"), (("name", where.environment),), many=True)
 
         def read(value: object) -> tuple[Environment | None, str]:
-            exact = [e for e in map(shapes.environment_of, _list(value)) if e.name == where.environment]
+            exact = [e for e in map(shapes.environment_of, as_list(value)) if e.name == where.environment]
             if len(exact) > 1:
                 msg = "two environments have the same name"
                 raise Malformed(msg)
             return (exact[0], f"{exact[0].state}, tier {exact[0].tier}") if exact else (None, "no such environment")
 
-        return await self._ask(question, read)
+        return await self._asking.ask(question, read)
 
     async def _protected_environments(
         self, project_id: int
     ) -> tuple[Fact[frozenset[str]], tuple[Fact[tuple[ProtectedEnvironment, ...]], ...]]:
         own = asyncio.create_task(self._protections(("projects", project_id), f"project {project_id}"))
         question = Question(("projects", project_id, "groups"), many=True)
-        listed = await self._rows(question, _group)
+        listed = await self._asking.rows(question, _group)
         above = await asyncio.gather(
             *(self._protections(("groups", g.id), f"group {g.name}") for g in listed.value or ())
         )
@@ -268,7 +252,7 @@ class Inquiry:
     async def _protections(self, place: tuple[str, int], named: str) -> Fact[tuple[ProtectedEnvironment, ...]]:
         question = Question((*place, "protected_environments"), many=True)
         group_id = place[1] if place[0] == "groups" else None
-        fact = await self._rows(question, lambda row: shapes.protected_environment_of(row, named, group_id))
+        fact = await self._asking.rows(question, lambda row: shapes.protected_environment_of(row, named, group_id))
         if self._unlicensed and fact.trouble is not None and fact.trouble.reason == "hidden":
             return Fact(replace(fact.asked, answer="not licensed, as configured"), ())
         return fact
@@ -291,7 +275,7 @@ class Inquiry:
             counts = member is not None and member.holds_on(today) and member.level >= DEVELOPER
             return (membership if counts else None), answer
 
-        return await self._ask(question, read)
+        return await self._asking.ask(question, read)
 
     async def _group_levels(self, found: Facts) -> tuple[Fact[GroupLevel], ...]:
         """The person's level in each group whose protections name a role."""
@@ -309,7 +293,7 @@ class Inquiry:
             level = member.level if member is not None and member.holds_on(today) else 0
             return GroupLevel(group_id, level), answer
 
-        return await self._ask(question, read)
+        return await self._asking.ask(question, read)
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock(), UTC).date()
@@ -321,42 +305,6 @@ class _Group:
 
     id: int
     name: str
-
-
-class _NotLinked(Exception):  # a fact, told to the reader of one answer
-    """No GitLab user carries this identity."""
-
-
-class _Hidden(Exception):  # a fact, told to the reader of one answer
-    """A thing that must exist was answered with 404."""
-
-
-def _read(question: Question, reply: Reply, read: Callable[[object], tuple[T, str]]) -> Fact[T]:
-    try:
-        value, answer = read(reply.value)
-    except Malformed as error:
-        trouble = Trouble("gitlab_doubtful", passing=False, text=f"{question}: {error}")
-    except _NotLinked:
-        trouble = Trouble("not_linked", passing=False, text="no GitLab user carries this sign-in")
-    except _Hidden:
-        trouble = Trouble("project_hidden", passing=False, text=f"{question} was answered 404")
-    else:
-        return Fact(Asked(str(question), answer, reply.at), value)
-    return Fact(Asked(str(question), trouble.text, reply.at), trouble=trouble)
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        msg = "a list was expected"
-        raise Malformed(msg)
-    return value
-
-
-def _names(rows: tuple[object, ...]) -> str:
-    """A list in a few words: its first names, and how many there are."""
-    names = [row if isinstance(row, str) else str(getattr(row, "name", row)) for row in rows]
-    more = f", … {len(names)} in all" if len(names) > _MOST else ""
-    return ", ".join(names[:_MOST]) + more or "none"
 
 
 def _name(row: object) -> str:
