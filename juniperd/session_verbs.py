@@ -23,6 +23,10 @@ TELL_TIME = 2.0
 class SignedIn(Protocol):
     """The person's sign-in, as far as a session needs it."""
 
+    @property
+    def identity(self) -> str | None:
+        """What tells this sign-in from every other; ``None`` while nobody is signed in or it is locked."""
+
     async def subject(self, *, fresh: bool = False) -> SubjectToken:
         """The token to show."""
 
@@ -92,9 +96,12 @@ class SessionVerbs:
             "claimed_reason": request.text("reason"),
             "claimed_host": socket.gethostname() or None,
         }
-        subject = await desk.sign_in.subject()
+        subject, identity = await desk.sign_in.subject(), desk.sign_in.identity
         opened, left_out = await desk.issuer.open_session(subject, asked)
         try:
+            if identity is None or desk.sign_in.identity != identity:
+                msg = "the sign-in was locked or changed while the session was opened"
+                raise SessionOver(msg, opened.again)
             listener = await self._sessions.begin(opened)
         except JuniperError:
             # Nobody here could use it, so it must not stay open there.

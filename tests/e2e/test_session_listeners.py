@@ -256,3 +256,20 @@ async def test_a_lock_ends_it_and_tells_the_issuer(inside: Whole) -> None:
 async def test_an_upgraded_agent_does_not_give_way_while_it_is_locked(inside: Whole) -> None:
     await inside.control("lock")
     assert await inside.agent._would_lose() == "a sign-in is locked; it gives way once it is unlocked"
+
+
+async def test_a_lock_that_comes_while_a_session_is_opened_leaves_none(inside: Whole) -> None:
+    inside.clock.pass_by(61)
+    inside.drill("gitlab", "slow", "300")
+    opening = asyncio.create_task(
+        inside.control("session_open", project="shop/billing", environment="staging", seconds=600)
+    )
+    await until(lambda: inside.issuer.gitlab._flights)
+    assert (await inside.control("lock")).status == 0
+    answer = await opening
+    assert (answer.status, answer.line) == (
+        77,
+        f"juniper: the sign-in was locked or changed while the session was opened; {AGAIN}",
+    )
+    assert (await statuses(inside))["sessions"] == []
+    assert [event["cause"] for event in inside.events("session_ended")] == ["closed"]
