@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.drills.drills import DRILLS, Drill, measure
-from tests.e2e.conftest import account, inside
+from tests.e2e.conftest import account, companies, inside
 from tests.e2e.whole import Whole
 
-__all__ = ["account", "inside"]
+__all__ = ["account", "companies", "inside"]
 
 
 @pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.name)

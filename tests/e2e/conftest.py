@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from moto.iam.models import iam_backends
@@ -55,12 +57,27 @@ def account() -> Iterator[AwsAccount]:
     made.stop()
 
 
+Companies = Callable[..., AbstractAsyncContextManager[Whole]]
+
+
 @pytest.fixture
-async def inside(account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Whole]:
-    """Everything in one loop, with the developer signed in; moto's accounts are module state, so they begin anew."""
-    for backends in (iam_backends, s3_backends):
-        backends[ACCOUNT].reset()
-    with tempfile.TemporaryDirectory(prefix="jun-") as place:
-        async with whole(Path(place), account, monkeypatch) as made:
-            await made.sign_in()
-            yield made
+def companies(account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> Companies:
+    """Makes everything in one loop, with nobody signed in; moto's accounts are module state, so they begin anew."""
+
+    @asynccontextmanager
+    async def make(**options: Any) -> AsyncIterator[Whole]:
+        for backends in (iam_backends, s3_backends):
+            backends[ACCOUNT].reset()
+        with tempfile.TemporaryDirectory(prefix="jun-") as place:
+            async with whole(Path(place), account, monkeypatch, **options) as made:
+                yield made
+
+    return make
+
+
+@pytest.fixture
+async def inside(companies: Companies) -> AsyncIterator[Whole]:
+    """Everything, with the developer signed in."""
+    async with companies() as made:
+        await made.sign_in()
+        yield made

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from moto.iam.models import iam_backends
-from moto.s3.models import s3_backends
 
 from juniperd import config as agent_config
 from juniperd import wire
@@ -21,35 +18,22 @@ from juniperd.door import open_door
 from juniperd.identity.browser import bound_nonce
 from juniperd.issuer import audit
 from juniperd.journal import Journal
-from juniperd.sandbox.account import AwsAccount
-from juniperd.sandbox.company import ACCOUNT, REGION
 from tests.peers.browser import Hands, hands
 from tests.peers.chromium import Chromium, chromium
 
-from .whole import SCOPE, Answer, Whole, whole
+from .conftest import Companies
+from .whole import SCOPE, Answer, Whole
 
 Act = Callable[[str], Awaitable[None]]
 SHOTS = os.environ.get("JUNIPER_SCREENSHOTS")
 """A folder to keep what the browser showed in, for whoever wants to look."""
 
 
-@pytest.fixture(scope="module")
-def account() -> Iterator[AwsAccount]:
-    """AWS, with policies in force."""
-    made = AwsAccount(ACCOUNT, REGION)
-    made.start()
-    yield made
-    made.stop()
-
-
 @pytest.fixture
-async def shop(account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Whole]:
+async def shop(companies: Companies) -> AsyncIterator[Whole]:
     """Everything, with nobody signed in."""
-    for backends in (iam_backends, s3_backends):
-        backends[ACCOUNT].reset()
-    with tempfile.TemporaryDirectory(prefix="jun-") as place:
-        async with whole(Path(place), account, monkeypatch) as made:
-            yield made
+    async with companies() as made:
+        yield made
 
 
 @pytest.fixture

@@ -5,46 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from moto.iam.models import iam_backends
-from moto.s3.models import s3_backends
 
 from juniperd.issuer import audit, links
-from juniperd.sandbox.account import AwsAccount
-from juniperd.sandbox.company import ACCOUNT, REGION
 from tests.peers.chromium import Chromium, chromium
 
-from .whole import Whole, whole
+from .conftest import Companies
+from .whole import Whole
 
 SHOTS = os.environ.get("JUNIPER_SCREENSHOTS")
 """A folder to keep what the browser showed in, for whoever wants to look."""
 
 
-@pytest.fixture(scope="module")
-def account() -> Iterator[AwsAccount]:
-    """AWS, with policies in force."""
-    made = AwsAccount(ACCOUNT, REGION)
-    made.start()
-    yield made
-    made.stop()
-
-
 @pytest.fixture
-async def shop(account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Whole]:
+async def shop(companies: Companies) -> AsyncIterator[Whole]:
     """Everything, with nobody signed in and nobody linked."""
-    for backends in (iam_backends, s3_backends):
-        backends[ACCOUNT].reset()
-    with tempfile.TemporaryDirectory(prefix="jun-") as place:
-        async with whole(Path(place), account, monkeypatch, link_page=True) as made:
-            made.drill("idp", "ask")
-            yield made
+    async with companies(link_page=True) as made:
+        made.drill("idp", "ask")
+        yield made
 
 
 @pytest.fixture
