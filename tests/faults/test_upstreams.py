@@ -14,6 +14,7 @@ import pytest_asyncio
 from juniperd import broker, http, signin
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.company import ACCOUNT, REGION
+from tests.agent.harness import until
 from tests.e2e.whole import SCOPE, Answer, Whole, whole
 from tests.faults.company import CountingGrants
 from tests.faults.hostile import ENDLESS, Doors, Fault
@@ -38,6 +39,8 @@ class Shop:
     async def signed_in(self) -> None:
         """Healed, signed in, with no lease and no fact of GitLab's in memory."""
         await self.heal()
+        # What is on its way would be a minute old when it arrives, once the clock has gone on.
+        await until(lambda: not self.inside.agent.broker.flying and not self.inside.issuer.gitlab._flights)
         shown: Any = (await self.inside.control("status")).result["sign_in"]
         if shown["state"] != "signed-in" or shown["seconds_left"] < 3 * 3600:
             await self.inside.sign_in()
