@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   juniper issuer keys replace
   juniper issuer link list
   juniper issuer trust aws invoice-archive-writer --terraform
+  juniper issuer trust kubernetes billing-debugger --version v1beta1
   juniper issuer publish /srv/www/juniper"""
 
 Verbs = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for what add_subparsers returns
@@ -41,13 +42,27 @@ def register(parser: argparse.ArgumentParser) -> None:
     keys = verbs.add_parser("keys", help="the signing keys")
     about = "replace: a key was stolen; a new one signs at once, and what relying parties need is printed"
     keys.add_argument("action", choices=("list", "rotate", "replace"), help=about)
-    trust = verbs.add_parser("trust", help="what a relying party must be told to trust a scope's tokens")
-    trust.add_argument("kind", choices=("aws",))
-    trust.add_argument("scope")
-    trust.add_argument("--terraform", action="store_true", help="as Terraform (default: JSON)")
-    trust.add_argument("--pin-role", action="store_true", help="demand the claim that names this one role")
+    _register_trust(verbs)
     for verb in verbs.choices.values():
         takes_config(verb, default=argparse.SUPPRESS)
+
+
+def _register_trust(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    trust = verbs.add_parser("trust", help="what a relying party must be told to trust a scope's tokens")
+    kinds = trust.add_subparsers(dest="kind", required=True, metavar="KIND")
+    aws = kinds.add_parser("aws", help="IAM: the identity provider and the role's trust policy")
+    aws.add_argument("--terraform", action="store_true", help="as Terraform (default: JSON)")
+    aws.add_argument("--pin-role", action="store_true", help="demand the claim that names this one role")
+    cluster = kinds.add_parser("kubernetes", help="an API server's configuration, or EKS's access entry")
+    form = cluster.add_mutually_exclusive_group()
+    about = "v1: Kubernetes 1.34 and later (default); v1beta1: from 1.30; flags: before that"
+    form.add_argument("--version", choices=("v1", "v1beta1", "flags"), default="", help=about)
+    form.add_argument("--bindings", action="store_true", help="a Role to review, with its RoleBinding")
+    form.add_argument("--terraform", action="store_true", help="EKS's access entry as Terraform")
+    cluster.add_argument("--issuer-ca", type=Path, metavar="FILE", help="the CA of the issuer's certificate, as PEM")
+    for kind in kinds.choices.values():
+        kind.add_argument("scope")
+        takes_config(kind, default=argparse.SUPPRESS)
 
 
 def _register_deny(verbs: Verbs[argparse.ArgumentParser]) -> None:
@@ -119,6 +134,9 @@ def _keys(args: argparse.Namespace, path: Path) -> Outcome:
 def _trust(args: argparse.Namespace, path: Path) -> Outcome:
     from juniperd.issuer import commands
 
+    if args.kind == "kubernetes":
+        form = "bindings" if args.bindings else "terraform" if args.terraform else args.version
+        return commands.trust_kubernetes(path, args.scope, form=form, ca_file=args.issuer_ca)
     form = "terraform" if args.terraform else "json"
     return commands.trust_aws(path, args.scope, form=form, pin_role=args.pin_role)
 

@@ -48,6 +48,11 @@ def subject(scope: str, origin: Origin, project_id: int) -> str:
     return f"scope:{scope}:origin:{origin}:project_id:{project_id}"
 
 
+def scope_group(scope: str) -> str:
+    """The group at a cluster that is one scope's own."""
+    return f"juniper:scope:{scope}"
+
+
 def build(grant: Grant, target: Target, stamp: Stamp) -> SignedClaims:
     """The claims of one issued token."""
     claims: dict[str, object] = {
@@ -122,7 +127,7 @@ def _aws(grant: Grant, target: AwsTarget) -> dict[str, object]:
 def _kubernetes(grant: Grant, target: KubernetesTarget) -> dict[str, object]:
     return {
         "preferred_username": grant.user.label,
-        "groups": [f"juniper:scope:{grant.scope.name}", *target.groups],
+        "groups": [scope_group(grant.scope.name), *target.groups],
     }
 
 

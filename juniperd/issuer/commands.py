@@ -20,8 +20,8 @@ from juniperd.issuer.audit import Head
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.desk import Desk, Document
 from juniperd.issuer.keys import Keys
-from juniperd.issuer.policy import Policy
-from juniperd.issuer.trust import aws
+from juniperd.issuer.policy import Policy, Scope
+from juniperd.issuer.trust import aws, eks, kubernetes
 
 _LAST = 1000
 _PAUSE = 0.5
@@ -332,16 +332,47 @@ def publish(config_path: Path, folder: Path) -> Outcome:
     return _attempt(work)
 
 
+def _scope(config: IssuerConfig, name: str) -> tuple[Policy, Scope]:
+    policy = policy_file.load(config.policy, config.relying_parties, sandbox=config.sandbox)
+    found = policy.scope(name)
+    if found is None:
+        msg = f"there is no scope '{name}'"
+        raise ConfigError(msg, "run: juniper policy check")
+    return policy, found
+
+
 def trust_aws(config_path: Path, scope: str, *, form: str = "json", pin_role: bool = False) -> Outcome:
     """What IAM must be told for one scope, as ``json`` or ``terraform``."""
 
     def work() -> str:
         config = configuration.load(config_path)
-        found = policy_file.load(config.policy, config.relying_parties, sandbox=config.sandbox).scope(scope)
-        if found is None:
-            msg = f"there is no scope '{scope}'"
-            raise ConfigError(msg, "run: juniper policy check")
+        _, found = _scope(config, scope)
         make = aws.as_terraform if form == "terraform" else aws.as_json
         return make(found, issuer_url=config.url, pin_role=pin_role)
+
+    return _attempt(work)
+
+
+def trust_kubernetes(config_path: Path, scope: str, *, form: str = "", ca_file: Path | None = None) -> Outcome:
+    """What a cluster must be told for one scope.
+
+    ``form`` is a version of the configuration, ``flags``, ``bindings`` or ``terraform``; without one it is what this
+    cluster takes: the configuration, or EKS's access entry.
+    """
+
+    def work() -> str:
+        config = configuration.load(config_path)
+        policy, found = _scope(config, scope)
+        if form == "bindings":
+            return kubernetes.bindings(found)
+        if form == "terraform":
+            return eks.as_terraform(found)
+        if not form and eks.party(found) is not None:
+            return eks.as_commands(found)
+        if form == "flags":
+            return kubernetes.flags(policy, found, issuer_url=config.url, ca_file=str(ca_file or ""))
+        ca = kubernetes.authority(ca_file) if ca_file else ""
+        version = form or kubernetes.VERSIONS[0]
+        return kubernetes.configuration(policy, found, issuer_url=config.url, version=version, ca=ca)
 
     return _attempt(work)

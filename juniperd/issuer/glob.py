@@ -37,6 +37,12 @@ def is_literal(pattern: str) -> bool:
     return "*" not in pattern
 
 
+def as_re2(pattern: str) -> str:
+    """The same as a regular expression of RE2, for a relying party that matches by itself; no backslash in it."""
+    stars = {"*": "[^/]*", "**": "(?s:.*)"}
+    return "^" + "".join(stars.get(part, part.replace(".", "[.]")) for part in _STARS.split(pattern)) + "$"
+
+
 @lru_cache(maxsize=20_000)
 def _parts(pattern: str) -> tuple[str, ...]:
     """The pattern's literals with the stars between them: every other part is one."""
