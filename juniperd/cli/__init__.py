@@ -18,6 +18,7 @@ VERBS = {
     "whoami": "who is signed in, and at which issuer",
     "status": "what the agent holds, and until when",
     "session": "debugging sessions: open, extend, close, list",
+    "token": "a token for an API, for curl or kept in a file",
     "up": "start the agent",
     "down": "stop the agent",
     "setup": "configure this laptop, or one tool on it",

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from juniperd import wire
@@ -73,6 +73,22 @@ def result(verb: str, parameters: Mapping[str, object] | None = None, *, timeout
     """The last event of a control request."""
     *_, last = [{}, *ask(verb, parameters, timeout=timeout)]
     return last
+
+
+def as_tool(path: Path, argv: Sequence[str], *, timeout: float) -> bytes:
+    """What a helper called ``argv`` would print; the agent's own line where it would fail."""
+    written, complaint = b"", b""
+    with connect(path, timeout) as connection:
+        connection.sendall(wire.encode_request(wire.Request(tuple(word.encode() for word in argv))))
+        for frame in _frames(connection):
+            if frame.kind == "o":
+                written += frame.payload
+            elif frame.kind == "e":
+                complaint += frame.payload
+            elif frame.kind == "x" and (frame.payload != b"\0" or complaint):
+                text = complaint.decode(errors="replace").strip() or "the agent failed"
+                raise AgentSaid(text, frame.payload[0] if frame.payload else 1)
+    return written
 
 
 def _events(connection: socket.socket) -> Iterator[Event]:

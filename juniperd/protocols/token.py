@@ -5,17 +5,20 @@ It asks as the helpers do, so that inside a debugging session it reaches the ses
 
 from __future__ import annotations
 
+import json
 import re
 from typing import cast
 
 from juniperd.errors import JuniperError, ProtocolError, TargetUnknown
-from juniperd.model import BearerToken, CredentialRequest, Kind, Lease
+from juniperd.model import BearerToken, CredentialRequest, Kind, Lease, rfc3339
 from juniperd.protocols import Reply
 from juniperd.wire import Request
 
 HELPER = "juniper-token"
 USAGE = "write: juniper token --audience NAME [--scope NAME] [--issuer NAME] [--header]"
 HEADER = "header"
+TIMED = "timed"
+"""The token with its end, as JSON: for whoever keeps a file fresh."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
 _ISSUER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OPTIONS = {"--audience": _NAME, "--scope": _NAME, "--issuer": _ISSUER}
@@ -24,7 +27,11 @@ _OPTIONS = {"--audience": _NAME, "--scope": _NAME, "--issuer": _ISSUER}
 def parse(request: Request) -> CredentialRequest:
     """The relying party that is meant, and the scope where it is named."""
     found: dict[str, str] = {}
-    rest = [word for word in request.arguments if word != "--header"]
+    forms = [form for form in (HEADER, TIMED) if f"--{form}" in request.arguments]
+    if len(forms) > 1:
+        msg = "a token has one form"
+        raise ProtocolError(msg, USAGE)
+    rest = [word for word in request.arguments if word not in {f"--{form}" for form in forms}]
     for name, value in zip(rest[::2], rest[1::2], strict=False):
         if name not in _OPTIONS or name in found:
             msg = f"'{name[:80]}' is not understood here"
@@ -41,13 +48,15 @@ def parse(request: Request) -> CredentialRequest:
         kind=Kind.API,
         issuer=found.get("--issuer"),
         relying_party=found["--audience"],
-        form=HEADER if "--header" in request.arguments else "",
+        form="".join(forms),
     )
 
 
 def render(lease: Lease, form: str) -> Reply:
     """The token on a line, behind ``Authorization: Bearer`` where a header was asked for (RFC 6750 section 2.1)."""
     token = cast("BearerToken", lease.credential).token.reveal()
+    if form == TIMED:
+        return Reply(stdout=json.dumps({"token": token, "ends_at": rfc3339(lease.expires_at)}).encode() + b"\n")
     line = f"Authorization: Bearer {token}" if form == HEADER else token
     return Reply(stdout=line.encode() + b"\n")
 

@@ -41,15 +41,15 @@ def write(path: Path, old: str, new: str) -> Path | None:
     backup = target.with_name(target.name + BACKUP) if exists else None
     try:
         if backup is not None:
-            _replace(backup, old, mode)
-        _replace(target, new, mode)
+            replace(backup, old, mode)
+        replace(target, new, mode)
     except OSError as error:
         msg = f"{target} cannot be written ({error.strerror})"
         raise ConfigError(msg, f"check the permissions of {target.parent}") from error
     return backup
 
 
-def _replace(target: Path, text: str, mode: int) -> None:
+def replace(target: Path, text: str, mode: int) -> None:
     """Write beside the target and rename over it: a reader sees the old file or the new one."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from juniperd.errors import GrantRefused, JuniperError
@@ -38,6 +40,7 @@ def test_scope_and_issuer_may_be_named_and_a_header_asked_for() -> None:
         ("--scope", "a"),
         ("--audience", "a", "--file", "b"),
         ("--audience", "a", "--scope", "x y"),
+        ("--audience", "a", "--header", "--timed"),
     ],
 )
 def test_what_is_not_understood_names_the_usage(arguments: tuple[str, ...]) -> None:
@@ -49,6 +52,11 @@ def test_what_is_not_understood_names_the_usage(arguments: tuple[str, ...]) -> N
 def test_a_token_is_a_line_and_a_header_is_curls() -> None:
     assert token.render(LEASE, "").stdout == b"e.y.s\n"
     assert token.render(LEASE, "header").stdout == b"Authorization: Bearer e.y.s\n"
+
+
+def test_a_token_with_its_end_is_for_whoever_keeps_a_file() -> None:
+    assert token.parse(request("--audience", "a", "--timed")).form == "timed"
+    assert json.loads(token.render(LEASE, "timed").stdout) == {"token": "e.y.s", "ends_at": "1970-01-01T01:00:00Z"}
 
 
 def test_a_refusal_is_one_line() -> None:

@@ -11,7 +11,7 @@ import json
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -160,10 +160,12 @@ async def whole(
     *,
     link_page: bool = False,
     doors: Doors | None = None,
+    change: Callable[[Folder], None] | None = None,
 ) -> AsyncIterator[Whole]:
     """The company, its issuer and an agent, until the block ends; people are linked by ``extern_uid`` or on the page.
 
-    With ``doors``, each upstream stands behind one that can be told to fail.
+    With ``doors``, each upstream stands behind one that can be told to fail. ``change`` may rewrite the files before
+    anybody reads them.
     """
     clock = Clock()
     monkeypatch.setattr("aiohttp.web_response.rfc822_formatted_time", clock.http_date)
@@ -179,6 +181,8 @@ async def whole(
     at, folder = addresses(doubles), Folder(place)
     secret = register_page(doubles, at)
     write_files(folder, at, reader_token=doubles.gitlab.token.value, page_secret=secret if link_page else None)
+    if change is not None:
+        change(folder)
     doubles.aws.use_ca(ssl.create_default_context(cafile=str(folder / "ca.pem")))
     furnish(account, at)
     async with AsyncExitStack() as stack:
