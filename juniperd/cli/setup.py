@@ -21,12 +21,13 @@ EXAMPLES = """examples:
   juniper setup https://juniper.example.com --yes --issuer-host juniper.example.com
   juniper setup aws --diff
   juniper setup aws
-  juniper setup aws --undo"""
+  juniper setup aws --undo
+  juniper setup kubectl"""
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """What to set up, and how careful to be."""
-    parser.add_argument("what", metavar="URL|aws", help="the issuer's URL, or the tool to set up")
+    parser.add_argument("what", metavar="URL|aws|kubectl", help="the issuer's URL, or the tool to set up")
     parser.add_argument("--diff", action="store_true", help="show what would change and write nothing")
     parser.add_argument("--undo", action="store_true", help="take out what juniper wrote")
     parser.add_argument("--yes", action="store_true", help="do not ask; needs --issuer-host with a URL")
@@ -37,10 +38,14 @@ def run(args: argparse.Namespace) -> int:
     """Set up the issuer or the tool."""
     if args.what == "aws":
         return _aws(args)
+    if args.what == "kubectl":
+        from juniperd.cli import setup_kubectl
+
+        return setup_kubectl.run(diff=args.diff, undo=args.undo)
     if "://" in args.what:
         return _issuer(args)
     msg = f"nothing to set up is called '{args.what}'"
-    raise ConfigError(msg, "run: juniper setup aws, or: juniper setup https://your-issuer")
+    raise ConfigError(msg, "run: juniper setup aws, juniper setup kubectl, or: juniper setup https://your-issuer")
 
 
 def _issuer(args: argparse.Namespace) -> int:

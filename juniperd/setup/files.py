@@ -49,6 +49,18 @@ def write(path: Path, old: str, new: str) -> Path | None:
     return backup
 
 
+def remove(path: Path, old: str) -> Path:
+    """Take away a file that is ours alone; answers the backup's path."""
+    backup = path.with_name(path.name + BACKUP)
+    try:
+        replace(backup, old, 0o600)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        msg = f"{path} cannot be removed ({error.strerror})"
+        raise ConfigError(msg, f"check the permissions of {path.parent}") from error
+    return backup
+
+
 def replace(target: Path, text: str, mode: int) -> None:
     """Write beside the target and rename over it: a reader sees the old file or the new one."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
