@@ -20,7 +20,7 @@ from juniperd.protocols.kubectl import EXTENSION, HELPER, SETUP, VERSIONS
 LIMIT = 30.0
 """Seconds kubectl may take for one question."""
 REQUEST_LIMIT = "--request-timeout=8s"
-_POLICY = re.compile(r"""^\s*["']?credentialPluginPolicy["']?\s*:\s*["']?(\w+)""", re.MULTILINE)
+_POLICY = re.compile(r"""(?:^|[\s{,])["']?credentialPluginPolicy["']?\s*:\s*["']?(\w+)""", re.MULTILINE)
 _ALLOWED = re.compile(r"""(?:^|[\s{,"'-])(?:command|name)["']?\s*:\s*["']?([^"'\s,}]+)""", re.MULTILINE)
 
 Raw = Mapping[str, object]

@@ -65,8 +65,11 @@ class Shell:
         out, err = await asyncio.wait_for(process.communicate(), LIMIT)
         return process.returncode or 0, out.decode(), err.decode()
 
+    async def juniper(self, *words: str) -> tuple[int, str, str]:
+        return await self.run(str(JUNIPER), *words)
+
     async def token(self, *words: str) -> tuple[int, str, str]:
-        return await self.run(str(JUNIPER), "token", *words)
+        return await self.juniper("token", *words)
 
     @asynccontextmanager
     async def keeping(self, path: Path, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:

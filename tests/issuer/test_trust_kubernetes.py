@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from juniperd.issuer import commands
+from juniperd.issuer import commands, glob
 from juniperd.sandbox.tls import certificates
 from tests.issuer.doubles import write_files
 from tests.issuer.test_clusters_and_apis import SCOPE, write
@@ -133,3 +136,10 @@ def test_what_cannot_be_told_names_its_cure(config: Path, scope: str, form: str,
 def test_a_scope_for_pipelines_alone_has_no_place_in_it(config: Path, tmp_path: Path) -> None:
     write(tmp_path, scopes=SCOPE.replace('origins = ["laptop"]', 'origins = ["pipeline"]', 1))
     assert commands.trust_kubernetes(config, NAME).text.endswith('add "laptop" to its origins')
+
+
+@given(st.text("ab./*", min_size=1, max_size=8), st.text("ab./\n", max_size=8))
+def test_a_pattern_as_an_expression_matches_what_the_pattern_matches(pattern: str, text: str) -> None:
+    """Python's ``$`` forgives a last line feed where RE2's does not, so the whole string is asked for here."""
+    if glob.flaw(pattern) is None:
+        assert (re.fullmatch(glob.as_re2(pattern), text) is not None) is glob.matches(pattern, text)
