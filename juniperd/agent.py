@@ -184,13 +184,15 @@ class Agent:
 
     async def _would_lose(self) -> str | None:
         """What would end with this process, in words: a sign-in of which nobody else has a copy, leases in an outage."""
+        signed_in = [desk.issuer.url for desk in self.desks.values() if desk.sign_in.identity is not None]
+        rests = [await self.store.rests(url) for url in signed_in]
+        # Looked at after the wait, in which somebody may have opened a session, or locked.
         if self._sessions is not None and any(self._sessions):
             return "a debugging session is open; it gives way when that has ended"
         if any(desk.sign_in.locked for desk in self.desks.values()):
             return "a sign-in is locked; it gives way once it is unlocked"
-        for desk in self.desks.values():
-            if desk.sign_in.identity is not None and not await self.store.rests(desk.issuer.url):
-                return "the only copy of the sign-in is in its memory; run: juniper down; juniper login"
+        if not all(rests):
+            return "the only copy of the sign-in is in its memory; run: juniper down; juniper login"
         if any(held.problem is not None for held in self.broker.held()):
             return "it keeps leases that nobody could renew now; run: juniper status"
         return None

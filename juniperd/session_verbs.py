@@ -99,16 +99,20 @@ class SessionVerbs:
         subject, identity = await desk.sign_in.subject(), desk.sign_in.identity
         opened, left_out = await desk.issuer.open_session(subject, asked)
         try:
-            if identity is None or desk.sign_in.identity != identity:
-                msg = "the sign-in was locked or changed while the session was opened"
-                raise SessionOver(msg, opened.again)
-            listener = await self._sessions.begin(opened)
-        except JuniperError:
-            # Nobody here could use it, so it must not stay open there.
+            listener = await self._begun(opened, same=identity is not None and desk.sign_in.identity == identity)
+        except Exception:
+            # Nobody here could use it, so it must not stay open there, whatever it was that failed.
             await desk.issuer.close_session(subject, opened.id)
             raise
         refused = [{"scope": one.scope, "text": one.text} for one in left_out]
         yield {"event": "result", **_shown(opened, listener), "refused": refused}
+
+    async def _begun(self, opened: Session, *, same: bool) -> Listener:
+        """Its listener, where the sign-in is still the same one."""
+        if not same:
+            msg = "the sign-in was locked or changed while the session was opened"
+            raise SessionOver(msg, opened.again)
+        return await self._sessions.begin(opened)
 
     async def _extend(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         listener = self._here(request)

@@ -80,7 +80,7 @@ class Turns:
 
     async def is_newest(self, key: Secret, token: Secret) -> bool:
         """Whether no other refresh token was written down since, as far as is known."""
-        nothing: dict[str, object] = {}
+        nothing: dict[str, str] = {}
         noted = await _soon(lambda: _noted(self._path), otherwise=nothing)
         return noted.get(_digest(key)) in {None, _digest(token)}
 
@@ -178,7 +178,7 @@ def _opened(path: Path | None) -> int | None:
         return None
 
 
-def _noted(path: Path | None) -> dict[str, object]:
+def _noted(path: Path | None) -> dict[str, str]:
     if (file := _opened(path)) is None:
         return {}
     try:
@@ -202,12 +202,13 @@ def _write_down(path: Path | None, key: str, token: str | None) -> None:
         os.close(file)
 
 
-def _read(file: int) -> dict[str, object]:
+def _read(file: int) -> dict[str, str]:
     try:
         found = json.loads(os.pread(file, MOST_NOTES * 200, 0))
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    kept = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in kept if isinstance(value, str)}
 
 
 def _digest(secret: Secret) -> str:

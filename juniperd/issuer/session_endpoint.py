@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from juniperd.errors import one_line
 from juniperd.issuer import audit, decision, glob, links, pins, refusal, sessions
@@ -59,12 +59,12 @@ class SessionEndpoint:
 
     async def open(self, subject: Subject, asked: OpenRequest) -> Document:
         """Open one for every scope asked for that this person may hold; without names, all of the environment."""
-        self._check(subject)
+        await self._check(subject)
         judged = await self._judged(subject, asked)
         late = next((j.refused for j in judged if j.refused is not None and j.refused.passing), None)
         if late is not None:
             # A session with holes would be used as if it were whole.
-            raise refusal.of(late, decision=self._new_id(), entitled=False)
+            await self._refuse(subject, late, entitled=False)
         told = any(j.told for j in judged) or (not any(j.case for j in judged) and await self._belongs(subject))
         number, now = self._new_id(), self._clock()
         done = await self._write(lambda c: self._opened(c, subject, asked, judged, number, now))
@@ -75,7 +75,7 @@ class SessionEndpoint:
 
     async def extend(self, subject: Subject, number: str, seconds: float) -> Document:
         """Move the end, as far as the sign-in and the longest session allow."""
-        self._check(subject)
+        await self._check(subject)
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> Session | Refused:
@@ -91,13 +91,13 @@ class SessionEndpoint:
             audit.append(connection, "session_extended", at=now, fields=fields)
             return sessions.find(connection, number, subject)
 
-        document = _shown(self._found(await self._write(work)))
+        document = _shown(await self._found(subject, await self._write(work)))
         self._changed()
         return document
 
     async def close(self, subject: Subject, number: str) -> None:
         """End one of this person's, from whichever laptop; one that has ended stays ended."""
-        self._check(subject)
+        await self._check(subject)
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> Session | Refused:
@@ -106,11 +106,11 @@ class SessionEndpoint:
                 sessions.end(connection, found, "closed", now)
             return found
 
-        self._found(await self._write(work))
+        await self._found(subject, await self._write(work))
 
     async def listing(self, subject: Subject) -> Document:
         """This person's open sessions; ``here`` are those of the key that asks."""
-        self._check(subject)
+        await self._check(subject)
         found = self._state.read(lambda c: sessions.open_of(c, subject, self._clock()))
         return {"sessions": [{**_shown(s), "here": s.thumbprint == subject.thumbprint} for s in found]}
 
@@ -136,7 +136,7 @@ class SessionEndpoint:
         """Whether this person may hear that a name is none."""
         belongs = await self._judge.belongs(subject)
         if isinstance(belongs, Refused):
-            raise refusal.of(belongs, decision=self._new_id(), entitled=False)
+            await self._refuse(subject, belongs, entitled=False)
         return belongs
 
     async def _judge_one(self, subject: Subject, scope: Scope, asked: OpenRequest) -> _Judged:
@@ -207,16 +207,23 @@ class SessionEndpoint:
 
     # --- shared -------------------------------------------------------------------------------------------------------
 
-    def _check(self, subject: Subject) -> None:
+    async def _check(self, subject: Subject) -> None:
         own = subjects.stale(subject, now=self._clock())
         own = own or self._state.read(lambda c: pins.missing(c, subject) or links.missing(c, subject))
         if own is not None:
-            raise refusal.of(own, decision=self._new_id(), entitled=True)
+            await self._refuse(subject, own, entitled=True)
 
-    def _found(self, found: Session | Refused) -> Session:
+    async def _found(self, subject: Subject, found: Session | Refused) -> Session:
         if isinstance(found, Refused):
-            raise refusal.of(found, decision=self._new_id(), entitled=True)
+            await self._refuse(subject, found, entitled=True)
         return found
+
+    async def _refuse(self, subject: Subject, refused: Refused, *, entitled: bool) -> NoReturn:
+        """No, with an id that an auditor finds in the trail."""
+        number, now = self._new_id(), self._clock()
+        fields = {"id": number, **_who(subject), "rule": refused.rule, "reason": refused.reason}
+        await self._write(lambda c: audit.append(c, "session_refused", at=now, fields=fields))
+        raise refusal.of(refused, decision=number, entitled=entitled)
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._state.write(work)

@@ -142,7 +142,7 @@ def extend(connection: sqlite3.Connection, session: Session, ends_at: float) -> 
 
 def end(connection: sqlite3.Connection, session: Session, cause: str, now: float) -> None:
     """End one that has not ended, with its record; one that ran out ended when it did, whenever that is noticed."""
-    ended_at = min(now, session.ends_at)
+    ended_at, cause = min(now, session.ends_at), cause if now < session.ends_at else "time"
     connection.execute("UPDATE sessions SET ended_at = ?, cause = ? WHERE id = ?", (ended_at, cause, session.id))
     fields = {
         "session": session.id,

@@ -14,6 +14,7 @@ import pytest
 from keyring.errors import KeyringLocked, NoKeyringError
 
 from juniperd.errors import LoginExpired, UpstreamUnreachable
+from juniperd.model import Secret
 from juniperd.signin import SignIn
 from juniperd.turns import Turns
 
@@ -273,3 +274,14 @@ async def test_a_caller_that_leaves_while_it_waits_gives_its_turn_back(one: Runn
             await turn
     async with one.agent.store.turn():
         pass
+
+
+@pytest.mark.parametrize("text", ["[" * 9000, "{", "[]", '{"DIGEST": ["x"]}', '{"DIGEST": {}}', "\\xff"])
+async def test_a_damaged_note_of_the_newest_token_is_none(tmp_path: Path, text: str) -> None:
+    key, token = Secret("key"), Secret("token")
+    path = tmp_path / "sign-in.lock"
+    path.write_text(text.replace("DIGEST", hashlib.sha256(b"key").hexdigest()))
+    turns = Turns(path)
+    assert await turns.is_newest(key, token)
+    await turns.note(key, token)
+    assert not await turns.is_newest(key, Secret("another"))

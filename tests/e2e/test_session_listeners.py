@@ -273,3 +273,29 @@ async def test_a_lock_that_comes_while_a_session_is_opened_leaves_none(inside: W
     )
     assert (await statuses(inside))["sessions"] == []
     assert [event["cause"] for event in inside.events("session_ended")] == ["closed"]
+
+
+async def test_a_socket_that_fails_in_any_way_leaves_no_session_open(
+    inside: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_descriptors(_path: Path) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("juniperd.door.open_session_door", out_of_descriptors)
+    answer = await inside.control("session_open", project="shop/billing", environment="staging", seconds=60)
+    assert answer.status != 0
+    (event,) = inside.events("session_ended")
+    assert event["cause"] == "closed"
+
+
+async def test_a_session_opened_while_the_keyring_is_asked_keeps_the_agent(
+    inside: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgraded agent asks the keyring before it gives way, and what came meanwhile counts."""
+
+    async def meanwhile(_url: str) -> bool:
+        await inside.open_session()
+        return True
+
+    monkeypatch.setattr(inside.agent.store, "rests", meanwhile)
+    assert await inside.agent._would_lose() == "a debugging session is open; it gives way when that has ended"

@@ -435,3 +435,30 @@ async def test_each_identity_has_its_own_longest_sign_in(tmp_path: Path) -> None
             document = await answer.json()
         assert (document["identities"][0]["sign_in_max_age"], document["sign_in_max_age"]) == (7200, 7200)
         assert token
+
+
+async def test_every_no_has_a_record_by_the_id_that_is_told(company: Company) -> None:
+    laptop, token, session = await opened(company)
+    thief, other = await company.signed_in("maintainer")
+    answers = [await thief.call("DELETE", f"/sessions/{session['id']}", other)]
+    answers.append(await thief.call("PATCH", f"/sessions/{session['id']}", other, body={"seconds": 60}))
+    company.gitlab.faults["projects/42/protected_environments"] = (503, {}, {"message": "busy"})
+    company.clock.pass_(61)
+    late = company.idp.token("maintainer", auth_time=int(NOW) - 5)
+    answers.append(await thief.open_session(late))
+    assert (await laptop.call("DELETE", "/sign-ins", token))[0] == 204
+    answers.append(await laptop.open_session(company.idp.token(auth_time=int(NOW) - 5)))
+    answers.append(await laptop.call("GET", "/sessions", company.idp.token(auth_time=int(NOW) - 5)))
+    told = [body["refusal"]["id"] for _, body in answers]
+    assert [event["id"] for event in company.events("session_refused")] == told
+    reasons = [event["reason"] for event in company.events("session_refused")]
+    assert reasons == ["session_unknown", "session_unknown", "gitlab_unreachable", "not_pinned", "not_pinned"]
+
+
+async def test_closing_what_has_run_out_says_that_its_time_was_over(company: Company) -> None:
+    laptop, _, session = await opened(company, seconds=60)
+    company.clock.pass_(61)
+    token = company.idp.token(auth_time=int(NOW) - 5)
+    assert (await laptop.call("DELETE", f"/sessions/{session['id']}", token))[0] == 204
+    (event,) = company.events("session_ended")
+    assert (event["cause"], event["ended_at"]) == ("time", rfc3339(NOW + 60))
