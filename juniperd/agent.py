@@ -35,8 +35,6 @@ from juniperd.threads import in_thread
 from juniperd.upgrade import Upgrade
 from juniperd.verbs import AgentFacts, Desk, Verbs
 
-TELL_TIME = 2.0
-"""Seconds an agent that ends takes to tell the issuers that its sessions are over."""
 LOOK_AT_DOOR = 60.0
 """Seconds between two looks whether the socket is still where callers look for it."""
 

@@ -24,7 +24,7 @@ from juniperd.identity import Provider
 from juniperd.model import IssuedToken, Kind, Secret, Session, Target
 from juniperd.skew import ClockSkew
 
-_SESSION_ID = re.compile(r"[0-9a-f]{12,64}")
+SESSION_ID = re.compile(r"[0-9a-f]{12,64}")
 """A session's id is part of a file's name here."""
 
 
@@ -93,14 +93,23 @@ def refusal(answer: Answer, skew: ClockSkew, scope: str = "") -> JuniperError:
         return IssuerUnreachable(f"the issuer cannot answer now: {message}", cure or "try again in a minute")
     if code in {"access_denied", "invalid_scope", "invalid_target"}:
         return _grant_refused(body, scope, message, cure)
-    if skew.complaint and code in {"invalid_dpop_proof", "invalid_request", "invalid_token"}:
-        return SubjectRejected(f"{message} ({skew.complaint})", skew.remedy)
-    if code in {"invalid_request", "invalid_token", "invalid_dpop_proof"} or answer.status == 401:
+    if _about_sign_in(answer, code, body):
+        if skew.complaint and code:
+            return SubjectRejected(f"{message} ({skew.complaint})", skew.remedy)
         return SubjectRejected(f"the issuer does not take the sign-in: {message}", cure)
+    if answer.status == 400 and code == "invalid_request":
+        return IssuerError(f"the issuer does not take the request: {message}", cure or "update juniperd")
     host = host_of(answer.url)
     return IssuerError(
         f"the issuer at {host} answered {answer.status}: {message}", cure or "ask whoever runs the issuer"
     )
+
+
+def _about_sign_in(answer: Answer, code: str, body: Mapping[str, object]) -> bool:
+    """Whether it is the sign-in that is not taken: of a bad token ``/token`` says invalid_request (RFC 8693 2.2.2)."""
+    if code == "invalid_request":
+        return answer.status == 400 and ("refusal" in body or answer.url.endswith("/token"))
+    return code in {"invalid_token", "invalid_dpop_proof"} or answer.status == 401
 
 
 def unreachable(url: str, error: UpstreamUnreachable) -> IssuerUnreachable:
@@ -173,7 +182,7 @@ def session(answer: Answer, issuer: str) -> tuple[Session, tuple[LeftOut, ...]]:
         scopes=tuple(str(name) for name in scopes) if isinstance(scopes, list) else (),
         ends_at=number(body, "ends_at"),
     )
-    if not _SESSION_ID.fullmatch(opened.id):
+    if not SESSION_ID.fullmatch(opened.id):
         msg = f"the answer of {host} has no usable 'id'"
         raise UpstreamAnswer(msg, host=host)
     rows = objects(body.get("refused"))

@@ -6,6 +6,7 @@ or stored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,11 @@ from typing import final
 
 Clock = Callable[[], float]
 """Answers the wall clock in UTC unix seconds; injected everywhere, so that tests own time."""
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
+"""A scope, or a relying party."""
+ISSUER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""An issuer, as one laptop calls it."""
 
 
 def rfc3339(moment: float) -> str:
@@ -85,8 +91,9 @@ class Caller:
 class CredentialRequest:
     """What a tool asked for, as a protocol understood it: selections, no facts.
 
-    An empty ``scope`` means the one scope that reaches ``relying_party``, ``among`` those of a session. ``cluster`` is where the tool will show what
-    it gets, and ``form`` the form of the answer it wants, of which its protocol knows several.
+    An empty ``scope`` means the one scope that reaches ``relying_party``, ``among`` those of a session. ``cluster`` is
+    where the tool will show what it gets, and ``form`` the form of the answer it wants, of which its protocol knows
+    several.
     """
 
     scope: str

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from juniperd.errors import ConfigError, JuniperError, SessionOver
 from juniperd.identity import SubjectToken
+from juniperd.issuer_answers import SESSION_ID
 from juniperd.issuer_client import IssuerClient
 from juniperd.model import Session, rfc3339
 from juniperd.protocols.control import ControlRequest
@@ -102,7 +103,7 @@ class SessionVerbs:
             listener = await self._begun(opened, same=identity is not None and desk.sign_in.identity == identity)
         except Exception:
             # Nobody here could use it, so it must not stay open there, whatever it was that failed.
-            await desk.issuer.close_session(subject, opened.id)
+            await tell_ended([(desk, subject, opened.id)])
             raise
         refused = [{"scope": one.scope, "text": one.text} for one in left_out]
         yield {"event": "result", **_shown(opened, listener), "refused": refused}
@@ -157,15 +158,18 @@ class SessionVerbs:
         listeners = list(self._sessions)
         if len(listeners) == 1:
             return listeners[0]
-        msg = "no session is open on this laptop" if not listeners else "several sessions are open on this laptop"
+        if not listeners:
+            msg = "no session is open on this laptop"
+            raise SessionOver(msg)
+        msg = "several sessions are open on this laptop"
         raise ConfigError(msg, "name one; run: juniper session list")
 
 
 def _elsewhere(named: str) -> str:
     """The id of a session that another laptop opened; a socket of ours that is gone names one that has ended."""
-    if named.isascii() and named.isalnum():
+    if SESSION_ID.fullmatch(named):
         return named
-    msg = "the debugging session has ended"
+    msg = "the debugging session has ended" if "/" in named else "there is no such session"
     raise SessionOver(msg, "run: juniper session list")
 
 

@@ -56,8 +56,10 @@ class SessionLender:
         if self._clock() >= session.ends_at:
             msg = "the debugging session has ended"
             raise SessionOver(msg, session.again)
-        unknown = request.scope and request.scope not in session.scopes
-        if unknown or request.issuer not in {None, session.issuer}:
+        if request.issuer not in {None, session.issuer}:
+            msg = f"this session is at issuer '{session.issuer}', not at '{request.issuer}'"
+            raise TargetUnknown(msg, "leave the session; run: unset JUNIPER_SESSION_SOCKET")
+        if request.scope and request.scope not in session.scopes:
             msg = f"scope '{request.scope}' is not of this session, which has {', '.join(session.scopes)}"
             raise TargetUnknown(msg, f"{session.again} --scope {request.scope}")
         return replace(

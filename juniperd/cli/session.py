@@ -57,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace) -> int:
+    for word, value in (("PROJECT", args.project), ("--env", args.env)):
+        if not value:
+            msg = f"{word} is empty"
+            raise ConfigError(msg, "write: juniper session open shop/billing --env staging")
     asked = {
         "project": args.project,
         "environment": args.env,

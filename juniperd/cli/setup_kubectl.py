@@ -10,6 +10,7 @@ from pathlib import Path
 from juniperd import config
 from juniperd.cli import connection
 from juniperd.errors import ConfigError
+from juniperd.protocols.kubectl import HELPER
 from juniperd.setup import files, kubectl
 from juniperd.setup.kubectl import Place, Theirs
 
@@ -48,7 +49,7 @@ def _wanted(path: Path) -> str:
     for name in sorted(theirs.contexts() & kubectl.names(found).keys()):
         cure = f"run: kubectl config rename-context {name} {name}-own"
         print(f"warning: your own kubeconfig has a context {name}, which wins over this one; {cure}", file=sys.stderr)
-    helper = Path(sys.argv[0]).resolve().with_name(kubectl.HELPER)
+    helper = Path(sys.argv[0]).resolve().with_name(HELPER)
     return kubectl.kubeconfig(found, helper)
 
 

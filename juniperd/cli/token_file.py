@@ -106,7 +106,10 @@ def _left_over(path: Path) -> bool:
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_size > _LONGEST:
         return False
-    return _OURS.fullmatch(path.read_text(encoding="ascii", errors="replace")) is not None
+    try:
+        return _OURS.fullmatch(path.read_text(encoding="ascii", errors="replace")) is not None
+    except OSError:
+        return False
 
 
 def _remove(path: Path, kept: set[str]) -> None:
@@ -117,6 +120,9 @@ def _remove(path: Path, kept: set[str]) -> None:
             _say(f"{path} is removed")
     except FileNotFoundError:
         return
+    except OSError as error:
+        msg = f"{path} cannot be removed ({error.strerror})"
+        raise ConfigError(msg, f"run: rm {path}") from None
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -57,6 +57,19 @@ class Exchange(Protocol):
         """Let go of threads and connections."""
 
 
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """What an exchange has that calls nobody: its window, nothing slow and nothing open."""
+
+    window: Window
+
+    async def warm(self) -> None:
+        """Nothing to do ahead of need."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
 class Deriving(Protocol):
     """An exchange that makes some of its credentials of another kind's lease, and not of an issued token."""
 

@@ -10,7 +10,7 @@ import base64
 from functools import partial
 from typing import cast
 
-from juniperd.exchanges import Exchanged, ExchangeSettings
+from juniperd.exchanges import Exchanged, ExchangeSettings, Offline
 from juniperd.freshness import Window
 from juniperd.model import AwsCredential, BearerToken, IssuedToken, Kind, Lease, Secret, Target
 from juniperd.threads import in_thread
@@ -26,24 +26,13 @@ _EXPIRES = 60
 """``X-Amz-Expires`` as every client writes it; clusters look at the date alone."""
 
 
-def make(settings: ExchangeSettings) -> KubernetesExchange:
-    """The exchange; botocore is imported for the first EKS token."""
-    return KubernetesExchange(settings)
+def make(_settings: ExchangeSettings) -> KubernetesExchange:
+    """The exchange; botocore is imported for the first EKS token, where the AWS exchange has not done it ahead."""
+    return KubernetesExchange(WINDOW)
 
 
-class KubernetesExchange:
-    """Keeps nothing."""
-
-    def __init__(self, settings: ExchangeSettings) -> None:
-        self._settings = settings
-
-    @property
-    def window(self) -> Window:
-        """Kubernetes's."""
-        return WINDOW
-
-    async def warm(self) -> None:
-        """Nothing is slow here but botocore, which the AWS exchange imports ahead."""
+class KubernetesExchange(Offline):
+    """Passes on, or signs."""
 
     async def trade(self, issued: IssuedToken) -> Exchanged:
         """The issued token itself, for the one cluster that the issuer named."""
@@ -53,9 +42,6 @@ class KubernetesExchange:
         """A token for an EKS cluster; it ends with the credentials that signed it, if that is sooner."""
         token = await in_thread(partial(_presigned, lease, target), name="eks")
         return Exchanged(BearerToken(token), min(now + EKS_LIFE, lease.expires_at), target.cluster)
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 def _presigned(lease: Lease, target: Target) -> Secret:

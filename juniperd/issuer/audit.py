@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from juniperd.errors import one_line
 from juniperd.model import rfc3339
 
 GENESIS = "0" * 64
@@ -59,6 +60,11 @@ def append(connection: sqlite3.Connection, event: str, *, at: float, fields: Map
     made = Head(last.seq + 1, _digest(body))
     connection.execute("INSERT INTO audit (seq, hash, body) VALUES (?, ?, ?)", (made.seq, made.hash, body))
     return made
+
+
+def hearsay(text: str | None) -> str | None:
+    """What somebody says of themselves: kept as told, made fit for a line."""
+    return None if text is None else one_line(text, 200)
 
 
 def _plain(value: object) -> object:

@@ -5,9 +5,9 @@ With two ways the weaker one would decide; with one, a link has one place where 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from juniperd.model import NAME
 from juniperd.tomlfile import Table
 
 IMMUTABLE_CLAIMS = ("sub", "oid")
@@ -15,8 +15,6 @@ IMMUTABLE_CLAIMS = ("sub", "oid")
 
 LINK_CLAIMS = {"oidc": IMMUTABLE_CLAIMS, "okta": ("sub",), "entra": ("oid",)}
 """Per kind: Entra's ``sub`` is another one for each application, so GitLab never holds the one that we see."""
-
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ def link_rule(table: Table, kind: str, *, identity: str) -> LinkRule:
     table.finish()
     if not rule.on_page:
         raise table.error("client_id", "the page needs a client of its own", "register one with the identity provider")
-    if not _NAME.fullmatch(identity):
+    if not NAME.fullmatch(identity):
         message = f"'{identity}' stands in the page's addresses, so it must be of a-z, 0-9 and '-'"
         raise table.error("page", message, "rename the identity")
     return rule

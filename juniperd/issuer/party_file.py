@@ -8,10 +8,9 @@ from dataclasses import replace
 from juniperd import fingerprint
 from juniperd.address import is_loopback
 from juniperd.issuer.policy import RelyingParty
-from juniperd.model import Kind
+from juniperd.model import NAME, Kind
 from juniperd.tomlfile import Document, Table
 
-NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _KINDS = (Kind.AWS, Kind.KUBERNETES, Kind.API)

@@ -38,12 +38,12 @@ def compare(old: Policy, new: Policy) -> list[str]:
 
 def _moved(old: RelyingParty, new: RelyingParty, policy: Policy) -> Iterator[str]:
     """Where a party is and how it is known decides to whom credentials are shown."""
-    scopes = (s.name for s in policy.scopes.values() if any(t.relying_party.name == new.name for t in s.targets))
+    reach = [s.name for s in policy.scopes.values() if any(t.relying_party.name == new.name for t in s.targets)]
     for field in ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region"):
         before, after = getattr(old, field), getattr(new, field)
         if before != after:
             change = f"{new.name} {field} was {_shown(before or None)}, is {_shown(after or None)}"
-            yield f"changes: relying party {change}, for {', '.join(scopes) or 'no scope'}"
+            yield f"changes: relying party {change}, for {', '.join(reach) or 'no scope'}"
 
 
 def _gone(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:

@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from juniperd.errors import one_line
 from juniperd.issuer import audit, decision, glob, links, pins, refusal, sessions
@@ -24,7 +24,6 @@ from juniperd.issuer.subject import Subject
 from juniperd.issuer.verdict import Case, Permitted, Refused, Verdict
 from juniperd.model import Origin, rfc3339
 
-T = TypeVar("T")
 Document = dict[str, object]
 _AT_ONCE = 8
 
@@ -67,7 +66,7 @@ class SessionEndpoint:
             await self._refuse(subject, late, entitled=False)
         told = any(j.told for j in judged) or (not any(j.case for j in judged) and await self._belongs(subject))
         number, now = self._new_id(), self._clock()
-        done = await self._write(lambda c: self._opened(c, subject, asked, judged, number, now))
+        done = await self._state.write(lambda c: self._opened(c, subject, asked, judged, number, now))
         if isinstance(done, Refused):
             raise refusal.of(done, decision=number, entitled=told)
         self._changed()
@@ -91,7 +90,7 @@ class SessionEndpoint:
             audit.append(connection, "session_extended", at=now, fields=fields)
             return sessions.find(connection, number, subject)
 
-        document = _shown(await self._found(subject, await self._write(work)))
+        document = _shown(await self._found(subject, await self._state.write(work)))
         self._changed()
         return document
 
@@ -106,7 +105,7 @@ class SessionEndpoint:
                 sessions.end(connection, found, "closed", now)
             return found
 
-        await self._found(subject, await self._write(work))
+        await self._found(subject, await self._state.write(work))
 
     async def listing(self, subject: Subject) -> Document:
         """This person's open sessions; ``here`` are those of the key that asks."""
@@ -222,11 +221,8 @@ class SessionEndpoint:
         """No, with an id that an auditor finds in the trail."""
         number, now = self._new_id(), self._clock()
         fields = {"id": number, **_who(subject), "rule": refused.rule, "reason": refused.reason}
-        await self._write(lambda c: audit.append(c, "session_refused", at=now, fields=fields))
+        await self._state.write(lambda c: audit.append(c, "session_refused", at=now, fields=fields))
         raise refusal.of(refused, decision=number, entitled=entitled)
-
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._state.write(work)
 
 
 def _nothing(asked: OpenRequest, left_out: Sequence[_Judged]) -> Refused:
@@ -272,13 +268,9 @@ def _asked(asked: OpenRequest, left_out: Sequence[_Judged]) -> Document:
         "ref": asked.ref,
         "asked": list(asked.scopes),
         "refused": refused,
-        "claimed_reason": _hearsay(asked.claimed_reason),
-        "claimed_host": _hearsay(asked.claimed_host),
+        "claimed_reason": audit.hearsay(asked.claimed_reason),
+        "claimed_host": audit.hearsay(asked.claimed_host),
     }
-
-
-def _hearsay(text: str | None) -> str | None:
-    return None if text is None else one_line(text, 200)
 
 
 def _facts(judged: Sequence[_Judged], now: float) -> Mapping[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 from juniperd.errors import one_line
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.sessions import LONGEST
+from juniperd.model import NAME
 
 MOST_SCOPES = 50
 """Scopes named in one request."""
 _LONGEST_TEXT = 512
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +69,25 @@ def _text(given: Mapping[str, Any], name: str, *, needed: bool = False) -> str |
     if value is None and not needed:
         return None
     if not isinstance(value, str) or not value or len(value) > _LONGEST_TEXT or not value.isprintable():
-        raise OAuthError("invalid_request", f"{name} must be one line of text, {_LONGEST_TEXT} characters at most")
+        raise OAuthError(
+            "invalid_request", f"{name} must be one line of text, {_LONGEST_TEXT} characters at most; mend it"
+        )
     return value
 
 
 def _seconds(given: Mapping[str, Any]) -> float:
     value = given.get("seconds")
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LONGEST:
-        raise OAuthError("invalid_request", f"seconds must be a whole number, 1 to {LONGEST:.0f}")
+        raise OAuthError(
+            "invalid_request",
+            f"seconds must be a whole number, 1 to {LONGEST:.0f}; write {LONGEST / 3600:.0f}h or less",
+        )
     return float(value)
 
 
 def _scopes(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MOST_SCOPES:
-        raise OAuthError("invalid_request", f"scopes must be a list of {MOST_SCOPES} names at most")
-    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in value):
-        raise OAuthError("invalid_request", "a scope's name is lower-case letters, digits and '-'")
+        raise OAuthError("invalid_request", f"scopes must be a list of {MOST_SCOPES} names at most; name fewer")
+    if not all(isinstance(name, str) and NAME.fullmatch(name) for name in value):
+        raise OAuthError("invalid_request", "a scope's name is lower-case letters, digits and '-'; mend its name")
     return tuple(dict.fromkeys(value))

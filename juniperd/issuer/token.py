@@ -246,12 +246,12 @@ class TokenEndpoint:
             "scope": request.scope,
             "relying_party": party,
             "selected": {"environment": request.environment, "ref": request.ref},
-            "session": _hearsay(request.session),
+            "session": audit.hearsay(request.session),
             **_person(subject, decided.case),
             **_facts(decided.case, self._clock()),
             "policy": self._judge.policy.digest if decided.case is None else decided.case.policy.digest,
-            "claimed_program": _hearsay(request.claimed_program),
-            "claimed_host": _hearsay(request.claimed_host),
+            "claimed_program": audit.hearsay(request.claimed_program),
+            "claimed_host": audit.hearsay(request.claimed_host),
         }
 
     def _answer(
@@ -329,8 +329,3 @@ def _facts(case: Case | None, now: float) -> dict[str, object]:
     if case is None:
         return {"project_id": None, "facts": []}
     return {"project_id": case.scope.project_id, "facts": case.facts.used(now)}
-
-
-def _hearsay(text: str | None) -> str | None:
-    """What the agent says of itself: kept as told, made fit for a line."""
-    return None if text is None else one_line(text, 200)

@@ -8,18 +8,15 @@ with its cause on standard error. botocore shows that cause as it is, so one lin
 from __future__ import annotations
 
 import json
-import re
 from typing import cast
 
 from juniperd.errors import JuniperError, ProtocolError, TargetUnknown
-from juniperd.model import AwsCredential, CredentialRequest, Kind, Lease, rfc3339
+from juniperd.model import ISSUER_NAME, NAME, AwsCredential, CredentialRequest, Kind, Lease, rfc3339
 from juniperd.protocols import Reply
 from juniperd.wire import Request
 
 HELPER = "juniper-aws"
 USAGE = f"write: {HELPER} --scope NAME [--issuer NAME]"
-_SCOPE = re.compile(r"[a-z][a-z0-9-]{0,47}")
-_ISSUER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def parse(request: Request) -> CredentialRequest:
@@ -34,7 +31,7 @@ def parse(request: Request) -> CredentialRequest:
         msg = "two different issuers are named"
         raise ProtocolError(msg, USAGE)
     issuer = before if slash else issuer
-    if not _SCOPE.fullmatch(name) or (issuer is not None and not _ISSUER.fullmatch(issuer)):
+    if not NAME.fullmatch(name) or (issuer is not None and not ISSUER_NAME.fullmatch(issuer)):
         msg = f"'{scope}' is not the name of a scope"
         raise TargetUnknown(msg)
     return CredentialRequest(scope=name, kind=Kind.AWS, issuer=issuer)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from juniperd import fingerprint
 from juniperd.errors import JuniperError, ProtocolError, TargetUnknown
-from juniperd.model import BearerToken, Cluster, CredentialRequest, Kind, Lease, rfc3339
+from juniperd.model import ISSUER_NAME, NAME, BearerToken, Cluster, CredentialRequest, Kind, Lease, rfc3339
 from juniperd.protocols import Reply
 from juniperd.wire import Request
 
@@ -30,8 +30,6 @@ EXTENSION = f"{GROUP}/exec"
 EARLY = 60.0
 """Seconds by which the end that kubectl hears comes before the true one."""
 SETUP = "run: juniper setup kubectl"
-_SCOPE = re.compile(r"[a-z][a-z0-9-]{0,47}")
-_ISSUER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SELECTORS = ("environment", "ref")
 _KNOWN = frozenset({"scope", "issuer", *_SELECTORS})
 
@@ -53,9 +51,9 @@ def parse(request: Request) -> CredentialRequest:
         msg = f"the cluster {_shown(cluster)} names no scope in an extension {EXTENSION}"
         raise TargetUnknown(msg, SETUP)
     return CredentialRequest(
-        scope=_name(config, "scope", _SCOPE) or "",
+        scope=_name(config, "scope", NAME) or "",
         kind=Kind.KUBERNETES,
-        issuer=_name(config, "issuer", _ISSUER),
+        issuer=_name(config, "issuer", ISSUER_NAME),
         environment=_text(config, "environment"),
         ref=_text(config, "ref"),
         cluster=_cluster(cluster),

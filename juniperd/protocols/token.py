@@ -6,11 +6,10 @@ It asks as the helpers do, so that inside a debugging session it reaches the ses
 from __future__ import annotations
 
 import json
-import re
 from typing import cast
 
 from juniperd.errors import JuniperError, ProtocolError, TargetUnknown
-from juniperd.model import BearerToken, CredentialRequest, Kind, Lease, rfc3339
+from juniperd.model import ISSUER_NAME, NAME, BearerToken, CredentialRequest, Kind, Lease, rfc3339
 from juniperd.protocols import Reply
 from juniperd.wire import Request
 
@@ -19,9 +18,7 @@ USAGE = "write: juniper token --audience NAME [--scope NAME] [--issuer NAME] [--
 HEADER = "header"
 TIMED = "timed"
 """The token with its end, as JSON: for whoever keeps a file fresh."""
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
-_ISSUER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OPTIONS = {"--audience": _NAME, "--scope": _NAME, "--issuer": _ISSUER}
+_OPTIONS = {"--audience": NAME, "--scope": NAME, "--issuer": ISSUER_NAME}
 
 
 def parse(request: Request) -> CredentialRequest:

@@ -39,21 +39,17 @@ def write(path: Path, old: str, new: str) -> Path | None:
     exists = target.exists()
     mode = target.stat().st_mode & 0o777 if exists else 0o600
     backup = target.with_name(target.name + BACKUP) if exists else None
-    try:
-        if backup is not None:
-            replace(backup, old, mode)
-        replace(target, new, mode)
-    except OSError as error:
-        msg = f"{target} cannot be written ({error.strerror})"
-        raise ConfigError(msg, f"check the permissions of {target.parent}") from error
+    if backup is not None:
+        replace(backup, old, mode)
+    replace(target, new, mode)
     return backup
 
 
 def remove(path: Path, old: str) -> Path:
     """Take away a file that is ours alone; answers the backup's path."""
     backup = path.with_name(path.name + BACKUP)
+    replace(backup, old, 0o600)
     try:
-        replace(backup, old, 0o600)
         path.unlink(missing_ok=True)
     except OSError as error:
         msg = f"{path} cannot be removed ({error.strerror})"
@@ -62,7 +58,15 @@ def remove(path: Path, old: str) -> Path:
 
 
 def replace(target: Path, text: str, mode: int) -> None:
-    """Write beside the target and rename over it: a reader sees the old file or the new one."""
+    """Write beside the target and rename over it: a reader sees the old file or the new one, and a full disk costs neither."""
+    try:
+        _replace(target, text, mode)
+    except OSError as error:
+        msg = f"{target} cannot be written ({error.strerror})"
+        raise ConfigError(msg, f"check the space and the permissions of {target.parent}") from error
+
+
+def _replace(target: Path, text: str, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

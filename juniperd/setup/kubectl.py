@@ -20,16 +20,13 @@ from urllib.parse import urlsplit
 
 from juniperd import fingerprint
 from juniperd.errors import ConfigError, one_line
+from juniperd.model import ISSUER_NAME, NAME
+from juniperd.protocols.kubectl import EXTENSION, HELPER, SETUP, VERSIONS
 
-VERSION = "client.authentication.k8s.io/v1"
-EXTENSION = "client.authentication.k8s.io/exec"
-HELPER = "juniper-kubectl"
 USER = "juniper"
-HINT = "juniper-kubectl belongs to juniperd; install that, then run: juniper setup kubectl"
+HINT = f"{HELPER} belongs to juniperd; install that, then {SETUP}"
 LIMIT = 20.0
 """Seconds kubectl may take to read files."""
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
-_ISSUER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SERVER = re.compile(r"https://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._~/-]{0,200})?")
 _SHA256 = re.compile(r"|[0-9a-f]{64}")
@@ -55,15 +52,15 @@ def place(scope: str, target: Mapping[str, object], *, issuer: str) -> Place:
     said = {key: str(target.get(key) or "") for key in ("relying_party", "server", "ca_sha256", "namespace")}
     found = Place(scope, **said, authority=str(target.get("certificate_authority") or ""), issuer=issuer)
     for text, pattern in (
-        (found.scope, _NAME),
-        (found.relying_party, _NAME),
+        (found.scope, NAME),
+        (found.relying_party, NAME),
         (found.namespace, _NAMESPACE),
         (found.server, _SERVER),
         (found.ca_sha256, _SHA256),
     ):
         if not pattern.fullmatch(text):
             raise _odd(text)
-    if found.issuer and not _ISSUER.fullmatch(found.issuer):
+    if found.issuer and not ISSUER_NAME.fullmatch(found.issuer):
         raise _odd(found.issuer)
     if found.authority and fingerprint.of_pem(found.authority) != found.ca_sha256:
         raise _odd(f"a CA that is not {found.ca_sha256}")
@@ -112,7 +109,7 @@ def kubeconfig(places: Sequence[Place], helper: Path) -> str:
     named = names(places)
     user = {
         "exec": {
-            "apiVersion": VERSION,
+            "apiVersion": VERSIONS[0],
             "command": str(helper),
             "interactiveMode": "Never",
             "provideClusterInfo": True,
@@ -151,7 +148,7 @@ def check_ours(path: Path, text: str) -> None:
     """Refuse to replace or remove a file that we did not write, whoever put it there."""
     if text and HELPER not in text:
         msg = f"{path} is there and not of juniper's making"
-        raise ConfigError(msg, "move it away, then run: juniper setup kubectl")
+        raise ConfigError(msg, f"move it away, then {SETUP}")
 
 
 def export_line(path: Path, environ: Mapping[str, str]) -> str | None:

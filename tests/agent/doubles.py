@@ -261,7 +261,8 @@ class FakeIssuer(Double):
         thumbprint = self._authorized(request)
         await self.answers_sign_ins.wait()
         if self.one_pin and self.pins - {thumbprint}:
-            raise Refusal({"error": "invalid_request", "error_description": "this sign-in belongs to another key"})
+            said = {"error": "invalid_request", "error_description": "this sign-in belongs to another key"}
+            raise Refusal({**said, "refusal": {"id": "d-1", "reason": "pinned_elsewhere", "rule": "0"}})
         self.pins.add(thumbprint)
         ends = int(self.idp.auth_time) + 43200
         user = {"id": 7, "login": "developer"}

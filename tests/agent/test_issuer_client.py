@@ -246,6 +246,29 @@ async def test_what_each_answer_becomes(
     assert line is None or str(refused.value).replace(client.url.partition("://")[2], "HOST") == line
 
 
+@pytest.mark.parametrize(
+    ("status", "more", "kind", "line"),
+    [
+        (400, {}, IssuerError, "the issuer does not take the request: too long; write 12h or less"),
+        (
+            400,
+            {"refusal": {"id": "7", "reason": "unpinned"}},
+            SubjectRejected,
+            "the issuer does not take the sign-in: too long; write 12h or less",
+        ),
+        (404, {}, IssuerError, "the issuer at HOST answered 404: too long; write 12h or less"),
+    ],
+)
+async def test_a_request_that_is_not_taken_is_no_word_about_the_sign_in(
+    world: Doubles, client: IssuerClient, status: int, more: dict[str, Any], kind: type[JuniperError], line: str
+) -> None:
+    said = {"error": "invalid_request", "error_description": "too long; write 12h or less"}
+    world.issuer.fault["/sessions"] = (status, {**said, **more})
+    with pytest.raises(kind) as refused:
+        await client.open_session(subject(world), {"seconds": 50_000})
+    assert str(refused.value).replace(client.url.partition("://")[2], "HOST") == line
+
+
 async def test_an_issuer_that_is_gone(world: Doubles, client: IssuerClient) -> None:
     who = subject(world)
     for server in world.servers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from juniperd.cli import token_file
 from juniperd.cli.connection import AgentSaid
 from juniperd.errors import AgentMissing, ConfigError, JuniperError, ProtocolError, SessionOver
 from juniperd.model import rfc3339
+from juniperd.setup import files
 
 pytestmark = pytest.mark.as_user
 LINE = "e30.e30.c2ln\n"
+not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything; tests/test_as_user.py runs it")
 
 
 def never() -> bytes:
@@ -95,6 +98,27 @@ def test_what_somebody_put_in_its_place_is_theirs(folder: Path) -> None:
     (folder / "token").write_text("theirs\n")
     token_file._remove(folder / "token", {LINE})
     assert (folder / "token").read_text() == "theirs\n"
+
+
+@not_root
+def test_a_folder_that_takes_nothing_more_is_one_line_with_its_cure(folder: Path) -> None:
+    (folder / "shut").mkdir(mode=0o500)
+    with pytest.raises(ConfigError, match=r"cannot be written \(Permission denied\); check the space and the permiss"):
+        files.replace(folder / "shut" / "token", LINE, 0o600)
+
+
+def test_a_token_that_cannot_be_removed_is_told(folder: Path) -> None:
+    (folder / "token").mkdir()
+    with pytest.raises(ConfigError, match=r"token cannot be removed \(Is a directory\); run: rm /"):
+        token_file._remove(folder / "token", {LINE})
+
+
+@not_root
+def test_a_file_that_may_not_be_read_is_none_of_ours(folder: Path) -> None:
+    (folder / "token").write_text(LINE)
+    (folder / "token").chmod(0o200)
+    with pytest.raises(ConfigError, match="is there and no token of ours"):
+        token_file.keep(folder / "token", never, header=False)
 
 
 def test_an_answer_is_read_with_its_end() -> None:

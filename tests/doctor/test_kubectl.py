@@ -13,6 +13,7 @@ import pytest
 from juniperd import fingerprint
 from juniperd.doctor import kubectl
 from juniperd.doctor.finding import Finding
+from juniperd.protocols.kubectl import VERSIONS
 from juniperd.sandbox.tls import certificates
 from juniperd.setup import kubectl as setup
 from tests.doctor.reviews import reviews
@@ -30,7 +31,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 def plugin(folder: Path, token: str = "good") -> Path:
     """A helper that answers at once."""
-    answer = {"kind": "ExecCredential", "apiVersion": setup.VERSION, "status": {"token": token}}
+    answer = {"kind": "ExecCredential", "apiVersion": VERSIONS[0], "status": {"token": token}}
     path = folder / "juniper-kubectl"
     path.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
     path.chmod(0o755)

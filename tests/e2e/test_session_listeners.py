@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from juniperd.errors import IssuerUnreachable
+from juniperd.issuer_client import IssuerClient
 from juniperd.model import rfc3339
 from tests.agent.harness import until
 
@@ -286,6 +288,29 @@ async def test_a_socket_that_fails_in_any_way_leaves_no_session_open(
     assert answer.status != 0
     (event,) = inside.events("session_ended")
     assert event["cause"] == "closed"
+
+
+async def test_what_stopped_a_session_is_told_where_the_issuer_cannot_be_told(
+    inside: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_gone(*_told: object) -> None:
+        raise IssuerUnreachable("the issuer does not answer")
+
+    monkeypatch.setattr("juniperd.door.MAX_PATH", 10)
+    monkeypatch.setattr(IssuerClient, "close_session", is_gone)
+    answer = await inside.control("session_open", project="shop/billing", environment="staging", seconds=60)
+    assert answer.line.startswith("juniper: the session's socket would have a path longer than 10 bytes; ")
+
+
+async def test_another_issuer_is_not_of_the_session(inside: Whole) -> None:
+    opened = await inside.open_session()
+    told = await inside._speak(
+        "juniper-aws", "--scope", SCOPE, "--issuer", "elsewhere", socket=Path(str(opened["socket"]))
+    )
+    assert (told.status, told.line) == (
+        78,
+        "juniper-aws: this session is at issuer 'sandbox', not at 'elsewhere'; leave the session; run: unset JUNIPER_SESSION_SOCKET",
+    )
 
 
 async def test_a_session_opened_while_the_keyring_is_asked_keeps_the_agent(

@@ -76,17 +76,41 @@ def test_the_issuer_ends_it_while_the_agent_is_gone(healed: Company) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("words", "line", "cure"),
     [
-        (("open", "shop/billing", "--env", "moon"), "no scope of shop/billing is for laptops and 'moon'"),
-        (("open", *PLACE, "--for", "soon"), "'soon' is not a length of time; write it as 90s, 30m or 1h"),
-        (("open", *PLACE, "--for", "13h"), "seconds must be a whole number, 1 to 43200"),
-        (("open", *PLACE, "--scope", "Wrong!"), "a scope's name is lower-case letters"),
-        (("extend", "30m"), "no session is open on this laptop; name one; run: juniper session list"),
-        (("close", "0123456789ab"), "there is no such session"),
+        (
+            ("open", "shop/billing", "--env", "moon"),
+            "no scope of shop/billing is for laptops and 'moon' (",
+            "run: juniper setup aws --diff",
+        ),
+        (("open", *PLACE, "--for", "soon"), "'soon' is not a length of time;", "write it as 90s, 30m or 1h"),
+        (
+            ("open", *PLACE, "--for", "13h"),
+            "the issuer does not take the request: seconds must be a whole number, 1 to 43200;",
+            "write 12h or less",
+        ),
+        (
+            ("open", *PLACE, "--scope", "Wrong!"),
+            "the issuer does not take the request: a scope's name is lower-case letters, digits and '-';",
+            "mend its name",
+        ),
+        (
+            ("open", "shop/billing", "--env", ""),
+            "--env is empty;",
+            "write: juniper session open shop/billing --env staging",
+        ),
+        (
+            ("extend", "30m"),
+            "no session is open on this laptop;",
+            "run: juniper session open PROJECT --env ENVIRONMENT",
+        ),
+        (("close", "0123456789ab"), "there is no such session (", "run: juniper session list"),
+        (("close", "zzz"), "there is no such session;", "run: juniper session list"),
+        (("close", "/tmp/session-0.sock"), "the debugging session has ended;", "run: juniper session list"),
     ],
 )
-def test_bad_input_is_one_line_with_its_cure(shop: Company, words: tuple[str, ...], line: str) -> None:
+def test_bad_input_is_one_line_with_its_cure(shop: Company, words: tuple[str, ...], line: str, cure: str) -> None:
     done = shop.juniper("session", *words)
     assert done.status != 0
-    assert line in done.line
+    assert done.line.startswith(f"juniper: {line}")
+    assert done.line.endswith(f"; {cure}")

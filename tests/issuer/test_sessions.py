@@ -380,6 +380,7 @@ async def test_a_bad_member_is_named(company: Company, change: Row, said: str) -
     status, body = await laptop.open_session(token, **change)
     assert (status, body["error"]) == (400, "invalid_request")
     assert body["error_description"].startswith(said)
+    assert "; " in body["error_description"] or "unknown" in said
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"[" * 20000, b"\xff"])

@@ -18,6 +18,7 @@ import pytest
 from juniperd import fingerprint
 from juniperd.cli import connection, setup_kubectl
 from juniperd.errors import ConfigError
+from juniperd.protocols.kubectl import EXTENSION
 from juniperd.sandbox.tls import certificates
 from juniperd.setup import kubectl
 from juniperd.setup.kubectl import Place, Theirs
@@ -72,7 +73,7 @@ def test_real_kubectl_reads_what_is_written(tmp_path: Path) -> None:
     clusters = {c["name"]: c["cluster"] for c in found["clusters"]}
     eu = clusters["juniper/staging-eu"]
     assert base64.b64decode(eu["certificate-authority-data"]).decode() == CA
-    assert eu["extensions"] == [{"name": kubectl.EXTENSION, "extension": {"scope": "billing-debugger"}}]
+    assert eu["extensions"] == [{"name": EXTENSION, "extension": {"scope": "billing-debugger"}}]
     assert "certificate-authority-data" not in clusters["juniper/world"]
     assert view(path, "get-contexts", "-o", "name", home=tmp_path).split() == ["staging-eu", "world"]
 

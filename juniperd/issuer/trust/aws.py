@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 
-from juniperd.errors import ConfigError
 from juniperd.issuer import claims
 from juniperd.issuer.policy import AwsTarget, Scope
-from juniperd.model import Origin
+from juniperd.issuer.trust import laptop_target
+from juniperd.model import Kind, Origin
 
 SESSION = 3600
 """Seconds: a role for laptops lives an hour, and gets a role of its own where the job's allows more."""
@@ -19,7 +19,7 @@ SESSION = 3600
 
 def trust_policy(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> dict[str, object]:
     """The role's ``AssumeRolePolicyDocument``."""
-    target = _target(scope)
+    target = laptop_target(scope, AwsTarget, Kind.AWS)
     host = issuer_url.partition("://")[2]
     partition = target.role_arn.split(":")[1]
     equals = {
@@ -48,7 +48,7 @@ def trust_policy(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> di
 
 def as_json(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> str:
     """Provider and role as the parameters of IAM's own calls."""
-    target = _target(scope)
+    target = laptop_target(scope, AwsTarget, Kind.AWS)
     return json.dumps(
         {
             "CreateOpenIDConnectProvider": {"Url": issuer_url, "ClientIDList": [target.relying_party.audience]},
@@ -64,7 +64,7 @@ def as_json(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> str:
 
 def as_terraform(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> str:
     """The same as Terraform; one provider serves every scope of the account."""
-    target = _target(scope)
+    target = laptop_target(scope, AwsTarget, Kind.AWS)
     party = target.relying_party.name.replace("-", "_")
     policy = json.dumps(trust_policy(scope, issuer_url=issuer_url, pin_role=pin_role), indent=2)
     return f"""resource "aws_iam_openid_connect_provider" "juniper_{party}" {{
@@ -79,17 +79,6 @@ resource "aws_iam_role" "juniper_{scope.name.replace("-", "_")}" {{
   assume_role_policy   = jsonencode({policy.replace(chr(10), chr(10) + "  ")})
 }}
 """
-
-
-def _target(scope: Scope) -> AwsTarget:
-    target = next((t for t in scope.targets if isinstance(t, AwsTarget)), None)
-    if target is None:
-        msg = f"scope {scope.name} has no aws table"
-        raise ConfigError(msg, f"add [scope.{scope.name}.aws] to the policy")
-    if Origin.LAPTOP not in scope.origins:
-        msg = f"scope {scope.name} is not for laptops"
-        raise ConfigError(msg, 'add "laptop" to its origins')
-    return target
 
 
 def _role_name(target: AwsTarget) -> str:

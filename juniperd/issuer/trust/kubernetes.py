@@ -17,7 +17,8 @@ from juniperd.errors import ConfigError
 from juniperd.issuer import claims, glob
 from juniperd.issuer.keys import LONGEST_LIFE
 from juniperd.issuer.policy import Access, KubernetesTarget, Policy, RelyingParty, Scope
-from juniperd.model import Origin
+from juniperd.issuer.trust import laptop_target
+from juniperd.model import Kind, Origin
 
 VERSIONS = ("v1", "v1beta1")
 """``v1`` from Kubernetes 1.34 on; ``v1beta1`` from 1.30."""
@@ -113,7 +114,7 @@ def bindings(scope: Scope) -> str:
 
     The groups of pipelines that a scope lists are bound already; a binding of ours would widen what the jobs hold.
     """
-    target = _target(scope)
+    target = laptop_target(scope, KubernetesTarget, Kind.KUBERNETES)
     where = {"name": f"juniper-{scope.name}", "namespace": target.namespace}
     api = "rbac.authorization.k8s.io"
     role = {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": where, "rules": list(_permissions(scope.access))}
@@ -139,20 +140,9 @@ def _permissions(access: Access) -> Iterator[dict[str, object]]:
 # --- what is shared ---------------------------------------------------------------------------------------------------
 
 
-def _target(scope: Scope) -> KubernetesTarget:
-    target = next((t for t in scope.targets if isinstance(t, KubernetesTarget)), None)
-    if target is None:
-        msg = f"scope {scope.name} has no kubernetes table"
-        raise ConfigError(msg, f"add [scope.{scope.name}.kubernetes] to the policy")
-    if Origin.LAPTOP not in scope.origins:
-        msg = f"scope {scope.name} is not for laptops"
-        raise ConfigError(msg, 'add "laptop" to its origins')
-    return target
-
-
 def _cluster(scope: Scope) -> RelyingParty:
     """The cluster, of a kind that can be told to trust an issuer."""
-    party = _target(scope).relying_party
+    party = laptop_target(scope, KubernetesTarget, Kind.KUBERNETES).relying_party
     host = urlsplit(party.server).hostname or ""
     if party.eks:
         msg = f"EKS cluster {party.eks} is not told to trust this issuer: its tokens come from the scope's AWS role"
