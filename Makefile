@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 OIDC   := tests/peers/oidc-provider
+GO     := tests/peers/go_programs.py $(wildcard tests/peers/kubernetes/*/go.* tests/peers/kubernetes/*/*/*.go)
 
 .PHONY: help setup demo test fast check coverage faults drills bench fuzz clean
 .DELETE_ON_ERROR:
@@ -10,13 +11,18 @@ OIDC   := tests/peers/oidc-provider
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
-setup: $(VENV)/.ready  ## everything that demo and test need, test peers included
+setup: $(VENV)/.ready $(VENV)/.peers  ## everything that demo and test need, test peers included
 
 $(VENV)/.ready: requirements.lock pyproject.toml packaging/setup.sh helpers/juniper.c helpers/juniper_helper.py helpers/Makefile $(OIDC)/package-lock.json
 	PYTHON=$(PYTHON) sh packaging/setup.sh $(VENV) $(OIDC)
 	@touch $@
 
-demo: setup  ## a small company on loopback, one sign-in, real aws
+# Compiled packages stay in Go's own cache, so that only the first time is long.
+$(VENV)/.peers: $(VENV)/.ready $(GO)
+	$(BIN)/python -m tests.peers.go_programs
+	@touch $@
+
+demo: $(VENV)/.ready  ## a small company on loopback, one sign-in, real aws
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh packaging/demo.sh
 
 test: setup  ## everything, in one pytest run on two cores; the tests of a file stay together
