@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import ssl
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -47,10 +48,13 @@ def free_ports(count: int) -> list[int]:
 class Listening:
     """One application on one loopback port, from `start` to `stop`; also an async context manager.
 
-    The port is known before the application is made, because most of them print their own address.
+    The port is known before the application is made, because most of them print their own address. A secure one
+    is given its `tls` before it starts, since a certificate may be made after the address is known.
     """
 
     listener: socket.socket
+    secure: bool = False
+    tls: ssl.SSLContext | None = None
     runner: web.AppRunner | None = None
     port: int = field(init=False)
 
@@ -58,20 +62,23 @@ class Listening:
         self.port = self.listener.getsockname()[1]
 
     @classmethod
-    def reserve(cls, port: int = 0) -> Listening:
-        """Take a port now and serve on it later."""
-        return cls(free_socket(port))
+    def reserve(cls, port: int = 0, *, secure: bool = False) -> Listening:
+        """Take a port now and serve on it later; `secure` means TLS alone."""
+        return cls(free_socket(port), secure=secure)
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
+        """`http://127.0.0.1:PORT`, or https where it is secure, without a slash at the end."""
+        return f"{'https' if self.secure else 'http'}://127.0.0.1:{self.port}"
 
     async def start(self, app: web.Application) -> None:
-        """Serve the application."""
+        """Serve the application; `ValueError` for a secure address that was given no `tls`."""
+        if self.secure != (self.tls is not None):
+            # Served in the clear, a token would have left its client before anybody noticed.
+            raise ValueError(f"{self.url} is to be served {'with' if self.secure else 'without'} TLS")
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self.runner.setup()
-        await web.SockSite(self.runner, self.listener).start()
+        await web.SockSite(self.runner, self.listener, ssl_context=self.tls).start()
 
     async def stop(self) -> None:
         """Stop serving and close the port."""

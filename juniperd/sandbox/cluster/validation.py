@@ -1,0 +1,104 @@
+"""What a ConfigMap must be to be stored: its own fields, their types, and names that are names.
+
+https://kubernetes.io/docs/concepts/configuration/configmap/#configmap-object
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from juniperd.sandbox.cluster.call import Call
+from juniperd.sandbox.cluster.status import StatusError, bad_request, invalid
+
+Document = dict[str, Any]
+KIND: Final = "ConfigMap"
+TEXTS: Final = ("data", "binaryData")
+METADATA: Final = {
+    "name": str,
+    "generateName": str,
+    "namespace": str,
+    "uid": str,
+    "resourceVersion": str,
+    "selfLink": str,
+    "creationTimestamp": str,
+    "deletionTimestamp": str,
+    "deletionGracePeriodSeconds": int,
+    "generation": int,
+    "labels": dict,
+    "annotations": dict,
+    "finalizers": list,
+    "ownerReferences": list,
+    "managedFields": list,
+}
+FIELDS: Final = {"apiVersion": str, "kind": str, "metadata": dict, "data": dict, "binaryData": dict, "immutable": bool}
+_GO: Final = {str: "string", dict: "map[string]string", list: "[]", int: "int64", bool: "bool"}
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
+_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+", re.ASCII)
+_LIMIT: Final = 1024 * 1024
+
+
+def unknown_fields(row: Document) -> list[str]:
+    """The fields that a ConfigMap has not, with their paths."""
+    outer = [name for name in row if name not in FIELDS]
+    return outer + [f"metadata.{name}" for name in row["metadata"] if name not in METADATA]
+
+
+def strict(row: Document) -> None:
+    """`StatusError` 400 where there is such a field."""
+    if found := unknown_fields(row):
+        said = ", ".join(f'unknown field "{path}"' for path in found)
+        raise bad_request(f'{KIND} in version "v1" cannot be handled as a {KIND}: strict decoding error: {said}')
+
+
+def typed(row: Document) -> Document:
+    """The object with its own fields alone; `StatusError` 400 for a value of another type."""
+    kept = {name: value for name, value in row.items() if name in FIELDS and value is not None}
+    kept["metadata"] = {
+        name: value for name, value in row["metadata"].items() if name in METADATA and value is not None
+    }
+    for holder, types, path in ((kept, FIELDS, KIND), (kept["metadata"], METADATA, f"{KIND}.metadata")):
+        for name, value in holder.items():
+            if type(value) is not types[name]:
+                raise _type_error(value, f"{path}.{name}", _GO[types[name]])
+    maps = {name: kept.get(name, {}) for name in TEXTS}
+    maps |= {f"metadata.{name}": kept["metadata"].get(name, {}) for name in ("labels", "annotations")}
+    for name, found in maps.items():
+        for value in found.values():
+            if not isinstance(value, str):
+                raise _type_error(value, f"{KIND}.{name}", "string")
+    return kept
+
+
+def check(row: Document, call: Call) -> None:
+    """`StatusError` 422 for the first thing that is wrong with what it says."""
+    name = str(row["metadata"].get("name", ""))
+    for field, why in _flaws(row, name):
+        raise invalid(call, KIND, name, field, why)
+
+
+def _flaws(row: Document, name: str) -> Iterator[tuple[str, str]]:
+    if not name:
+        yield "metadata.name", "Required value: name or generateName is required"
+    elif not _NAME.fullmatch(name) or len(name) > 253:
+        yield "metadata.name", f'Invalid value: "{name}": no lowercase RFC 1123 subdomain'
+    for key in (*row.get("data", {}), *row.get("binaryData", {})):
+        if not _KEY.fullmatch(key) or len(key) > 253 or key in (".", ".."):
+            yield f"data[{key}]", f'Invalid value: "{key}": no valid config key'
+    if sum(len(value) for kind in TEXTS for value in row.get(kind, {}).values()) > _LIMIT:
+        yield "", f"Too long: may not be more than {_LIMIT} bytes"
+
+
+def check_change(before: Document, after: Document, call: Call) -> None:
+    """`StatusError` 422 for a change of what is immutable."""
+    if before.get("immutable") and any(before.get(name) != after.get(name) for name in (*TEXTS, "immutable")):
+        why = "Forbidden: field is immutable when `immutable` is set"
+        raise invalid(call, KIND, before["metadata"]["name"], "data", why)
+
+
+def _type_error(value: object, path: str, wanted: str) -> StatusError:
+    kinds = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    given = kinds.get(type(value), "value")
+    why = f"json: cannot unmarshal {given} into Go struct field {path} of type {wanted}"
+    return bad_request(f'{KIND} in version "v1" cannot be handled as a {KIND}: {why}')

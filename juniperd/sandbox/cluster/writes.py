@@ -1,0 +1,154 @@
+"""Creating, changing and deleting objects. ConfigMaps are the only ones that this cluster lets anybody write."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from juniperd.sandbox.cluster import validation
+from juniperd.sandbox.cluster.authentication import Clock
+from juniperd.sandbox.cluster.bodies import checked, parsed, read_object
+from juniperd.sandbox.cluster.call import Call
+from juniperd.sandbox.cluster.kinds import NAMESPACE, Kind
+from juniperd.sandbox.cluster.managers import APPLY as BY_APPLY
+from juniperd.sandbox.cluster.managers import UPDATE, Manager, applied, updated
+from juniperd.sandbox.cluster.objects import Key, Objects
+from juniperd.sandbox.cluster.patches import APPLY, JSON_PATCH, MERGE, STRATEGIC, patched
+from juniperd.sandbox.cluster.shapes import rfc3339
+from juniperd.sandbox.cluster.status import (
+    already_exists,
+    bad_request,
+    conflict,
+    not_found,
+    unsupported_media_type,
+)
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+Document = dict[str, Any]
+PATCHES: Final = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+_KEPT: Final = ("uid", "creationTimestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An object as it is after a write, whether it is new, and what the client is warned of."""
+
+    row: Document
+    created: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Writes:
+    """The verbs that change something, over one cluster's objects."""
+
+    objects: Objects
+    clock: Clock = time.time
+
+    async def create(self, request: web.Request, call: Call, kind: Kind) -> Written:
+        """POST to a namespace."""
+        given = await read_object(request, kind)
+        if self.objects.get(Key(NAMESPACE, "", call.namespace)) is None:
+            raise not_found(Call("get", "", resource="namespaces", name=call.namespace))
+        row, warnings = _decoded(request, given, call)
+        key = Key(kind, call.namespace, str(row["metadata"].get("name", "")))
+        validation.check(row, call)
+        if self.objects.get(key) is not None:
+            raise already_exists(call, key.name)
+        nothing: Document = {"metadata": {}}
+        managed = updated(nothing, row, self._manager(request, UPDATE))
+        return Written(self._put(request, key, managed), created=True, warnings=warnings)
+
+    async def update(self, request: web.Request, call: Call, kind: Kind) -> Written:
+        """PUT of a whole object."""
+        key = Key(kind, call.namespace, call.name)
+        row, warnings = _decoded(request, await read_object(request, kind), call)
+        before = self.objects.get(key)
+        if before is None:
+            raise not_found(call)
+        return Written(self._change(request, call, key, before, row), warnings=warnings)
+
+    async def patch(self, request: web.Request, call: Call, kind: Kind) -> Written:
+        """PATCH in one of four forms."""
+        if request.content_type not in PATCHES:
+            raise unsupported_media_type(PATCHES)
+        key = Key(kind, call.namespace, call.name)
+        before, patch = self.objects.get(key), parsed(await request.read())
+        if request.content_type == APPLY:
+            return self._apply(request, call, key, before, patch)
+        if before is None:
+            raise not_found(call)
+        row, warnings = _decoded(request, checked(patched(before, patch, request.content_type), kind), call)
+        return Written(self._change(request, call, key, before, row), warnings=warnings)
+
+    def delete(self, request: web.Request, call: Call, kind: Kind) -> Document:
+        """DELETE; the answer is a Status that says what is gone."""
+        key = Key(kind, call.namespace, call.name)
+        row = self.objects.get(key)
+        if row is None:
+            raise not_found(call)
+        if not _dry(request):
+            self.objects.delete(key)
+        details = {"name": call.name, "kind": call.resource, "uid": row["metadata"]["uid"]}
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+    def _change(self, request: web.Request, call: Call, key: Key, before: Document, row: Document) -> Document:
+        """The object in the place of another, which must be the one that the client saw."""
+        old, new = before["metadata"], row["metadata"]
+        if new.get("resourceVersion") not in (None, "", old["resourceVersion"]):
+            why = "the object has been modified; please apply your changes to the latest version and try again"
+            raise conflict(call, why)
+        new |= {name: old[name] for name in (*_KEPT, "resourceVersion")}
+        new.setdefault("managedFields", old.get("managedFields", []))
+        validation.check(row, call)
+        validation.check_change(before, row, call)
+        return self._put(request, key, updated(before, row, self._manager(request, UPDATE)))
+
+    def _apply(self, request: web.Request, call: Call, key: Key, before: Document | None, patch: object) -> Written:
+        if not request.query.get("fieldManager"):
+            raise bad_request('PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value')
+        if not isinstance(patch, dict):
+            raise bad_request("error decoding YAML: no object")
+        given, warnings = _decoded(request, checked(patch, key.kind), call)
+        if given["metadata"].get("managedFields"):
+            raise bad_request("metadata.managedFields must be nil")
+        force = request.query.get("force") == "true"
+        row = applied(before, given, self._manager(request, BY_APPLY), force=force)
+        validation.check(row, call)
+        if before is not None:
+            validation.check_change(before, row, call)
+        return Written(self._put(request, key, row), created=before is None, warnings=warnings)
+
+    def _put(self, request: web.Request, key: Key, row: Document) -> Document:
+        if _dry(request):
+            return row
+        return self.objects.replace(key, row) if self.objects.get(key) is not None else self.objects.create(key, row)
+
+    def _manager(self, request: web.Request, operation: str) -> Manager:
+        """The name the client gives itself, or the begin of its User-Agent."""
+        agent = request.headers.get("User-Agent", "").partition("/")[0]
+        return Manager(request.query.get("fieldManager", agent), operation, rfc3339(self.clock()))
+
+
+def _decoded(request: web.Request, given: Document, call: Call) -> tuple[Document, tuple[str, ...]]:
+    """The object's own fields, and a warning for each that is none, unless the client would have it strict."""
+    metadata = given["metadata"]
+    for name, wanted in (("name", call.name), ("namespace", call.namespace)):
+        if wanted and metadata.get(name, wanted) != wanted:
+            raise bad_request(
+                f"the {name} of the object ({metadata[name]}) does not match the one of the URL ({wanted})"
+            )
+        if wanted:
+            metadata[name] = wanted
+    mode = request.query.get("fieldValidation", "Warn")
+    if mode == "Strict":
+        validation.strict(given)
+    warnings = tuple(f'unknown field "{path}"' for path in validation.unknown_fields(given)) if mode == "Warn" else ()
+    return validation.typed(given), warnings
+
+
+def _dry(request: web.Request) -> bool:
+    return request.query.get("dryRun") == "All"
