@@ -87,9 +87,12 @@ class ClusterDouble(Double):
     @web.middleware
     async def _identify(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            request[_USER] = await self.authentication.identify(request.headers.get("Authorization", ""))
+            request[_USER] = user = await self.authentication.identify(request.headers.get("Authorization", ""))
         except Refused:
             raise unauthorized() from None
+        if other := request.headers.get("Impersonate-User"):
+            # No RoleBinding grants that, since users are at the cluster's own scope.
+            raise forbidden(user.name, Call("impersonate", request.path, "", "", resource="users", name=other))
         return await handler(request)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

@@ -16,12 +16,12 @@ from juniperd.sandbox.cluster.patches import APPLY, JSON_PATCH, MERGE, STRATEGIC
 
 Document = dict[str, Any]
 _SCHEMAS: Final = "#/components/schemas/"
-_CONFIG_MAP: Final = "io.k8s.api.core.v1.ConfigMap"
-_METADATA: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-_PARAMETERS: Final = ("dryRun", "fieldManager", "fieldValidation", "force")
+CONFIG_MAP_SCHEMA: Final = "io.k8s.api.core.v1.ConfigMap"
+METADATA_SCHEMA: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+PARAMETERS: Final = ("dryRun", "fieldManager", "fieldValidation", "force")
 _TEXTS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
 _TYPES: Final = {str: "string", bool: "boolean", int: "integer"}
-_GVK: Final = {"group": CONFIG_MAP.group, "version": CONFIG_MAP.version, "kind": CONFIG_MAP.kind}
+GVK: Final = {"group": CONFIG_MAP.group, "version": CONFIG_MAP.version, "kind": CONFIG_MAP.kind}
 
 
 def index() -> Document:
@@ -47,33 +47,33 @@ def _paths() -> Document:
     all_of_them = f"/api/v1/namespaces/{{namespace}}/{CONFIG_MAP.resource}"
     forms = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
     patch = _operation("patch", {"content": {form: {"schema": {"type": "object"}} for form in forms}})
-    whole = {"content": {"application/json": {"schema": {"$ref": _SCHEMAS + _CONFIG_MAP}}}}
+    whole = {"content": {"application/json": {"schema": {"$ref": _SCHEMAS + CONFIG_MAP_SCHEMA}}}}
     put, post = _operation("put", whole), _operation("post", whole)
     one = {"get": _operation("get"), "put": put, "patch": patch, "delete": _operation("delete")}
     return {all_of_them: {"get": _operation("list"), "post": post}, f"{all_of_them}/{{name}}": one}
 
 
 def _operation(action: str, body: Document | None = None) -> Document:
-    names = _PARAMETERS if body is not None else ()
+    names = PARAMETERS if body is not None else ()
     return {
         "operationId": f"{action}CoreV1NamespacedConfigMap",
         "parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in names],
         **({"requestBody": body} if body is not None else {}),
         "responses": {"200": {"description": "OK"}},
         "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": _GVK,
+        "x-kubernetes-group-version-kind": GVK,
     }
 
 
 def _schemas() -> Document:
     fields = {name: _schema(kind) for name, kind in validation.FIELDS.items()}
-    fields["metadata"] = {"allOf": [{"$ref": _SCHEMAS + _METADATA}], "default": {}}
+    fields["metadata"] = {"allOf": [{"$ref": _SCHEMAS + METADATA_SCHEMA}], "default": {}}
     about = "Settings for pods to read."
     config_map = {"type": "object", "description": about, "properties": fields}
     metadata = {name: _schema(kind) for name, kind in validation.METADATA.items()}
     return {
-        _CONFIG_MAP: config_map | {"x-kubernetes-group-version-kind": [_GVK]},
-        _METADATA: {"type": "object", "description": "What every object has.", "properties": metadata},
+        CONFIG_MAP_SCHEMA: config_map | {"x-kubernetes-group-version-kind": [GVK]},
+        METADATA_SCHEMA: {"type": "object", "description": "What every object has.", "properties": metadata},
     }
 
 

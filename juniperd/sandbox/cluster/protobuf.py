@@ -33,7 +33,7 @@ class _Message:
     inner: dict[int, tuple[str, _Message]]
 
 
-def _message(  # noqa: PLR0913  # one table for each wire form
+def _message(
     *,
     texts: dict[int, str] | None = None,
     numbers: dict[int, str] | None = None,
@@ -70,9 +70,9 @@ _KINDS: Final = {
 
 def decoded(body: bytes, kind: Kind) -> Document:
     """The object in an enveloped body, or `StatusError` 400."""
+    if not body.startswith(_MAGIC):
+        raise bad_request(f"the body is no {kind.kind} in protobuf: no envelope")
     try:
-        if not body.startswith(_MAGIC):
-            raise ValueError("no envelope")
         envelope = dict(_fields(body[len(_MAGIC) :]))
         head = _read(_bytes(envelope.get(1, b"")), _TYPE_META)
         # An object of another kind is refused for its name, as in JSON.

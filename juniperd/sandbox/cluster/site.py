@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from juniperd.sandbox.cluster import discovery, openapi
+from juniperd.sandbox.cluster import discovery, openapi, swagger
 from juniperd.sandbox.cluster.negotiation import JSON, of_discovery, of_objects
-from juniperd.sandbox.cluster.status import PathUnknown
+from juniperd.sandbox.cluster.status import PathUnknown, not_acceptable
 
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 _PRIVATE: Final = {"Cache-Control": "no-cache, private"}
@@ -39,11 +39,20 @@ def page(request: web.Request, address: str) -> web.Response:
         return web.Response(text="ok", headers=_PRIVATE | {"X-Content-Type-Options": "nosniff"})
     if path.rstrip("/") == "/version":
         return json_answer(discovery.version())
+    if path == "/openapi/v2":
+        return _swagger(request)
     if path.startswith("/openapi/v3"):
         return _openapi(path)
     if path.strip("/").partition("/")[0] in ("api", "apis"):
         return _discovery(request, address)
     raise PathUnknown
+
+
+def _swagger(request: web.Request) -> web.Response:
+    accept = request.headers.get("Accept", "")
+    if not any(name in accept for name in swagger.ASKED):
+        raise not_acceptable((swagger.SWAGGER,))
+    return web.Response(body=swagger.document(), headers=_PRIVATE | {"Content-Type": swagger.SWAGGER})
 
 
 def _openapi(path: str) -> web.Response:
