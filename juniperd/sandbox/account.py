@@ -50,6 +50,7 @@ class Session:
     expires_at: float
     user_id: str
     arn: str
+    role_arn: str
 
 
 class AwsAccount:
@@ -60,7 +61,7 @@ class AwsAccount:
         self.moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self.admin_key = self.admin_secret = ""
         self._checks_before = "inf"
-        self.expiries: dict[str, float] = {}
+        self._sessions: dict[str, Session] = {}
 
     @property
     def _iam(self) -> Any:  # noqa: ANN401  # moto publishes no types
@@ -149,15 +150,26 @@ class AwsAccount:
             duration=duration,
             external_id="",
         )
-        self.expiries[made.access_key_id] = now + duration
-        return Session(
-            made.access_key_id, made.secret_access_key, made.session_token, now + duration, made.user_id, made.arn
+        session = Session(
+            made.access_key_id,
+            made.secret_access_key,
+            made.session_token,
+            now + duration,
+            made.user_id,
+            made.arn,
+            role.arn,
         )
+        self._sessions[session.access_key_id] = session
+        return session
+
+    def session(self, access_key_id: str) -> Session | None:
+        """The assumed role whose keys these are, ended or not."""
+        return self._sessions.get(access_key_id)
 
     def expired(self, access_key_id: str, now: float) -> bool:
         """Whether this is a session of ours that has ended; moto itself never ends one."""
-        end = self.expiries.get(access_key_id)
-        return end is not None and now >= end
+        session = self.session(access_key_id)
+        return session is not None and now >= session.expires_at
 
 
 def iso(moment: float) -> str:
