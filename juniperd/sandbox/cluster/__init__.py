@@ -17,9 +17,9 @@ from juniperd.sandbox.cluster.call import Call, read
 from juniperd.sandbox.cluster.logs import Logs
 from juniperd.sandbox.cluster.objects import Ids, Objects, new_id
 from juniperd.sandbox.cluster.resources import Resources
-from juniperd.sandbox.cluster.site import json_answer, page
+from juniperd.sandbox.cluster.site import nothing_here, page, refusal
 from juniperd.sandbox.cluster.state import ClusterState
-from juniperd.sandbox.cluster.status import PathUnknown, StatusError, forbidden, unauthorized
+from juniperd.sandbox.cluster.status import PathUnknown, StatusError, bad_request, forbidden, unauthorized
 from juniperd.sandbox.faults import Faults, Handler
 from juniperd.sandbox.listening import Double, Listening
 
@@ -90,9 +90,8 @@ class ClusterDouble(Double):
             request[_USER] = user = await self.authentication.identify(request.headers.get("Authorization", ""))
         except Refused:
             raise unauthorized() from None
-        if other := request.headers.get("Impersonate-User"):
-            # No RoleBinding grants that, since users are at the cluster's own scope.
-            raise forbidden(user.name, Call("impersonate", request.path, "", "", resource="users", name=other))
+        if any(name.lower().startswith("impersonate-") for name in request.headers):
+            raise _impersonation(request, user)
         return await handler(request)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -109,11 +108,19 @@ class ClusterDouble(Double):
             raise forbidden(user.name, call)
 
 
+def _impersonation(request: web.Request, user: User) -> StatusError:
+    """Nobody may: no RoleBinding grants it, since users are at the cluster's own scope."""
+    other = request.headers.get("Impersonate-User")
+    if other is None:
+        return bad_request("requested groups or extras without impersonating a user name")
+    return forbidden(user.name, Call("impersonate", request.path, resource="users", name=other))
+
+
 @web.middleware
 async def _refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except StatusError as problem:
-        return json_answer(problem.body(), status=problem.code)
+        return refusal(problem)
     except PathUnknown:
-        return web.Response(status=404, text="404 page not found\n")
+        return nothing_here()

@@ -90,7 +90,7 @@ _DEFAULTS: Final = (
     _Default(
         "system:discovery",
         (AUTHENTICATED,),
-        (Rule(("get",), paths=(*_HEALTH, "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*")),),
+        (Rule(("get",), paths=("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", *_HEALTH)),),
     ),
     _Default("system:public-info-viewer", (AUTHENTICATED, "system:unauthenticated"), (Rule(("get",), paths=_HEALTH),)),
 )

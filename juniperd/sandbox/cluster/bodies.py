@@ -24,18 +24,26 @@ async def read_object(request: web.Request, kind: Kind) -> Document:
         return checked(decoded(await request.read(), kind), kind)
     if request.content_type not in (JSON, _UNNAMED):
         raise unsupported_media_type((JSON, PROTOBUF))
-    found = parsed(await request.read())
+    try:
+        found = json.loads(await request.read())
+    except (ValueError, RecursionError) as problem:
+        raise bad_request(_unrecognized(kind, str(problem))) from None
     if not isinstance(found, dict):
-        raise bad_request("couldn't get version/kind; the body is no JSON object")
+        raise bad_request(_unrecognized(kind, "it is no JSON object"))
     return checked(found, kind)
 
 
-def parsed(raw: bytes) -> Any:  # noqa: ANN401  # any JSON
-    """The JSON, or `StatusError` 400."""
+def read_patch(raw: bytes) -> Any:  # noqa: ANN401  # any JSON
+    """The JSON of a patch, or `StatusError` 400."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as problem:
-        raise bad_request(f"couldn't get version/kind; json parse error: {problem}") from None
+        raise bad_request(f"error decoding patch: {problem}") from None
+
+
+def _unrecognized(kind: Kind, why: str) -> str:
+    head = f"the object provided is unrecognized (must be of type {kind.kind})"
+    return f"{head}: couldn't get version/kind; json parse error: {why}"
 
 
 def checked(found: Document, kind: Kind) -> Document:

@@ -18,9 +18,8 @@ from juniperd.sandbox.account import AwsAccount, Session
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 VERSION: Final = "2011-06-15"
-LIFE: Final = timedelta(minutes=15)
-AHEAD: Final = timedelta(minutes=5)
-"""How far a signer's clock may be in front of that of STS."""
+TOLERANCE: Final = timedelta(minutes=15)
+"""How far a signer's clock may be off from that of STS, either way; with that, how long a signature lives."""
 _EMPTY: Final = hashlib.sha256(b"").hexdigest()
 
 
@@ -61,7 +60,7 @@ class CallerIdentity:
         except ValueError:
             raise StsRefusal("IncompleteSignature") from None
         now = datetime.fromtimestamp(self.clock(), UTC)
-        if not signed - AHEAD <= now <= signed + LIFE:
+        if not signed - TOLERANCE <= now <= signed + TOLERANCE:
             raise StsRefusal("SignatureDoesNotMatch: expired, or not yet current")
 
     def _session(self, key: str, token: str) -> Session:

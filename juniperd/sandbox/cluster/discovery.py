@@ -51,6 +51,12 @@ def plain(path: str, address: str) -> Document | None:
     return {"kind": "APIGroup", "apiVersion": "v1", **_group(group)}
 
 
+def serves(path: str) -> bool:
+    """Whether a path is below a group that there is, if only in another version."""
+    prefix, _, rest = path.strip("/").partition("/")
+    return prefix == "api" or rest.partition("/")[0] in GROUPS
+
+
 def aggregated(prefix: str, form: str) -> Document:
     """Everything below `api` or `apis` at once; `form` is one of `AGGREGATED`."""
     groups = GROUPS if prefix == "apis" else ("",)

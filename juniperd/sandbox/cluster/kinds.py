@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _READ: Final = ("get", "list", "watch")
-_ALL: Final = ("create", "delete", "get", "list", "patch", "update", "watch")
+_ALL: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ https://kubernetes.io/docs/reference/using-api/server-side-apply/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +16,7 @@ Document = dict[str, Any]
 Path = tuple[str, ...]
 APPLY, UPDATE = "Apply", "Update"
 _CLIENT_SIDE: Final = "kubectl-client-side-apply"
+_MAPS: Final = (("data",), ("binaryData",), ("metadata", "labels"), ("metadata", "annotations"))
 _UNOWNED: Final = frozenset(
     {
         ("apiVersion",),
@@ -40,7 +41,7 @@ def updated(before: Document, after: Document, manager: Manager) -> Document:
     if after["metadata"].get("managedFields") != before["metadata"].get("managedFields"):
         # A client that moves ownership itself, as kubectl does once it changes over to server-side apply.
         return after
-    old, new = _leaves(before), _leaves(after)
+    old, new = _fields_of(before), _fields_of(after)
     changed = {path for path, value in new.items() if path not in old or old[path] != value}
     owned = _read(before)
     for key in owned:
@@ -103,6 +104,19 @@ def _leaves(row: Document) -> dict[Path, object]:
     return {path: value for path, value in _walk(row, ()) if path not in _UNOWNED}
 
 
+def _fields_of(row: Document) -> dict[Path, object]:
+    """The leaves, and the maps themselves, which belong to the first who puts something into one."""
+    maps: dict[Path, object] = {path: {} for path in _MAPS if isinstance(_value(row, path), dict)}
+    return maps | _leaves(row)
+
+
+def _value(row: Document, path: Path) -> object:
+    found: Any = row
+    for part in path:
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
 def _walk(value: object, path: Path) -> Iterator[tuple[Path, object]]:
     if not isinstance(value, dict) or not value:
         yield path, value
@@ -122,10 +136,9 @@ def _set(row: Document, path: Path, value: object) -> None:
 
 
 def _drop(row: Document, path: Path) -> None:
-    holder: Any = row
-    for part in path[:-1]:
-        holder = holder.get(part) if isinstance(holder, dict) else None
-    if isinstance(holder, dict):
+    holder = _value(row, path[:-1])
+    # A map goes when nothing is in it any more.
+    if isinstance(holder, dict) and not (path in _MAPS and holder.get(path[-1])):
         holder.pop(path[-1], None)
 
 
@@ -141,10 +154,9 @@ def _paths(fields: Document, path: Path) -> Iterator[Path]:
     for name, inner in fields.items():
         if name.startswith("f:"):
             below = (*path, name[2:])
-            if inner and set(inner) != {"."}:
-                yield from _paths(inner, below)
-            else:
+            if not inner or "." in inner:
                 yield below
+            yield from _paths(inner, below)
 
 
 def _written(row: Document, before: Document, owned: dict[tuple[str, str], set[Path]], manager: Manager) -> Document:
@@ -162,7 +174,7 @@ def _written(row: Document, before: Document, owned: dict[tuple[str, str], set[P
             "fieldsType": "FieldsV1",
             "fieldsV1": _fields(paths),
         }
-        for key, paths in owned.items()
+        for key, paths in sorted(owned.items(), key=lambda item: item[0][1] != APPLY)
         if paths
     ]
     if _same_but_times(before, entries):
@@ -176,10 +188,16 @@ def _same_but_times(before: Document, entries: list[Document]) -> bool:
     return [one | {"time": ""} for one in old] == [one | {"time": ""} for one in entries]
 
 
-def _fields(paths: Iterable[Path]) -> Document:
+def _fields(paths: Collection[Path]) -> Document:
     found: Document = {}
     for path in sorted(paths):
         holder = found
         for part in path:
             holder = holder.setdefault(f"f:{part}", {})
+    for path in paths:
+        holder = found
+        for part in path:
+            holder = holder[f"f:{part}"]
+        if holder:
+            holder["."] = {}
     return found

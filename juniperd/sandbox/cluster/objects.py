@@ -80,11 +80,14 @@ class Objects:
 
     def create(self, key: Key, given: Document) -> Document:
         """Put a new object in; its UID, creation and version are given here."""
+        return self._commit(key, self.prepared(given))
+
+    def prepared(self, given: Document) -> Document:
+        """A new object as it would be put in, yet without a version."""
         row = deepcopy(given)
-        metadata = row.setdefault("metadata", {})
-        metadata |= {"uid": self.ids()}
-        metadata.setdefault("creationTimestamp", rfc3339(self.clock()))
-        return self._commit(key, row)
+        metadata = {name: value for name, value in row.get("metadata", {}).items() if name != "resourceVersion"}
+        row["metadata"] = {"creationTimestamp": rfc3339(self.clock())} | metadata | {"uid": self.ids()}
+        return row
 
     def replace(self, key: Key, given: Document) -> Document:
         """Put another object in the place of one; nothing happens where they are the same."""

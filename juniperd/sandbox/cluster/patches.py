@@ -24,7 +24,9 @@ def patched(row: Document, patch: Any, content_type: str) -> Document:  # noqa: 
     if content_type == JSON_PATCH:
         return _operated(row, patch)
     if not isinstance(patch, dict):
-        raise bad_request(f"the body of a {content_type} is a JSON object")
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+        )
     return _strategic(row, patch) if content_type == STRATEGIC else _merged(row, patch)
 
 
@@ -68,13 +70,12 @@ def _strategic(row: Document, patch: Document) -> Document:
 def _operated(row: Document, operations: Any) -> Document:  # noqa: ANN401  # any JSON
     found: Any = deepcopy(row)
     if not isinstance(operations, list) or not all(isinstance(one, dict) for one in operations):
-        raise bad_request("the body of a JSON Patch is a list of operations")
+        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     for operation in operations:
         try:
             _operate(found, operation)
         except (KeyError, IndexError, ValueError, TypeError):
-            path = operation.get("path")
-            message = f"the server rejected our request due to an error in our request: {path}"
+            message = "the server rejected our request due to an error in our request"
             raise StatusError(422, "Invalid", message, {}) from None
     return dict(found)
 

@@ -21,6 +21,7 @@ from juniperd.sandbox.cluster.negotiation import of_objects
 from juniperd.sandbox.cluster.objects import Key, Objects
 from juniperd.sandbox.cluster.reviews import review
 from juniperd.sandbox.cluster.selectors import selector
+from juniperd.sandbox.cluster.shapes import rfc3339
 from juniperd.sandbox.cluster.site import json_answer
 from juniperd.sandbox.cluster.status import (
     PathUnknown,
@@ -56,13 +57,17 @@ class Resources:
             return await self._log(request, call)
         if kind.verbs == ("create",):
             asked = await read_object(request, kind)
-            return json_answer(review(kind, call, asked, user, access), status=201)
+            return json_answer(review(kind, asked, user, access, rfc3339(self.clock())), status=201)
         if call.verb == "watch":
             return await self._watch(request, call, kind)
-        if call.verb in ("get", "list"):
-            return self._get(request, call, kind) if call.verb == "get" else self._list(request, call, kind)
-        if call.verb == "delete":
-            return json_answer(self.writes.delete(request, call, kind))
+        at_once = {
+            "get": self._get,
+            "list": self._list,
+            "delete": self._delete,
+            "deletecollection": self._delete_all,
+        }.get(call.verb)
+        if at_once is not None:
+            return at_once(request, call, kind)
         write = {"create": self.writes.create, "update": self.writes.update, "patch": self.writes.patch}[call.verb]
         return self._said(request, kind, await write(request, call, kind))
 
@@ -72,14 +77,22 @@ class Resources:
             raise not_found(call)
         return self._written(request, kind, row, [row])
 
+    def _delete(self, request: web.Request, call: Call, kind: Kind) -> web.Response:
+        return json_answer(self.writes.delete(request, call, kind))
+
     def _list(self, request: web.Request, call: Call, kind: Kind) -> web.Response:
         selects = selector(request.query, kind)
         rows = [row for row in self.objects.all(kind, call.namespace) if selects(row)]
         metadata = {"resourceVersion": str(self.objects.version)}
         rows, more = _chunk(request, rows)
         metadata |= more
-        found = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata, "items": rows}
-        return self._written(request, kind, found, rows)
+        return self._written(request, kind, _listed(kind, rows, metadata), rows)
+
+    def _delete_all(self, request: web.Request, call: Call, kind: Kind) -> web.Response:
+        selects = selector(request.query, kind)
+        rows = [row for row in self.objects.all(kind, call.namespace) if selects(row)]
+        self.writes.delete_all(request, rows, kind)
+        return json_answer(_listed(kind, rows, {"resourceVersion": str(self.objects.version)}))
 
     def _written(
         self, request: web.Request, kind: Kind, found: Document, rows: list[Document], *, status: int = 200
@@ -125,7 +138,7 @@ def _kind(call: Call) -> Kind:
     """The kind behind the path, which knows the verb; or `StatusError`, or `PathUnknown`."""
     kind = kinds.find(call.group, call.version, call.resource)
     if kind is None:
-        if call.version == "v1" and call.group in ("", *kinds.GROUPS):
+        if call.group in ("", *kinds.GROUPS):
             raise resource_unknown()
         raise PathUnknown
     below = dict(kind.subresources)
@@ -133,7 +146,7 @@ def _kind(call: Call) -> Kind:
         raise resource_unknown()
     if call.verb not in (below[call.subresource] if call.subresource else kind.verbs):
         raise method_not_allowed()
-    if kind.namespaced and call.verb == "create" and not call.namespace:
+    if kind.namespaced and call.verb in ("create", "deletecollection") and not call.namespace:
         raise method_not_allowed()
     return kind
 
@@ -142,13 +155,19 @@ def _key(call: Call, kind: Kind) -> Key:
     return Key(kind, call.namespace if kind.namespaced else "", call.name)
 
 
+def _listed(kind: Kind, rows: list[Document], metadata: Document) -> Document:
+    """A list, whose own kind says what its items are."""
+    items = [{name: value for name, value in row.items() if name not in ("kind", "apiVersion")} for row in rows]
+    return {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata, "items": items}
+
+
 def _chunk(request: web.Request, rows: list[Document]) -> tuple[list[Document], Document]:
     """The part of a list that `limit` and `continue` ask for, and what its metadata says of the rest."""
     try:
         begin = int(base64.urlsafe_b64decode(request.query.get("continue", "") or "MA=="))
         limit = int(request.query.get("limit", "0")) or len(rows)
     except (ValueError, binascii.Error):
-        raise bad_request("continue key is not valid") from None
+        raise bad_request("invalid continue token: continue key is not valid") from None
     end = begin + limit
     if end >= len(rows):
         return rows[begin:], {}

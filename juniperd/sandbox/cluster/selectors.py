@@ -39,7 +39,9 @@ def _field(term: str, kind: Kind) -> Selector:
         raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
     path, verb, value = found.group("key", "verb", "value")
     if path not in (*_ALWAYS, *_FIELDS.get(kind, ())):
-        raise bad_request(f"field label not supported: {path}")
+        known = ", ".join(f'"{name}"' for name in _ALWAYS)
+        unknown = f'"{path}" is not a known field selector: only {known}'
+        raise bad_request(f"field label not supported: {path}" if kind in _FIELDS else unknown)
     return lambda row: (str(_at(row, path)) == value) == (verb != "!=")
 
 

@@ -10,10 +10,11 @@ from aiohttp import web
 
 from juniperd.sandbox.cluster import discovery, openapi, swagger
 from juniperd.sandbox.cluster.negotiation import JSON, of_discovery, of_objects
-from juniperd.sandbox.cluster.status import PathUnknown, not_acceptable
+from juniperd.sandbox.cluster.status import PathUnknown, StatusError, not_acceptable, resource_unknown
 
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 _PRIVATE: Final = {"Cache-Control": "no-cache, private"}
+_NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff"}
 
 
 def json_answer(
@@ -30,13 +31,24 @@ def json_answer(
     )
 
 
+def refusal(problem: StatusError) -> web.Response:
+    """A refusal as it goes out."""
+    headers = _PRIVATE | (_NO_SNIFFING if problem.code == 403 else {})
+    return json_answer(problem.body(), status=problem.code, headers=headers)
+
+
+def nothing_here() -> web.Response:
+    """The answer at a path that nothing serves."""
+    return web.Response(status=404, text="404 page not found\n", headers=_PRIVATE | _NO_SNIFFING)
+
+
 def page(request: web.Request, address: str) -> web.Response:
     """The answer at a path that is no resource; `PathUnknown` where there is none."""
     if request.method not in ("GET", "HEAD"):
         raise PathUnknown
     path = request.path
     if path in _HEALTH:
-        return web.Response(text="ok", headers=_PRIVATE | {"X-Content-Type-Options": "nosniff"})
+        return web.Response(text="ok", headers=_PRIVATE | _NO_SNIFFING)
     if path.rstrip("/") == "/version":
         return json_answer(discovery.version())
     if path == "/openapi/v2":
@@ -69,9 +81,11 @@ def _discovery(request: web.Request, address: str) -> web.Response:
     if form.kind == discovery.AGGREGATED_KIND:
         return _aggregated(request, discovery.aggregated(prefix, form.version), form.content_type)
     found = discovery.plain(request.path, address)
-    if found is None:
-        raise PathUnknown
-    return json_answer(found)
+    if found is not None:
+        return json_answer(found)
+    if discovery.serves(request.path):
+        raise resource_unknown()
+    raise PathUnknown
 
 
 def _aggregated(request: web.Request, document: dict[str, Any], content_type: str) -> web.Response:

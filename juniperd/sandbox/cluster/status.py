@@ -7,6 +7,11 @@ from typing import Any, Final
 from juniperd.sandbox.cluster.call import Call
 
 Document = dict[str, Any]
+_REASONS: Final = {
+    "Required value": "FieldValueRequired",
+    "Forbidden": "FieldValueForbidden",
+    "Too long": "FieldValueTooLong",
+}
 _HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
@@ -71,10 +76,12 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
-def invalid(call: Call, kind: str, name: str, field: str, why: str) -> StatusError:
-    """The object breaks a rule of its kind."""
-    cause = {"reason": "FieldValueInvalid", "message": why, "field": field}
-    details = {"name": name, "kind": kind} | ({"group": call.group} if call.group else {}) | {"causes": [cause]}
+def invalid(kind: str, name: str, field: str, why: str, *, group: str = "") -> StatusError:
+    """The object breaks a rule of its kind; `why` begins with the sort of mistake that it is."""
+    reason = _REASONS.get(why.partition(":")[0], "FieldValueInvalid")
+    found: Document = {"name": name, "group": group, "kind": kind.partition(".")[0]}
+    details = {key: value for key, value in found.items() if value}
+    details["causes"] = [{"reason": reason, "message": why, "field": field}]
     return StatusError(422, "Invalid", f'{kind} "{name}" is invalid: {field}: {why}', details)
 
 

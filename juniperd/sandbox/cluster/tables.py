@@ -91,7 +91,7 @@ def _pod(row: Document) -> list[object]:
 _AGE: Final = object()
 _NAME_AND_AGE: Final = (("Name",), ("Age",))
 _FORMS: Final[dict[Kind, tuple[tuple[tuple[Any, ...], ...], Cells]]] = {
-    CONFIG_MAP: ((("Name",), ("Data", "integer"), ("Age",)), _config_map),
+    CONFIG_MAP: ((("Name",), ("Data",), ("Age",)), _config_map),
     NAMESPACE: ((("Name",), ("Status",), ("Age",)), _namespace),
     POD: (
         (

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from juniperd.sandbox.cluster.call import Call
 from juniperd.sandbox.cluster.status import StatusError, bad_request, invalid
 
 Document = dict[str, Any]
@@ -41,8 +40,8 @@ _LIMIT: Final = 1024 * 1024
 
 def unknown_fields(row: Document) -> list[str]:
     """The fields that a ConfigMap has not, with their paths."""
-    outer = [name for name in row if name not in FIELDS]
-    return outer + [f"metadata.{name}" for name in row["metadata"] if name not in METADATA]
+    inner = [f"metadata.{name}" for name in row["metadata"] if name not in METADATA]
+    return inner + [name for name in row if name not in FIELDS]
 
 
 def strict(row: Document) -> None:
@@ -71,11 +70,11 @@ def typed(row: Document) -> Document:
     return kept
 
 
-def check(row: Document, call: Call) -> None:
+def check(row: Document) -> None:
     """`StatusError` 422 for the first thing that is wrong with what it says."""
     name = str(row["metadata"].get("name", ""))
     for field, why in _flaws(row, name):
-        raise invalid(call, KIND, name, field, why)
+        raise invalid(KIND, name, field, why)
 
 
 def _flaws(row: Document, name: str) -> Iterator[tuple[str, str]]:
@@ -90,11 +89,11 @@ def _flaws(row: Document, name: str) -> Iterator[tuple[str, str]]:
         yield "", f"Too long: may not be more than {_LIMIT} bytes"
 
 
-def check_change(before: Document, after: Document, call: Call) -> None:
+def check_change(before: Document, after: Document) -> None:
     """`StatusError` 422 for a change of what is immutable."""
     if before.get("immutable") and any(before.get(name) != after.get(name) for name in (*TEXTS, "immutable")):
         why = "Forbidden: field is immutable when `immutable` is set"
-        raise invalid(call, KIND, before["metadata"]["name"], "data", why)
+        raise invalid(KIND, before["metadata"]["name"], "data", why)
 
 
 def _type_error(value: object, path: str, wanted: str) -> StatusError:

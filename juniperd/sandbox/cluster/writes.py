@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from juniperd.sandbox.cluster import validation
 from juniperd.sandbox.cluster.authentication import Clock
-from juniperd.sandbox.cluster.bodies import checked, parsed, read_object
+from juniperd.sandbox.cluster.bodies import checked, read_object, read_patch
 from juniperd.sandbox.cluster.call import Call
 from juniperd.sandbox.cluster.kinds import NAMESPACE, Kind
 from juniperd.sandbox.cluster.managers import APPLY as BY_APPLY
@@ -17,11 +17,12 @@ from juniperd.sandbox.cluster.objects import Key, Objects
 from juniperd.sandbox.cluster.patches import APPLY, JSON_PATCH, MERGE, STRATEGIC, patched
 from juniperd.sandbox.cluster.shapes import rfc3339
 from juniperd.sandbox.cluster.status import (
+    StatusError,
     already_exists,
     bad_request,
     conflict,
+    invalid,
     not_found,
-    unsupported_media_type,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Writes:
             raise not_found(Call("get", "", resource="namespaces", name=call.namespace))
         row, warnings = _decoded(request, given, call)
         key = Key(kind, call.namespace, str(row["metadata"].get("name", "")))
-        validation.check(row, call)
+        validation.check(row)
         if self.objects.get(key) is not None:
             raise already_exists(call, key.name)
         nothing: Document = {"metadata": {}}
@@ -74,9 +75,9 @@ class Writes:
     async def patch(self, request: web.Request, call: Call, kind: Kind) -> Written:
         """PATCH in one of four forms."""
         if request.content_type not in PATCHES:
-            raise unsupported_media_type(PATCHES)
+            raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
         key = Key(kind, call.namespace, call.name)
-        before, patch = self.objects.get(key), parsed(await request.read())
+        before, patch = self.objects.get(key), read_patch(await request.read())
         if request.content_type == APPLY:
             return self._apply(request, call, key, before, patch)
         if before is None:
@@ -95,6 +96,12 @@ class Writes:
         details = {"name": call.name, "kind": call.resource, "uid": row["metadata"]["uid"]}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
+    def delete_all(self, request: web.Request, rows: list[Document], kind: Kind) -> None:
+        """DELETE of a selection."""
+        for row in rows:
+            if not _dry(request):
+                self.objects.delete(Key(kind, row["metadata"]["namespace"], row["metadata"]["name"]))
+
     def _change(self, request: web.Request, call: Call, key: Key, before: Document, row: Document) -> Document:
         """The object in the place of another, which must be the one that the client saw."""
         old, new = before["metadata"], row["metadata"]
@@ -103,13 +110,14 @@ class Writes:
             raise conflict(call, why)
         new |= {name: old[name] for name in (*_KEPT, "resourceVersion")}
         new.setdefault("managedFields", old.get("managedFields", []))
-        validation.check(row, call)
-        validation.check_change(before, row, call)
+        validation.check(row)
+        validation.check_change(before, row)
         return self._put(request, key, updated(before, row, self._manager(request, UPDATE)))
 
     def _apply(self, request: web.Request, call: Call, key: Key, before: Document | None, patch: object) -> Written:
         if not request.query.get("fieldManager"):
-            raise bad_request('PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value')
+            why = "Required value: is required for apply patch"
+            raise invalid("PatchOptions.meta.k8s.io", "", "fieldManager", why, group="meta.k8s.io")
         if not isinstance(patch, dict):
             raise bad_request("error decoding YAML: no object")
         given, warnings = _decoded(request, checked(patch, key.kind), call)
@@ -117,15 +125,16 @@ class Writes:
             raise bad_request("metadata.managedFields must be nil")
         force = request.query.get("force") == "true"
         row = applied(before, given, self._manager(request, BY_APPLY), force=force)
-        validation.check(row, call)
+        validation.check(row)
         if before is not None:
-            validation.check_change(before, row, call)
+            validation.check_change(before, row)
         return Written(self._put(request, key, row), created=before is None, warnings=warnings)
 
     def _put(self, request: web.Request, key: Key, row: Document) -> Document:
+        new = self.objects.get(key) is None
         if _dry(request):
-            return row
-        return self.objects.replace(key, row) if self.objects.get(key) is not None else self.objects.create(key, row)
+            return self.objects.prepared(row) if new else row
+        return self.objects.create(key, row) if new else self.objects.replace(key, row)
 
     def _manager(self, request: web.Request, operation: str) -> Manager:
         """The name the client gives itself, or the begin of its User-Agent."""
@@ -136,13 +145,11 @@ class Writes:
 def _decoded(request: web.Request, given: Document, call: Call) -> tuple[Document, tuple[str, ...]]:
     """The object's own fields, and a warning for each that is none, unless the client would have it strict."""
     metadata = given["metadata"]
-    for name, wanted in (("name", call.name), ("namespace", call.namespace)):
-        if wanted and metadata.get(name, wanted) != wanted:
-            raise bad_request(
-                f"the {name} of the object ({metadata[name]}) does not match the one of the URL ({wanted})"
-            )
-        if wanted:
-            metadata[name] = wanted
+    if call.name and metadata.setdefault("name", call.name) != call.name:
+        why = f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.name})"
+        raise bad_request(why)
+    if metadata.setdefault("namespace", call.namespace) != call.namespace:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     mode = request.query.get("fieldValidation", "Warn")
     if mode == "Strict":
         validation.strict(given)
