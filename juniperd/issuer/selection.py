@@ -26,7 +26,7 @@ def _choose(rule: str, what: str, pattern: str | None, wanted: str | None) -> tu
         return None, Refused(rule, f"{what}_unselected", f"the scope covers '{pattern}'; choose one with --{what} NAME")
     # The kind of a ref stands before the colon, and a pattern's stars stay behind it.
     if not _is_name(wanted) or not glob.matches(pattern, wanted):
-        return None, Refused(rule, f"{what}_mismatch", f"the scope covers '{pattern}'; choose a {what} within it")
+        return None, Refused(rule, f"{what}_mismatch", f"the scope covers '{pattern}'; choose one within it")
     return wanted, None
 
 

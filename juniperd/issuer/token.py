@@ -190,7 +190,7 @@ class TokenEndpoint:
         belongs = await self._judge.belongs(subject)
         if isinstance(belongs, Refused):
             return _Decided(belongs)
-        text = "there is no such scope; mend its name, or run: juniper setup aws --diff"
+        text = "there is no such scope; mend its name, or run: juniper setup aws|kubectl --diff"
         return _Decided(Refused("select", "unknown_scope", text), belongs=belongs)
 
     async def _conclude(

@@ -48,10 +48,6 @@ class AwsDouble(Double):
         reader = TokenReader(self.account.providers, self.tls, self.clock)
         self.sts = WebIdentitySts(self.account, reader, self.clock)
 
-    def use_ca(self, tls: ssl.SSLContext) -> None:
-        """Trust this context for issuers over https, once its certificate exists."""
-        self.sts.reader.tls = tls
-
     def app(self) -> web.Application:
         """Every path, whatever the service."""
         # No client limit by aiohttp's default, which is below one part of an upload.

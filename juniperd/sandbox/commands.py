@@ -124,7 +124,8 @@ def _remove_sockets(run_dir: Path) -> None:
 def env_lines(folder: Folder) -> list[str]:
     """`export NAME='value'` lines for a shell."""
     note = folder.ready()
-    return [f"export {name}='{value}'" for name, value in environment(folder, Path(note.run_dir)).items()]
+    variables = environment(folder, Path(note.run_dir)) | {"BILLING_API": note.urls["api"]}
+    return [f"export {name}='{value}'" for name, value in variables.items()]
 
 
 def drill(folder: Folder, words: Sequence[str]) -> str:

@@ -24,6 +24,10 @@ ACCOUNT: Final = "111122223333"
 REGION: Final = "eu-west-1"
 AUDIENCE: Final = f"juniper:aws:{ACCOUNT}"
 RELYING_PARTY: Final = "aws-shop"
+CLUSTER: Final = "staging-eu"
+EKS_CLUSTER: Final = "batch-staging"
+API: Final = "billing-api"
+API_AUDIENCE: Final = "https://billing.staging.shop.example"
 BUCKETS: Final = ("invoice-archive-staging", "invoice-archive-production")
 PEOPLE: Final = ("developer", "maintainer", "reporter", "outsider")
 CONTRACTOR: Final = "contractor"
@@ -35,8 +39,17 @@ SALES, SEASONAL, ATTIC = Place("project", 45), Place("project", 46), Place("proj
 
 
 @dataclass(frozen=True, slots=True)
+class Namespace:
+    """A scope's place in a cluster, and what the jobs of its project are called there."""
+
+    relying_party: str
+    name: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
-    """One AWS scope of the sandbox's policy, with the bucket its role may reach."""
+    """One scope of the sandbox's policy: the bucket its AWS role may reach, a namespace, an API."""
 
     name: str
     about: str
@@ -44,10 +57,12 @@ class Scope:
     project_id: int
     environment: str
     access: str
-    bucket: str
+    bucket: str = ""
     ref: str | None = None
     role: str = "developer"
     activation: str = "sign-in"
+    namespace: Namespace | None = None
+    api: str | None = None
 
     @property
     def role_arn(self) -> str:
@@ -144,7 +159,36 @@ SCOPES: Final = (
         "read",
         STAGING,
     ),
+    Scope(
+        "billing-debugger",
+        "Look into billing's pods and change its settings, as its staging jobs do",
+        "shop/billing",
+        42,
+        "staging",
+        "write",
+        namespace=Namespace(CLUSTER, "billing", ("gitlab:project_env:42:staging",)),
+    ),
+    Scope(
+        "billing-batch-inspector",
+        "Look at billing's batch jobs on EKS, and at what they archive",
+        "shop/billing",
+        42,
+        "staging",
+        "read",
+        STAGING,
+        namespace=Namespace(EKS_CLUSTER, "batch"),
+    ),
+    Scope(
+        "billing-api-reader",
+        "Read invoices through billing's API",
+        "shop/billing",
+        42,
+        "staging",
+        "read",
+        api=API,
+    ),
 )
+AWS_SCOPES: Final = tuple(scope for scope in SCOPES if scope.bucket)
 
 NARROW_ROLE: Final = CustomRole(901, "Release assistant", 20)
 WIDE_ROLE: Final = CustomRole(902, "Deployer", 30)

@@ -27,5 +27,8 @@ def environment(folder: Folder, run_dir: Path) -> dict[str, str]:
         "JUNIPER_CONFIG": str(folder / "juniper.toml"),
         "JUNIPER_SOCKET": str(run_dir / "agent.sock"),
         "JUNIPER_ISSUER_CONFIG": str(folder / "issuer.toml"),
+        "JUNIPER_SANDBOX_CA": str(folder / "ca.pem"),
+        "KUBECONFIG": str(folder / "kube/config"),
+        "KUBECACHEDIR": str(folder / "home/cache/kube"),
         **{f"XDG_{name}_HOME": str(folder / f"home/{name.lower()}") for name in XDG},
     }

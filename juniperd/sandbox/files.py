@@ -1,21 +1,37 @@
-"""Every file of a sandbox: configuration of issuer, agent and AWS, policy, certificates, the reader token."""
+"""Every file of a sandbox: configuration of issuer, agent, AWS and kubectl, policy, certificates, the reader token."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from juniperd.sandbox.company import AUDIENCE, REGION, RELYING_PARTY, SCOPES, Scope
+from juniperd.sandbox.company import (
+    API,
+    API_AUDIENCE,
+    AUDIENCE,
+    AWS_SCOPES,
+    CLUSTER,
+    EKS_CLUSTER,
+    REGION,
+    RELYING_PARTY,
+    SCOPES,
+    Scope,
+)
 from juniperd.sandbox.environment import XDG, program
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab_sign_in import APPLICATION
 from juniperd.sandbox.idp import BROWSER_CLIENT, DEVICE_CLIENT, LINK_CLIENT
 from juniperd.sandbox.idp import SCOPES as IDP_SCOPES
-from juniperd.sandbox.tls import certificates
+from juniperd.sandbox.tls import Contexts, certificates, contexts
 
 IDENTITY: Final = "sandbox"
 PAGE_SECRET: Final = "gitlab.secret"
+CERTIFICATE: Final = "tls/server.pem"
+CERTIFICATE_KEY: Final = "tls/server.key"
+"""Of the issuer, the clusters and the API: they share one host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,9 @@ class Addresses:
     aws: str
     issuer: str
     issuer_api: str
+    cluster: str
+    eks: str
+    api: str
 
     @property
     def issuer_host(self) -> str:
@@ -34,21 +53,25 @@ class Addresses:
         return self.issuer.partition("://")[2]
 
 
-def write_files(folder: Folder, at: Addresses, *, reader_token: str, page_secret: str | None = None) -> None:
-    """Write them all; private ones with mode 0600. With a `page_secret` the issuer's page links, else `extern_uid`."""
+def write_certificates(folder: Folder) -> Contexts:
+    """Before anything else, because the servers that everybody is told of need them."""
     made = certificates()
-    folder.write("ca.pem", made.ca)
-    folder.write("tls/issuer.pem", made.server)
-    folder.write("tls/issuer.key", made.server_key)
+    ca = folder.write("ca.pem", made.ca)
+    return contexts(ca, folder.write(CERTIFICATE, made.server), folder.write(CERTIFICATE_KEY, made.server_key))
+
+
+def write_files(folder: Folder, at: Addresses, *, reader_token: str, page_secret: str | None = None) -> None:
+    """Write all others; private ones with mode 0600. With a `page_secret` the issuer's page links, else `extern_uid`."""
     folder.write("gitlab.token", f"{reader_token}\n")
     if page_secret is not None:
         folder.write(PAGE_SECRET, f"{page_secret}\n")
     folder.write("issuer.toml", _issuer_toml(at, on_page=page_secret is not None))
     folder.write("juniper.toml", _juniper_toml(at))
-    folder.write("relying_parties/aws.toml", _relying_party_toml(at))
+    folder.write("relying_parties/shop.toml", _relying_parties_toml(at))
     folder.write("policy/shop.toml", _policy_toml(SCOPES))
-    folder.write("aws/config", _aws_config(at, SCOPES))
+    folder.write("aws/config", _aws_config(at, AWS_SCOPES))
     folder.write("aws/credentials", "")
+    folder.write("kube/config", _kubeconfig(at, (folder / "ca.pem").read_bytes()))
     for name in ("keys", "state", "home", *(f"home/{name.lower()}" for name in XDG)):
         (folder / name).mkdir(mode=0o700, exist_ok=True)
 
@@ -106,8 +129,8 @@ url = "{at.issuer}"
 listen = "{at.issuer_host}"
 api_url = "{at.issuer_api}"
 api_listen = "{at.issuer_api.partition("://")[2]}"
-tls_cert = "tls/issuer.pem"
-tls_key = "tls/issuer.key"
+tls_cert = "{CERTIFICATE}"
+tls_key = "{CERTIFICATE_KEY}"
 keys = "keys"
 state = "state"
 policy = "policy"
@@ -152,7 +175,7 @@ kind = "memory"
 """
 
 
-def _relying_party_toml(at: Addresses) -> str:
+def _relying_parties_toml(at: Addresses) -> str:
     return f"""\
 version = 1
 
@@ -160,6 +183,24 @@ version = 1
 kind = "aws"
 audience = "{AUDIENCE}"
 endpoint = "{at.aws}"
+
+[relying_party.{CLUSTER}]
+kind = "kubernetes"
+audience = "{CLUSTER}"
+server = "{at.cluster}"
+ca_file = "../ca.pem"
+
+[relying_party.{EKS_CLUSTER}]
+kind = "kubernetes"
+audience = "{EKS_CLUSTER}"
+server = "{at.eks}"
+ca_file = "../ca.pem"
+eks = "{EKS_CLUSTER}"
+region = "{REGION}"
+
+[relying_party.{API}]
+kind = "api"
+audience = "{API_AUDIENCE}"
 """
 
 
@@ -186,11 +227,28 @@ origins = ["pipeline", "laptop"]
 access = "{scope.access}"
 activation = "{scope.activation}"
 ttl = "1h"
+{"".join(_targets_toml(scope))}"""
 
+
+def _targets_toml(scope: Scope) -> Iterator[str]:
+    if scope.bucket:
+        yield f"""
 [scope.{scope.name}.aws]
 relying_party = "{RELYING_PARTY}"
 role_arn = "{scope.role_arn}"
 region = "{REGION}"
+"""
+    if scope.namespace is not None:
+        groups = f"groups = {_array(scope.namespace.groups)}\n" if scope.namespace.groups else ""
+        yield f"""
+[scope.{scope.name}.kubernetes]
+relying_party = "{scope.namespace.relying_party}"
+namespace = "{scope.namespace.name}"
+{groups}"""
+    if scope.api is not None:
+        yield f"""
+[scope.{scope.name}.api]
+relying_party = "{scope.api}"
 """
 
 
@@ -204,6 +262,40 @@ def _aws_config(at: Addresses, scopes: Sequence[Scope]) -> str:
         f"endpoint_url = {at.aws}\n"
         for scope in scopes
     )
+
+
+def _kubeconfig(at: Addresses, ca: bytes) -> str:
+    """One user for both clusters, which says by itself that nothing is asked for: the helper does what there is."""
+    servers = {CLUSTER: at.cluster, EKS_CLUSTER: at.eks}
+    places = {s.namespace.relying_party: (s.name, s.namespace.name) for s in SCOPES if s.namespace is not None}
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": str(program("juniper-kubectl")),
+        "interactiveMode": "Never",
+        "provideClusterInfo": True,
+    }
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": CLUSTER,
+        "clusters": [
+            {
+                "name": name,
+                "cluster": {
+                    "server": servers[name],
+                    "certificate-authority-data": base64.b64encode(ca).decode(),
+                    "extensions": [{"name": "client.authentication.k8s.io/exec", "extension": {"scope": scope}}],
+                },
+            }
+            for name, (scope, _) in places.items()
+        ],
+        "users": [{"name": "juniper", "user": {"exec": plugin}}],
+        "contexts": [
+            {"name": name, "context": {"cluster": name, "user": "juniper", "namespace": namespace}}
+            for name, (_, namespace) in places.items()
+        ],
+    }
+    return json.dumps(document, indent=2) + "\n"
 
 
 def _array(texts: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentit
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import time
 from collections.abc import Callable
@@ -16,11 +15,11 @@ import aiohttp
 import jwt
 
 from juniperd.sandbox.account import Provider, iso
+from juniperd.sandbox.published import FETCH_LIMIT, published
 from juniperd.sandbox.sts_errors import StsError, invalid_token, validation
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 GRACE: Final = 300.0
-KEY_FETCH_LIMIT: Final = 5.0
 KEYS_LIFE: Final = 300.0
 _PREFIX: Final = "https://aws.amazon.com/"
 _NO_KEY: Final = (
@@ -56,7 +55,7 @@ class TokenReader:
     providers: Callable[[], list[Provider]]
     tls: ssl.SSLContext | None = None
     clock: Callable[[], float] = time.time
-    limit: float = KEY_FETCH_LIMIT
+    limit: float = FETCH_LIMIT
     _keys: dict[str, _Keys] = field(default_factory=dict)
 
     async def read(self, token: str) -> WebIdentity:
@@ -96,26 +95,14 @@ class TokenReader:
 
     async def _fetch(self, issuer: str) -> dict[str, jwt.PyJWK]:
         try:
-            async with asyncio.timeout(self.limit):
-                document = await self._get_json(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-                if document.get("issuer") != issuer:
-                    raise invalid_token("The issuer in the provider's discovery document is another one")
-                published = await self._get_json(str(document.get("jwks_uri")))
-            rows = [row for row in published.get("keys", []) if row.get("use", "sig") == "sig" and row.get("kid")]
+            found = await published(issuer, self.tls, limit=self.limit)
+            rows = [row for row in found.keys if row.get("use", "sig") == "sig" and row.get("kid")]
             return {str(row["kid"]): jwt.PyJWK(row) for row in rows if row.get("kty") in ("RSA", "EC")}
-        except (TimeoutError, ValueError, AttributeError, jwt.PyJWTError):
+        except (TimeoutError, ValueError, jwt.PyJWTError):
             raise invalid_token(_NO_KEY) from None
         except aiohttp.ClientError:
             problem = "An error occurred when connecting to the identity provider"
             raise StsError("IDPCommunicationError", problem) from None
-
-    async def _get_json(self, url: str) -> dict[str, Any]:
-        tls = self.tls if self.tls is not None else True
-        async with aiohttp.ClientSession() as session, session.get(url, ssl=tls, allow_redirects=False) as answer:
-            if answer.status != 200:
-                raise ValueError(url)
-            found: dict[str, Any] = await answer.json(content_type=None)
-            return found
 
     def _check_times(self, claims: dict[str, Any]) -> None:
         now = self.clock()

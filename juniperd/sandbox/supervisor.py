@@ -9,26 +9,27 @@ import logging
 import os
 import shutil
 import signal
-import ssl
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from juniperd.sandbox import control
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_issuer
-from juniperd.sandbox.company import ACCOUNT, AUDIENCE, BUCKETS, CONTRACTOR, PEOPLE, REGION, SCOPES, company
+from juniperd.sandbox.company import ACCOUNT, AUDIENCE, AWS_SCOPES, BUCKETS, CONTRACTOR, PEOPLE, REGION, company
 from juniperd.sandbox.environment import environment, program
-from juniperd.sandbox.files import IDENTITY, Addresses, bucket_policy, trust, write_files
+from juniperd.sandbox.files import IDENTITY, Addresses, bucket_policy, trust, write_certificates, write_files
 from juniperd.sandbox.folder import NOTE, Folder, Note, SandboxError, private_run_dir
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.gitlab_sign_in import Application
 from juniperd.sandbox.idp import IdpDouble, Person
 from juniperd.sandbox.listening import free_ports
+from juniperd.sandbox.places import Places
 from juniperd.sandbox.processes import Process
+from juniperd.sandbox.tls import Contexts
 from juniperd.sandbox.verbs import Doubles, act
 from juniperd.sandbox.warm import warm
 
@@ -38,16 +39,42 @@ def people() -> dict[str, Person]:
     return {name: Person(name, f"u-{name}", name.capitalize()) for name in (*PEOPLE, CONTRACTOR, "blocked")}
 
 
-def make_doubles(account: AwsAccount) -> Doubles:
+@dataclass(frozen=True, slots=True)
+class IssuerUrls:
+    """Where the issuer will answer, known before it is there."""
+
+    public: str
+    api: str
+
+    @classmethod
+    def free(cls) -> IssuerUrls:
+        """On two free ports."""
+        return cls(*(f"https://127.0.0.1:{port}" for port in free_ports(2)))
+
+
+def make_doubles(account: AwsAccount, issuer: IssuerUrls, tls: Contexts) -> Doubles:
     """The doubles, each with its address taken and not yet serving."""
     token = ReaderToken(f"glpat-sandbox-{os.urandom(16).hex()}")
-    return Doubles(IdpDouble(people()), GitLabDouble(company(), token), AwsDouble(account))
+    return Doubles(
+        IdpDouble(people()),
+        GitLabDouble(company(), token),
+        AwsDouble(account, tls.trusting),
+        Places.furnished(account, issuer.public, tls),
+    )
 
 
-def addresses(doubles: Doubles) -> Addresses:
-    """Where everything listens; the issuer's two ports are free ones."""
-    issuer, api = (f"https://127.0.0.1:{port}" for port in free_ports(2))
-    return Addresses(doubles.idp.url, doubles.gitlab.url, doubles.aws.url, issuer, api)
+def addresses(doubles: Doubles, issuer: IssuerUrls) -> Addresses:
+    """Where everything listens."""
+    return Addresses(
+        idp=doubles.idp.url,
+        gitlab=doubles.gitlab.url,
+        aws=doubles.aws.url,
+        issuer=issuer.public,
+        issuer_api=issuer.api,
+        cluster=doubles.places.staging.url,
+        eks=doubles.places.batch.url,
+        api=doubles.places.api.url,
+    )
 
 
 def register_page(doubles: Doubles, at: Addresses) -> str:
@@ -63,7 +90,7 @@ def furnish(account: AwsAccount, at: Addresses) -> None:
     for bucket in BUCKETS:
         account.add_bucket(bucket)
     provider = account.add_provider(at.issuer, [AUDIENCE])
-    for scope in SCOPES:
+    for scope in AWS_SCOPES:
         policy = trust(provider, at.issuer_host, scope)
         account.add_role(scope.name, trust=dict(policy), policy=dict(bucket_policy(scope)))
 
@@ -97,20 +124,19 @@ async def _start(folder: Folder, stack: AsyncExitStack, without: Sequence[str], 
     account = AwsAccount(ACCOUNT, REGION)
     await asyncio.to_thread(account.start)
     stack.callback(account.stop)
-    doubles = make_doubles(account)
-    at = addresses(doubles)
+    tls, issuer = write_certificates(folder), IssuerUrls.free()
+    doubles = make_doubles(account, issuer, tls)
+    at = addresses(doubles, issuer)
     secret = register_page(doubles, at)
     write_files(folder, at, reader_token=doubles.gitlab.token.value, page_secret=secret if link_page else None)
-    doubles.aws.use_ca(ssl.create_default_context(cafile=str(folder / "ca.pem")))
     furnish(account, at)
-    for double in (doubles.idp, doubles.gitlab, doubles.aws):
+    for double in doubles.all():
         await stack.enter_async_context(double)
     children = await _start_children(folder, stack, run_dir, at, without)
     await warm(doubles, issuer=None if "issuer" in without else at.issuer)
     server = await control.serve(run_dir / "control.sock", lambda words: act(doubles, words))
     stack.callback(server.close)
-    urls = {"idp": at.idp, "gitlab": at.gitlab, "aws": at.aws, "issuer": at.issuer, "issuer_api": at.issuer_api}
-    note = replace(note, processes=(*note.processes, *(child.process for child in children)), urls=urls)
+    note = replace(note, processes=(*note.processes, *(child.process for child in children)), urls=asdict(at))
     folder.write(NOTE, note.to_json())
     return note
 

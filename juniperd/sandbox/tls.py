@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -33,6 +35,21 @@ class Certificates:
     ca: bytes
     server: bytes
     server_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """For a server of this sandbox, and for who calls one."""
+
+    serving: ssl.SSLContext
+    trusting: ssl.SSLContext
+
+
+def contexts(ca: Path, certificate: Path, key: Path) -> Contexts:
+    """From PEM files."""
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(certificate, key)
+    return Contexts(serving, ssl.create_default_context(cafile=str(ca)))
 
 
 def certificates(now: datetime | None = None) -> Certificates:

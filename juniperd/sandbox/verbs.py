@@ -12,6 +12,8 @@ from juniperd.sandbox.drills import DRILLS
 from juniperd.sandbox.faults import Fault, Faults
 from juniperd.sandbox.gitlab import GitLabDouble
 from juniperd.sandbox.idp import ASK, DENY, IdpDouble
+from juniperd.sandbox.listening import Double
+from juniperd.sandbox.places import Places
 from juniperd.sandbox.sts_errors import STS_NAMESPACE
 from juniperd.sandbox.world import LEVELS, Unknown
 
@@ -23,6 +25,11 @@ class Doubles:
     idp: IdpDouble
     gitlab: GitLabDouble
     aws: AwsDouble
+    places: Places
+
+    def all(self) -> tuple[Double, ...]:
+        """In the order in which they start."""
+        return (self.idp, self.gitlab, self.aws, *self.places.all())
 
 
 Do = Callable[..., str]

@@ -42,7 +42,7 @@ class FakeClock:
 class Refusal(Exception):
     """An answer of status 400 from inside a handler."""
 
-    def __init__(self, body: dict[str, str]) -> None:
+    def __init__(self, body: dict[str, object]) -> None:
         super().__init__(body)
         self.body = body
 
@@ -261,8 +261,9 @@ class FakeIssuer(Double):
         thumbprint = self._authorized(request)
         await self.answers_sign_ins.wait()
         if self.one_pin and self.pins - {thumbprint}:
-            said = {"error": "invalid_request", "error_description": "this sign-in belongs to another key"}
-            raise Refusal({**said, "refusal": {"id": "d-1", "reason": "pinned_elsewhere", "rule": "0"}})
+            refusal = {"id": "d-1", "reason": "pinned_elsewhere", "rule": "0"}
+            description = "this sign-in belongs to another key"
+            raise Refusal({"error": "invalid_request", "error_description": description, "refusal": refusal})
         self.pins.add(thumbprint)
         ends = int(self.idp.auth_time) + 43200
         user = {"id": 7, "login": "developer"}

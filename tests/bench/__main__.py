@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.bench import agent, figures, issuer
+from tests.bench import agent, figures, issuer, kubectl
 from tests.bench.company import company
 
 
@@ -17,7 +17,7 @@ def main() -> int:
     args = parser.parse_args()
     measured: list[figures.Figure] = []
     with company() as place:
-        for part in (agent.helper, agent.warm, agent.cold_callers, agent.cold_mint, issuer.tokens):
+        for part in (agent.helper, agent.warm, kubectl.get, agent.cold_callers, agent.cold_mint, issuer.tokens):
             for figure in part(place):
                 print(figure.line(), flush=True)
                 measured.append(figure)

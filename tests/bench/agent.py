@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UPSTREAM = 0.050
 
 
-def _process(words: Sequence[str | Path], environ: dict[str, str]) -> float:
+def process(words: Sequence[str | Path], environ: dict[str, str]) -> float:
     """Seconds of a whole process, as whoever waits for it sees them."""
     quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     begun = time.perf_counter()
@@ -55,11 +55,11 @@ def helper(place: Company) -> Iterator[Figure]:
             "twin": [Path(folder) / "juniper-aws", "--scope", SCOPE],
         }
         for words in commands.values():
-            _process(words, place.environ)
+            process(words, place.environ)
         took: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(100):
             for name, words in commands.items():
-                took[name].append(_process(words, place.environ))
+                took[name].append(process(words, place.environ))
     base = median(took["true"])
     detail = f"median {median(took['c']) * 1e3:.2f} ms, /bin/true {base * 1e3:.2f} ms"
     yield Figure("helper in C, warm lease, whole process / /bin/true", median(took["c"]) / base, "x", 2, detail=detail)

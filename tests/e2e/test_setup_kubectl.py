@@ -1,95 +1,233 @@
-"""From ``juniper setup kubectl`` to a cluster that reads our token: real CLI, kubectl, helper, agent and issuer."""
+"""From ``juniper setup kubectl`` to clusters that read our tokens, on a clock that tests turn: no hour is waited for."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from juniperd.sandbox.folder import Folder
-from tests.doctor.reviews import reviews
-from tests.requirements import require_peer
+from juniperd.issuer.keys import JWKS_MAX_AGE, PUBLISHED_AHEAD
+from juniperd.sandbox.cluster import ClusterDouble
+from tests.peers.clients import kubectls
 
 from .conftest import Companies
-from .test_token import Shell
+from .test_token import LIMIT, Shell
 
-SCOPE = """version = 1
-[scope.billing-debugger]
-about = "Read pods and logs of billing"
-project = "shop/billing"
-project_id = 42
-environment = "staging"
-origins = ["laptop"]
-access = "read"
-[scope.billing-debugger.kubernetes]
-relying_party = "staging-eu"
-namespace = "billing"
-"""
-PODS = {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}
+NEWEST = kubectls()[-1]
+PODS = ("get", "pods", "-o", "name")
+USER = "juniper:7-developer"
 
 
-def claims_of(token: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+class Desk(Shell):
+    """A shell with a kubeconfig of ``juniper setup kubectl``."""
+
+    @property
+    def cluster(self) -> ClusterDouble:
+        """The cluster that trusts the issuer."""
+        return self.inside.doubles.places.staging
+
+    @property
+    def batch(self) -> ClusterDouble:
+        """The cluster on EKS."""
+        return self.inside.doubles.places.batch
+
+    async def kubectl(self, *words: str, context: str = "staging-eu") -> tuple[int, str, str]:
+        """One command at a cluster."""
+        return await self.run(str(NEWEST.path()), "--context", context, *words)
+
+    def minted(self) -> int:
+        """Tokens that the issuer signed."""
+        return len([one for one in self.inside.events("decision") if one["verdict"] == "permitted"])
+
+
+@asynccontextmanager
+async def desks(companies: Companies, home: Path, *, behind: float = 0.0) -> AsyncIterator[Desk]:
+    """The shell of a person who signed in, on a company's clock that many seconds behind the system's."""
+    async with companies() as inside:
+        inside.clock.now -= behind
+        await inside.sign_in()
+        place = inside.socket.parent
+        env = {"PATH": os.environ["PATH"], "HOME": str(home), "JUNIPER_SOCKET": str(inside.socket)}
+        env |= {"JUNIPER_CONFIG": str(place / "juniper.toml"), "KUBECONFIG": str(place / "kubeconfig")}
+        made = Desk(inside, env)
+        status, out, err = await made.juniper("setup", "kubectl")
+        assert (status, err) == (0, "")
+        assert out.splitlines()[-1].startswith("written: ")
+        yield made
+
+
+@pytest.fixture
+async def desk(companies: Companies, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with desks(companies, tmp_path) as made:
+        yield made
+
+
+async def test_a_persons_first_command_at_a_cluster(desk: Desk) -> None:
+    status, out, err = await desk.kubectl(*PODS)
+    assert (status, err) == (0, "")
+    assert len(out.splitlines()) == 2
+    assert {one.username for one in desk.cluster.seen} == {USER}
+    assert {one.status for one in desk.cluster.seen} == {200}
+
+
+async def test_with_a_warm_lease_a_command_is_one_request_and_nothing_is_asked_upstream(desk: Desk) -> None:
+    await desk.kubectl(*PODS)
+    before, desk.cluster.seen[:] = desk.minted(), []
+    assert (await desk.kubectl(*PODS))[0] == 0
+    assert [one.path.partition("?")[0] for one in desk.cluster.seen] == ["/api/v1/namespaces/billing/pods"]
+    assert desk.minted() == before
+
+
+async def test_the_doctor_finds_it_well_and_then_what_was_broken(desk: Desk) -> None:
+    status, out, err = await desk.juniper("doctor", "kubectl")
+    assert (status, err) == (0, ""), out
+    found = {line for line in out.splitlines() if "context" in line}
+    assert any(line.startswith("ok   context staging-eu: in billing: ") and "pods" in line for line in found), found
+    await desk.inside.control("logout")
+    status, out, _ = await desk.juniper("doctor", "kubectl", "--json")
+    bad = [row["check"] for row in json.loads(out) if not row["ok"]]
+    assert (status, bad) == (1, ["context batch-staging", "context staging-eu"])
+
+
+async def test_an_hour_later_there_is_another_token_and_no_401(desk: Desk) -> None:
+    await desk.kubectl(*PODS)
+    before = desk.minted()
+    desk.inside.clock.pass_by(3600)
+    assert (await desk.kubectl(*PODS))[0] == 0
+    assert desk.minted() == before + 1
+    assert 401 not in {one.status for one in desk.cluster.seen}
+
+
+async def test_what_kubectl_takes_for_over_it_asks_for_again_and_goes_on(companies: Companies, tmp_path: Path) -> None:
+    """Kubectl has the system's clock: a token that ends by it within the minute is asked for before each request."""
+    async with desks(companies, tmp_path, behind=3570) as desk:
+        status, out, err = await desk.kubectl(*PODS)
+        assert (status, err, len(out.splitlines())) == (0, "", 2)
+        assert desk.minted() == 1
+
+
+async def test_who_lost_the_right_is_refused_when_the_token_ends(desk: Desk) -> None:
+    await desk.kubectl(*PODS)
+    desk.inside.drill("gitlab", "remove-member", "developer", "shop/billing")
+    desk.inside.clock.pass_by(3600)
+    status, out, err = await desk.kubectl(*PODS)
+    assert (status, out) == (1, "")
+    assert "juniper-kubectl: scope 'billing-debugger' is refused" in err
+
+
+async def test_while_the_issuer_is_away_what_counts_is_served_and_status_says_so(desk: Desk) -> None:
+    await desk.kubectl(*PODS)
+    desk.inside.clock.pass_by(3350)
+    desk.inside.drill("gitlab", "break", "503")
+    assert (await desk.kubectl(*PODS))[0] == 0
+    await asyncio.sleep(0)
+    _, shown, _ = await desk.juniper("status")
+    assert "GitLab" in shown
+    desk.inside.clock.pass_by(240)
+    status, _, err = await desk.kubectl(*PODS)
+    assert (status, len({line for line in err.splitlines() if line.startswith("juniper-kubectl: ")})) == (1, 1)
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_that_is_published_ahead_is_no_news_to_the_cluster(desk: Desk) -> None:
+    await desk.kubectl(*PODS)
+    keys, clock = desk.inside.issuer.keys, desk.inside.clock
+    first = keys.signer(clock()).kid
+    keys.rotate(clock())
+    clock.pass_by(PUBLISHED_AHEAD + 1)
+    assert keys.signer(clock()).kid != first
+    desk.inside.agent.broker.forget("sandbox")
+    assert (await desk.kubectl(*PODS))[0] == 0
+    assert 401 not in {one.status for one in desk.cluster.seen}
+
+
+async def test_a_key_that_replaces_a_stolen_one_counts_once_the_cluster_asks_anew(desk: Desk) -> None:
+    await desk.kubectl(*PODS)
+    desk.inside.issuer.keys.replace(desk.inside.clock())
+    desk.inside.agent.broker.forget("sandbox")
+    status, out, err = await desk.kubectl(*PODS)
+    assert (status, out) == (1, "")
+    assert "You must be logged in to the server" in err
+    desk.inside.clock.pass_by(JWKS_MAX_AGE - 29)
+    assert (await desk.kubectl(*PODS))[0] == 0
+
+
+# --- EKS --------------------------------------------------------------------------------------------------------------
+
+
+async def test_eks_takes_what_the_laptop_signs_with_the_scopes_role(desk: Desk) -> None:
+    status, out, err = await desk.kubectl(*PODS, context="batch-staging")
+    assert (status, err) == (0, "")
+    assert out.startswith("pod/")
+    assert {one.status for one in desk.batch.seen} == {200}
+    decision = desk.inside.last_decision()
+    assert decision["scope"] == "billing-batch-inspector"
+    shown = json.loads((await desk.kubectl("auth", "whoami", "-o", "json", context="batch-staging"))[1])
+    assert "juniper:scope:billing-batch-inspector" in shown["status"]["userInfo"]["groups"]
+
+
+async def test_an_eks_token_is_signed_anew_before_its_fourteen_minutes_and_asks_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def now() -> datetime:
+        """botocore asks no clock of ours for the date of a signature."""
+        return datetime.fromtimestamp(desk.inside.clock(), UTC).replace(tzinfo=None)
+
+    monkeypatch.setattr("botocore.auth.get_current_datetime", now)
+    await desk.kubectl(*PODS, context="batch-staging")
+    before = desk.minted()
+    for _ in range(3):
+        desk.inside.clock.pass_by(840)
+        assert (await desk.kubectl(*PODS, context="batch-staging"))[0] == 0
+    assert desk.minted() <= before + 1
+    assert 401 not in {one.status for one in desk.batch.seen}
+
+
+async def test_a_pod_elsewhere_on_eks_is_forbidden(desk: Desk) -> None:
+    status, _, err = await desk.kubectl("-n", "kube-system", "get", "pods", context="batch-staging")
+    assert status == 1
+    assert err.startswith("Error from server (Forbidden)")
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+async def test_in_a_session_the_cluster_hears_of_it_and_after_it_nothing_is_had(desk: Desk) -> None:
+    opened = await desk.inside.open_session(reason="invoices stuck")
+    within = Desk(desk.inside, {**desk.env, "JUNIPER_SESSION_SOCKET": str(opened["socket"])})
+    shown = json.loads((await within.kubectl("auth", "whoami", "-o", "json"))[1])["status"]["userInfo"]
+    assert [opened["id"]] in shown["extra"].values()
+    await desk.inside.control("session_close", id=opened["id"])
+    status, out, err = await within.kubectl(*PODS)
+    assert (status, out) == (1, "")
+    assert "juniper-kubectl: the session has ended; run: juniper session open" in err
+
+
+def claims_of(header: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(header.split(".")[1] + "=="))
     return found
 
 
-@pytest.fixture
-def seen() -> list[str]:
-    return []
+async def test_the_internal_api_takes_the_token_and_no_clusters(desk: Desk) -> None:
+    """Curl as in the README; a token for the cluster is for somebody else."""
+    api, ca = desk.inside.doubles.places.api.url, desk.inside.socket.parent / "ca.pem"
 
+    async def curl(authorization: str) -> str:
+        headers = desk.inside.socket.parent / "header"
+        headers.write_text(authorization)
+        ask = ["curl", "-sS", "--noproxy", "*", "--cacert", str(ca), "-H", f"@{headers}", f"{api}/invoices"]
+        return (await asyncio.wait_for(desk.run(*ask), LIMIT))[1]
 
-@pytest.fixture
-async def shell(companies: Companies, tmp_path: Path, seen: list[str]) -> AsyncIterator[Shell]:
-    if shutil.which("kubectl") is None:
-        require_peer("kubectl", "only kubectl shows what it does with the file")
-
-    def accepts(token: str) -> bool:
-        seen.append(token)
-        return token.count(".") == 2 and claims_of(token)["aud"] == "staging-eu"
-
-    with ExitStack() as stack:
-        server, ca = stack.enter_context(reviews(tmp_path, PODS, accepts=accepts))
-
-        def with_cluster(folder: Folder) -> None:
-            folder.write("relying_parties/eu.pem", ca)
-            party = f'version = 1\n[relying_party.staging-eu]\nkind = "kubernetes"\naudience = "staging-eu"\nserver = "{server}"\nca_file = "eu.pem"\n'
-            folder.write("relying_parties/eu.toml", party)
-            folder.write("policy/eu.toml", SCOPE)
-
-        async with companies(change=with_cluster) as inside:
-            await inside.sign_in()
-            place = inside.socket.parent
-            kubeconfig = place / "kubeconfig"
-            env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "JUNIPER_SOCKET": str(inside.socket)}
-            env |= {"JUNIPER_CONFIG": str(place / "juniper.toml"), "KUBECONFIG": str(kubeconfig)}
-            yield Shell(inside, env)
-
-
-async def test_a_persons_first_command_at_a_cluster(shell: Shell, seen: list[str]) -> None:
-    status, out, err = await shell.juniper("setup", "kubectl")
-    assert (status, err) == (0, "")
-    assert out.splitlines()[-1].startswith("written: ")
-    status, out, err = await shell.run("kubectl", "--context", "staging-eu", "auth", "can-i", "--list")
-    assert (status, err) == (0, ""), err
-    assert any(line.split()[0] == "pods" for line in out.splitlines())
-    said = claims_of(seen[-1])
-    assert said["preferred_username"] == "7-developer"
-    assert said["groups"] == ["juniper:scope:billing-debugger"]
-
-
-async def test_the_doctor_finds_it_well_and_then_what_was_broken(shell: Shell) -> None:
-    assert (await shell.juniper("setup", "kubectl"))[0] == 0
-    status, out, err = await shell.juniper("doctor", "kubectl")
-    assert (status, err) == (0, ""), out
-    assert out.splitlines()[-1] == "ok   context staging-eu: in billing: pods get list"
-    await shell.inside.control("logout")
-    status, out, _ = await shell.juniper("doctor", "kubectl", "--json")
-    (bad,) = [row for row in json.loads(out) if not row["ok"]]
-    assert (status, bad["check"]) == (1, "context staging-eu")
+    _, header, _ = await desk.token("--header", "--audience", "billing-api")
+    assert json.loads(await curl(header))["invoices"][0]["id"] == 1001
+    assert claims_of(header)["scope"] == "billing-api-reader"

@@ -17,7 +17,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from juniperd.sandbox.folder import Folder
 from tests.agent.harness import until
 from tests.requirements import require_peer
 
@@ -25,24 +24,7 @@ from .conftest import Companies
 from .whole import Whole
 
 JUNIPER = Path(sys.executable).with_name("juniper")
-API = 'version = 1\n[relying_party.billing-api]\nkind = "api"\naudience = "https://billing.test"\n'
-SCOPE = """version = 1
-[scope.billing-api-reader]
-about = "Read invoices through billing's API"
-project = "shop/billing"
-project_id = 42
-environment = "staging"
-origins = ["laptop"]
-access = "read"
-[scope.billing-api-reader.api]
-relying_party = "billing-api"
-"""
 LIMIT = 20.0
-
-
-def with_api(folder: Folder) -> None:
-    folder.write("relying_parties/api.toml", API)
-    folder.write("policy/api.toml", SCOPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +76,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def shell(companies: Companies, home: Path) -> AsyncIterator[Shell]:
-    async with companies(change=with_api) as inside:
+    async with companies() as inside:
         await inside.sign_in()
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "JUNIPER_SOCKET": str(inside.socket)}
         yield Shell(inside, env)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -30,12 +29,13 @@ from juniperd.journal import Journal
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.company import company
-from juniperd.sandbox.files import write_files
+from juniperd.sandbox.files import write_certificates, write_files
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble
 from juniperd.sandbox.listening import Listening
-from juniperd.sandbox.supervisor import addresses, furnish, people, register_page
+from juniperd.sandbox.places import Places
+from juniperd.sandbox.supervisor import IssuerUrls, addresses, furnish, people, register_page
 from juniperd.sandbox.verbs import Doubles, act
 from tests.faults.hostile import Doors
 
@@ -173,22 +173,24 @@ async def whole(
     monkeypatch.setattr("juniperd.identity.device.LONGEST_INTERVAL", 0.01)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     idp, gitlab, aws = (Listening.reserve() if doors is None else doors.reserve(name) for name in UPSTREAMS)
+    folder, issuer_urls = Folder(place), IssuerUrls.free()
+    tls = write_certificates(folder)
     doubles = Doubles(
         IdpDouble(people(), clock=clock, interval=0.01, listening=idp),
         GitLabDouble(company(), ReaderToken("glpat-of-the-tests"), clock=clock, listening=gitlab),
-        AwsDouble(account, clock=clock, listening=aws),
+        AwsDouble(account, tls.trusting, clock, listening=aws),
+        Places.furnished(account, issuer_urls.public, tls, clock),
     )
-    at, folder = addresses(doubles), Folder(place)
+    at = addresses(doubles, issuer_urls)
     secret = register_page(doubles, at)
     write_files(folder, at, reader_token=doubles.gitlab.token.value, page_secret=secret if link_page else None)
     if change is not None:
         change(folder)
-    doubles.aws.use_ca(ssl.create_default_context(cafile=str(folder / "ca.pem")))
     furnish(account, at)
     async with AsyncExitStack() as stack:
         if doors is not None:
             await stack.enter_async_context(doors.standing(folder, at))
-        for double in (doubles.idp, doubles.gitlab, doubles.aws):
+        for double in doubles.all():
             await stack.enter_async_context(double)
         config = issuer_config.load(folder / "issuer.toml")
         issuer = await stack.enter_async_context(issuer_app.running(config, clock=clock))

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import ssl
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -21,12 +20,13 @@ from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_issuer
 from juniperd.sandbox.company import company
-from juniperd.sandbox.files import Addresses, write_files
+from juniperd.sandbox.files import Addresses, write_certificates, write_files
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble
 from juniperd.sandbox.idp_grants import Family, Grants
-from juniperd.sandbox.supervisor import addresses, furnish, people
+from juniperd.sandbox.places import Places
+from juniperd.sandbox.supervisor import IssuerUrls, addresses, furnish, people
 from juniperd.sandbox.verbs import Doubles
 
 PATIENCE = 20.0
@@ -257,13 +257,19 @@ async def shop_with_victims(place: Path, account: AwsAccount, keyring: Mapping[s
     """The company, both programs running, until the block ends."""
     idp = IdpDouble(people(), interval=0.01)
     idp.grants = CountingGrants(idp.clock, idp.interval)
-    doubles = Doubles(idp, GitLabDouble(company(), ReaderToken("glpat-of-the-tests")), AwsDouble(account))
-    at, folder = addresses(doubles), Folder(place)
+    folder, issuer = Folder(place), IssuerUrls.free()
+    tls = write_certificates(folder)
+    doubles = Doubles(
+        idp,
+        GitLabDouble(company(), ReaderToken("glpat-of-the-tests")),
+        AwsDouble(account, tls.trusting),
+        Places.furnished(account, issuer.public, tls),
+    )
+    at = addresses(doubles, issuer)
     write_files(folder, at, reader_token=doubles.gitlab.token.value)
     agent_file = folder / "juniper.toml"
     agent_file.write_text(agent_file.read_text().replace('kind = "memory"', 'kind = "keyring"'))
     (folder / "run").mkdir(mode=0o700)
-    doubles.aws.use_ca(ssl.create_default_context(cafile=str(folder / "ca.pem")))
     furnish(account, at)
     root = Path(__file__).parents[2]
     variables = {
@@ -276,7 +282,7 @@ async def shop_with_victims(place: Path, account: AwsAccount, keyring: Mapping[s
     shop = Shop(folder, doubles, at, variables)
     _count(shop)
     async with AsyncExitStack() as stack:
-        for double in (doubles.idp, doubles.gitlab, doubles.aws):
+        for double in doubles.all():
             await stack.enter_async_context(double)
         for name in ("issuer", "agent"):
             await shop.start(name)

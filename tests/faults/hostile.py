@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from juniperd.sandbox.files import Addresses
+from juniperd.sandbox.files import CERTIFICATE, CERTIFICATE_KEY, Addresses
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.listening import Listening, free_socket
 from juniperd.sandbox.tls import certificates
@@ -240,7 +240,7 @@ class Doors:
             self.strays += 1
             writer.close()
 
-        good, bad = _context(folder / "tls/issuer.pem", folder / "tls/issuer.key"), _stranger(folder)
+        good, bad = _context(folder / CERTIFICATE, folder / CERTIFICATE_KEY), _stranger(folder)
         other = await asyncio.start_server(stray, "127.0.0.1", 0)
         for door in (door for doors in self.of.values() for door in doors):
             door.good, door.bad = good, bad

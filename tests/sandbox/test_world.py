@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,22 +11,27 @@ from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.company import BILLING, LEDGER, SALES, TAX, company
 from juniperd.sandbox.drills import DRILLS, drill_help
+from juniperd.sandbox.files import write_certificates
+from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble
+from juniperd.sandbox.places import Places
 from juniperd.sandbox.supervisor import people
 from juniperd.sandbox.verbs import DEEDS, Doubles, act
 from juniperd.sandbox.world import Place, Unknown, World
 
 
 @pytest.fixture
-def doubles() -> Iterator[Doubles]:
+def doubles(tmp_path: Path) -> Iterator[Doubles]:
+    account, tls = AwsAccount("111122223333", "eu-west-1"), write_certificates(Folder(tmp_path))
     made = Doubles(
         IdpDouble(people()),
         GitLabDouble(company(), ReaderToken("glpat-test")),
-        AwsDouble(AwsAccount("111122223333", "eu-west-1"), ssl.create_default_context()),
+        AwsDouble(account, tls.trusting),
+        Places.furnished(account, "https://127.0.0.1:1", tls),
     )
     yield made
-    for double in (made.idp, made.gitlab, made.aws):
+    for double in made.all():
         double.listening.listener.close()
 
 
