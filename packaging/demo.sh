@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make demo`: a small company on loopback, one sign-in by device flow, and the real aws with the scope GitLab allows.
+# `make demo`: a small company on loopback, one sign-in by device flow, and the real aws, kubectl and curl with the scopes GitLab allows.
 # Leaves nothing behind. On a terminal a person approves the sign-in; without one the sandbox approves it by itself.
 set -eu
 folder=$(mktemp -d "${TMPDIR:-/tmp}/juniper-demo.XXXXXX")
@@ -31,7 +31,7 @@ refused() {
     cat "$folder/out"
 }
 
-say "a company on loopback: identity provider, GitLab, AWS, and a real issuer; and an agent for this laptop"
+say "a company on loopback: identity provider, GitLab, AWS, two clusters, an API, and a real issuer; and an agent for this laptop"
 show juniper sandbox up --dir "$company"
 eval "$(juniper sandbox env --dir "$company")"
 unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION AWS_DEFAULT_REGION || true
@@ -59,6 +59,27 @@ refused aws --profile invoice-archive-writer s3 ls s3://invoice-archive-producti
 say "a scope that this person's rights in GitLab do not reach, with the reason"
 refused aws --profile billing-release-publisher sts get-caller-identity
 refused juniper explain billing-release-publisher
+
+if command -v kubectl >/dev/null 2>&1; then
+    say "the cluster's namespace that the project's staging jobs work in, and no other"
+    show kubectl -n billing get pods
+    show kubectl -n billing logs -l app=api
+    refused kubectl -n kube-system get pods
+
+    say "a cluster on EKS, whose token is signed here with the scope's AWS role"
+    show kubectl --context batch-staging get pods
+else
+    say "kubectl is not installed here, so the clusters of this company are left out"
+fi
+
+if command -v curl >/dev/null 2>&1; then
+    say "an API that verifies tokens itself; the token stands in no argument"
+    echo "\$ curl -H @<(juniper token --header --audience billing-api) $BILLING_API/invoices"
+    (umask 077 && juniper token --header --audience billing-api >"$folder/header")
+    curl -sS --noproxy '*' --cacert "$JUNIPER_SANDBOX_CA" -H "@$folder/header" "$BILLING_API/invoices"
+    rm "$folder/header"
+    echo
+fi
 
 say "a scope that sleeps, until a debugging session wakes it for a while and for a reason"
 refused aws --profile invoice-archive-janitor sts get-caller-identity

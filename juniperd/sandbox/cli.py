@@ -12,16 +12,25 @@ if TYPE_CHECKING:
     from juniperd.sandbox.folder import Folder
 
 _ABOUT: Final = """\
-a whole small company on loopback: sign-in, GitLab, AWS, an issuer and an agent
+a whole small company on loopback: sign-in, GitLab, AWS, two clusters, an API, an issuer and an agent
 
 examples:
   juniper sandbox up --dir /tmp/shop
   eval "$(juniper sandbox env --dir /tmp/shop)"
   juniper login --device
   aws sts get-caller-identity
+  kubectl -n billing get pods
   juniper sandbox idp --dir /tmp/shop --as maintainer
   juniper sandbox gitlab --dir /tmp/shop remove-member developer shop/billing
   juniper sandbox down --dir /tmp/shop"""
+
+
+_DRILLED: Final = {
+    "gitlab": "change GitLab, or slow or break it",
+    "sts": "slow or break AWS's STS",
+    "kubernetes": "slow or break the cluster staging-eu",
+    "api": "slow or break billing's internal API",
+}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +45,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     _verb(verbs, "down", "end it and remove its folder; may be repeated")
     _verb(verbs, "env", "print export lines for a shell")
     _register_idp(_verb(verbs, "idp", "say how sign-ins are answered"))
-    for name, about in (("gitlab", "change GitLab, or slow or break it"), ("sts", "slow or break AWS's STS")):
+    for name, about in _DRILLED.items():
         drill = _verb(verbs, name, about)
         drill.epilog, drill.formatter_class = drill_help(name), argparse.RawDescriptionHelpFormatter
         drill.add_argument("words", nargs="+", metavar="WORD", help="what to do, as below")

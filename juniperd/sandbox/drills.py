@@ -62,6 +62,8 @@ DRILLS: Final[dict[str, tuple[Drill, ...]]] = {
         _HEAL,
     ),
     "sts": (_SLOW, _BREAK, _HEAL),
+    "kubernetes": (_SLOW, _BREAK, _HEAL),
+    "api": (_SLOW, _BREAK, _HEAL),
 }
 _EXAMPLES: Final = {
     "gitlab": (
@@ -71,10 +73,14 @@ _EXAMPLES: Final = {
         "break 403 '/api/v4/projects/*/protected_*'",
     ),
     "sts": ("slow 3000", "break 503", "break 403 '/invoice-archive-staging*'"),
+    "kubernetes": ("slow 3000", "break 503", "break 429 '/api/v1/namespaces/*'"),
+    "api": ("slow 3000", "break 503 /invoices"),
 }
 _NOTES: Final = {
     "gitlab": "An issuer may know the answer from before for another minute.",
     "sts": "Without PATH only STS and IAM are meant; S3's paths begin with a bucket.",
+    "kubernetes": "This is the cluster staging-eu.",
+    "api": "This is billing's internal API.",
 }
 
 

@@ -34,7 +34,7 @@ class Doubles:
 
 Do = Callable[..., str]
 # Where a fault applies unless a path is given; on AWS `/` is STS and IAM, and every S3 path names a bucket.
-EVERYWHERE: Final = {"idp": "*", "gitlab": "*", "sts": "/"}
+EVERYWHERE: Final = {"idp": "*", "gitlab": "*", "sts": "/", "kubernetes": "*", "api": "*"}
 JSON_FAULT: Final = '{"message":"broken by a drill"}'
 XML_FAULT: Final = (
     f'<ErrorResponse xmlns="{STS_NAMESPACE}"><Error><Type>Receiver</Type><Code>ServiceUnavailable</Code>'
@@ -54,7 +54,13 @@ def act(doubles: Doubles, words: Sequence[str]) -> str:
 
 
 def _faults(doubles: Doubles, where: str) -> Faults:
-    return {"idp": doubles.idp.faults, "gitlab": doubles.gitlab.faults, "sts": doubles.aws.faults}[where]
+    return {
+        "idp": doubles.idp.faults,
+        "gitlab": doubles.gitlab.faults,
+        "sts": doubles.aws.faults,
+        "kubernetes": doubles.places.staging.faults,
+        "api": doubles.places.api.faults,
+    }[where]
 
 
 def _slow(where: str) -> Do:
@@ -230,5 +236,8 @@ DEEDS: Final[dict[str, dict[str, Do]]] = {
         "hide-pages": _hide,
         "heal": _heal("gitlab"),
     },
-    "sts": {"slow": _slow("sts"), "break": _break("sts"), "heal": _heal("sts")},
+    **{
+        where: {"slow": _slow(where), "break": _break(where), "heal": _heal(where)}
+        for where in ("sts", "kubernetes", "api")
+    },
 }

@@ -180,7 +180,7 @@ async def test_an_eks_token_is_signed_anew_before_its_fourteen_minutes_and_asks_
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def now() -> datetime:
-        """botocore asks no clock of ours for the date of a signature."""
+        """Botocore asks no clock of ours for the date of a signature."""
         return datetime.fromtimestamp(desk.inside.clock(), UTC).replace(tzinfo=None)
 
     monkeypatch.setattr("botocore.auth.get_current_datetime", now)

@@ -92,8 +92,11 @@ async def test_a_token_is_a_line_on_standard_output_and_nothing_else(shell: Shel
 def words_of(pid: int) -> bytes:
     """Arguments and variables of a process that we started, and of those that it started."""
     place = Path(f"/proc/{pid}")
-    below = (place / "task" / str(pid) / "children").read_text().split()
-    own = (place / "cmdline").read_bytes() + (place / "environ").read_bytes()
+    try:
+        below = (place / "task" / str(pid) / "children").read_text().split()
+        own = (place / "cmdline").read_bytes() + (place / "environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""  # it ended meanwhile
     return own + b"".join(words_of(int(child)) for child in below)
 
 

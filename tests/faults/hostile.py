@@ -186,7 +186,7 @@ class Behind(Listening):
 
     def __init__(self) -> None:
         front, hidden = free_socket(), free_socket()
-        self.listener, self.runner = hidden, None
+        self.listener, self.runner, self.secure, self.tls = hidden, None, False, None
         self.port = front.getsockname()[1]
         self.door = Door(hidden.getsockname()[1], front)
 

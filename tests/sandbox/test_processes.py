@@ -59,7 +59,7 @@ def test_up_env_drill_down(folder: Path, tmp_path: Path) -> None:
     assert all(process.runs() for process in running)
 
     lines = sandbox("env", "--dir", str(folder)).stdout.splitlines()
-    assert all(re.fullmatch(r"export [A-Z0-9_]+='[A-Za-z0-9/_.+,@-]*'", line) for line in lines)
+    assert all(re.fullmatch(r"export [A-Z0-9_]+='[A-Za-z0-9/_.+,:@-]*'", line) for line in lines)
     exported = dict(line.removeprefix("export ").replace("'", "").split("=", 1) for line in lines)
     assert exported["AWS_PROFILE"] == "invoice-archive-writer"
     assert exported["JUNIPER_SOCKET"] == str(run_dir / "agent.sock")
