@@ -15,7 +15,7 @@ from tests.peers.clients import kubectls
 
 ADDED = 5.0
 """Milliseconds at the median, with a warm lease."""
-ROUNDS = 60
+ROUNDS = 100
 
 
 def get(place: Company) -> Iterator[Figure]:
@@ -35,7 +35,8 @@ def get(place: Company) -> Iterator[Figure]:
     for _ in range(ROUNDS):
         for name, environ in environs.items():
             took[name].append(process(words, environ))
-    added = (median(took["helper"]) - median(took["token"])) * 1e3
+    # In pairs: what else the machine does meets both of one pair alike.
+    added = median([one - other for one, other in zip(took["helper"], took["token"], strict=True)]) * 1e3
     detail = f"median {median(took['helper']) * 1e3:.1f} ms, with a static token {median(took['token']) * 1e3:.1f} ms"
     yield Figure("kubectl get, added by the helper, warm lease", added, "ms", ADDED, detail=detail)
 

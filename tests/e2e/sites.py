@@ -33,6 +33,7 @@ class Site:
 
     company: Company
     document: dict[str, Any]
+    cluster: KubeApiServer | None = None
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     """Issuers that took the place of the first one."""
 
@@ -110,9 +111,9 @@ def double(place: Path) -> Iterator[Site]:
         yield from _site(made)
 
 
-def _site(made: Company) -> Iterator[Site]:
+def _site(made: Company, cluster: KubeApiServer | None = None) -> Iterator[Site]:
     made.sign_in()
-    site = Site(made, written(made))
+    site = Site(made, written(made), cluster)
     try:
         yield site
     finally:
@@ -131,7 +132,7 @@ def real(place: Path) -> Iterator[Site]:
             path = made.folder / PARTIES
             path.write_text(at_real(path.read_text(), cluster.url))
             made.juniper("issuer", "reload").good()
-            yield from _site(made)
+            yield from _site(made, cluster)
 
 
 def at_real(text: str, url: str) -> str:
@@ -173,6 +174,10 @@ def furnish(cluster: KubeApiServer) -> None:
             "subjects": [{"apiGroup": api, "kind": "Group", "name": GROUP}],
         },
     ]
+    apply(cluster, json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+
+
+def apply(cluster: KubeApiServer, wanted: str) -> None:
+    """As whoever runs the cluster."""
     command = [str(kubectls()[-1].path()), "--kubeconfig", str(cluster.admin), "apply", "-f", "-"]
-    wanted = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     subprocess.run(command, input=wanted.encode(), env={"HOME": str(cluster.admin.parent)}, check=True, timeout=60)

@@ -20,16 +20,18 @@ import pytest
 
 from juniperd.sandbox.tls import certificates
 from tests.peers.clients import Kubectl, helm, kubectls
+from tests.peers.cluster import kube_apiserver
 
 from .clusters import CONTEXT, GROUP, NAMESPACE, SCOPE, SETTINGS, Laptop, with_helper
 from .company import Done, installed
-from .sites import Site, double, real
+from .sites import POD, Site, apply, double, furnish, real
 
 ALL = kubectls()
 ENDS = (ALL[0], ALL[-1])
 """The oldest and the newest."""
 NEWEST = ALL[-1]
 USER = "juniper:7-developer"
+AT_REAL = pytest.mark.parametrize("site", [real], indirect=True, ids=["real"])
 Document = dict[str, Any]
 
 
@@ -368,3 +370,47 @@ def test_without_the_issuer_what_is_held_works_and_what_is_not_is_one_line(site:
         assert (other.status, "the issuer does not answer" in line) == (1, True), line
         assert laptop.runs() <= 5
     assert laptop.kubectl("get", "pods").status == 0
+
+
+# --- what the issuer prints for a cluster, at a real one --------------------------------------------------------------
+
+
+@AT_REAL
+def test_the_printed_bindings_let_the_scopes_own_group_look(site: Site, at: At) -> None:
+    assert site.cluster is not None
+    laptop, asked = at(NEWEST), ("auth", "can-i", "list", "services")
+    assert laptop.kubectl(*asked).stdout == "no\n"
+    apply(site.cluster, site.company.juniper("issuer", "trust", "kubernetes", SCOPE, "--bindings").good())
+    assert laptop.kubectl(*asked).stdout == "yes\n"
+    assert laptop.kubectl("auth", "can-i", "get", "secrets").stdout == "no\n"
+
+
+@AT_REAL
+def test_a_cluster_that_only_knows_the_flags_takes_the_person_too(site: Site, at: At, tmp_path: Path) -> None:
+    laptop = at(NEWEST)
+    ca = site.company.folder / "ca.pem"
+    words = ("issuer", "trust", "kubernetes", SCOPE, "--version", "flags", "--issuer-ca", str(ca))
+    printed = site.company.juniper(*words).good().splitlines()
+    flags = [line for line in printed if not line.startswith("#")]
+    token = token_of(laptop, site.document)
+    with kube_apiserver("", flags=flags) as older:
+        home = tmp_path / "home"
+        home.mkdir()
+        made = Laptop(site.company, home, NEWEST.path())
+        made.begin(json.loads(older.kubeconfig({"token": token}, namespace=NAMESPACE)))
+        shown = json.loads(made.kubectl("auth", "whoami", "-o", "json").good())["status"]["userInfo"]
+        furnish(older)
+        assert made.kubectl("get", "pods", "-o", "name").good() == f"pod/{POD}\n"
+        assert made.kubectl("-n", "kube-system", "get", "pods").status == 1
+    assert shown["username"] == USER
+    assert GROUP in shown["groups"]
+
+
+def token_of(laptop: Laptop, document: Document) -> str:
+    """What the helper hands out for this kubeconfig's cluster."""
+    cluster = next(row["cluster"] for row in document["clusters"] if row["name"].endswith(CONTEXT))
+    shown = {**cluster, "config": cluster["extensions"][0]["extension"]}
+    info = {"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "spec": {"cluster": shown}}
+    env = {**laptop.env, "KUBERNETES_EXEC_INFO": json.dumps(info)}
+    made = subprocess.run([installed("juniper-kubectl")], env=env, capture_output=True, timeout=20, check=True)
+    return str(json.loads(made.stdout)["status"]["token"])

@@ -18,6 +18,7 @@ from juniperd.issuer.keys import JWKS_MAX_AGE, PUBLISHED_AHEAD
 from juniperd.sandbox.cluster import ClusterDouble
 from tests.peers.clients import kubectls
 
+from .company import installed
 from .conftest import Companies
 from .test_token import LIMIT, Shell
 
@@ -134,6 +135,39 @@ async def test_while_the_issuer_is_away_what_counts_is_served_and_status_says_so
     desk.inside.clock.pass_by(240)
     status, _, err = await desk.kubectl(*PODS)
     assert (status, len({line for line in err.splitlines() if line.startswith("juniper-kubectl: ")})) == (1, 1)
+
+
+# --- kuberc -----------------------------------------------------------------------------------------------------------
+
+
+def kuberc(desk: Desk, **words: object) -> None:
+    """The person's own rules for plugins, where kubectl 1.35 and later read them."""
+    head = {"apiVersion": "kubectl.config.k8s.io/v1beta1", "kind": "Preference"}
+    (Path(desk.env["HOME"]) / ".kube").mkdir()
+    (Path(desk.env["HOME"]) / ".kube/kuberc").write_text(json.dumps({**head, **words}))
+
+
+async def doctors_word(desk: Desk) -> list[dict[str, Any]]:
+    _, out, _ = await desk.juniper("doctor", "kubectl", "--json")
+    return [row for row in json.loads(out) if row["check"] == "kuberc"]
+
+
+async def test_a_kuberc_that_denies_plugins_is_kubectls_no_and_the_doctor_knows_it(desk: Desk) -> None:
+    kuberc(desk, credentialPluginPolicy="DenyAll")
+    status, out, err = await desk.kubectl(*PODS)
+    assert (status, out) == (1, "")
+    assert "not allowed" in err
+    (word,) = await doctors_word(desk)
+    assert not word["ok"]
+
+
+async def test_a_kuberc_that_lists_the_helper_lets_it_run(desk: Desk) -> None:
+    kuberc(
+        desk, credentialPluginPolicy="Allowlist", credentialPluginAllowlist=[{"command": installed("juniper-kubectl")}]
+    )
+    assert (await desk.kubectl(*PODS))[0] == 0
+    (word,) = await doctors_word(desk)
+    assert word["ok"]
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

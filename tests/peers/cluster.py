@@ -23,6 +23,7 @@ from tests.peers.go_programs import ETCD, KUBE_APISERVER, program
 START_LIMIT: Final = 120.0
 END_LIMIT: Final = 30.0
 """Seconds; the server first finishes the requests that it has."""
+_FROM_FILE: Final = ("--authentication-config=authentication",)
 _POLL: Final = 0.05
 _LOG_SHOWN: Final = 2000
 
@@ -53,8 +54,12 @@ class KubeApiServer:
 
 
 @contextmanager
-def kube_apiserver(authentication: str, certified: Certificates | None = None) -> Iterator[KubeApiServer]:
+def kube_apiserver(
+    authentication: str, certified: Certificates | None = None, *, flags: Sequence[str] = ()
+) -> Iterator[KubeApiServer]:
     """A cluster that authenticates as this ``AuthenticationConfiguration`` says and authorizes by RBAC alone.
+
+    Or as these ``flags`` say, where it is empty.
 
     It is ready when the block begins and gone when it has ended. The issuer's keys are fetched beside that: at once,
     and again every ten seconds. So a test whose issuer serves in its own loop enters by ``asyncio.to_thread``, for an
@@ -68,7 +73,7 @@ def kube_apiserver(authentication: str, certified: Certificates | None = None) -
         pems = certified or certificates()
         _write(folder, pems, authentication, token)
         with _running([str(etcd), *_etcd_words(store, peers)], folder, "etcd") as behind:
-            words = _server_words(store, port)
+            words = [*_server_words(store, port), *flags, *_FROM_FILE[: bool(authentication)]]
             with _running([str(server), *words], folder, "kube-apiserver") as front:
                 url, log = f"https://127.0.0.1:{port}", folder / "kube-apiserver.log"
                 processes = tuple(Process.of(str(one.args), one.pid) for one in (behind, front))
@@ -107,7 +112,6 @@ def _server_words(store: int, port: int) -> list[str]:
         f"--secure-port={port}",
         "--tls-cert-file=server.pem",
         "--tls-private-key-file=server.key",
-        "--authentication-config=authentication",
         "--token-auth-file=tokens.csv",
         "--authorization-mode=RBAC",
         # It does not start without an issuer of service accounts; none is made here.
