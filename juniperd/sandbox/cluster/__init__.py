@@ -19,7 +19,7 @@ from juniperd.sandbox.cluster.objects import Ids, Objects, new_id
 from juniperd.sandbox.cluster.resources import Resources
 from juniperd.sandbox.cluster.site import nothing_here, page, refusal
 from juniperd.sandbox.cluster.state import ClusterState
-from juniperd.sandbox.cluster.status import PathUnknown, StatusError, bad_request, forbidden, unauthorized
+from juniperd.sandbox.cluster.status import PathUnknown, StatusError, bad_request, forbidden, too_large, unauthorized
 from juniperd.sandbox.faults import Faults, Handler
 from juniperd.sandbox.listening import Double, Listening
 
@@ -124,3 +124,5 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
         return refusal(problem)
     except PathUnknown:
         return nothing_here()
+    except web.HTTPRequestEntityTooLarge:
+        return refusal(too_large(BODY_LIMIT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from juniperd.sandbox.cluster.kinds import Kind
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 Document = dict[str, Any]
+DEEPEST: Final = 32
 _UNNAMED: Final = "application/octet-stream"
 """What aiohttp calls a body whose type was not said; the API server takes it for JSON."""
 
@@ -25,8 +27,8 @@ async def read_object(request: web.Request, kind: Kind) -> Document:
     if request.content_type not in (JSON, _UNNAMED):
         raise unsupported_media_type((JSON, PROTOBUF))
     try:
-        found = json.loads(await request.read())
-    except (ValueError, RecursionError) as problem:
+        found = _parsed(await request.read())
+    except ValueError as problem:
         raise bad_request(_unrecognized(kind, str(problem))) from None
     if not isinstance(found, dict):
         raise bad_request(_unrecognized(kind, "it is no JSON object"))
@@ -36,9 +38,29 @@ async def read_object(request: web.Request, kind: Kind) -> Document:
 def read_patch(raw: bytes) -> Any:  # noqa: ANN401  # any JSON
     """The JSON of a patch, or `StatusError` 400."""
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as problem:
+        return _parsed(raw)
+    except ValueError as problem:
         raise bad_request(f"error decoding patch: {problem}") from None
+
+
+def _parsed(raw: bytes) -> Any:  # noqa: ANN401  # any JSON
+    """The JSON, or `ValueError`; nothing that is stored here is deep, and what reads it recurses."""
+    try:
+        found = json.loads(raw)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        level = [inner for one in level for inner in _inside(one)]
+    if level:
+        raise ValueError("it is nested too deeply")
+    return found
+
+
+def _inside(value: object) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _unrecognized(kind: Kind, why: str) -> str:

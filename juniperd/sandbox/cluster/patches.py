@@ -56,15 +56,16 @@ def _strategic(row: Document, patch: Document) -> Document:
         elif isinstance(value, dict):
             inner = found.get(name)
             found[name] = _strategic(inner if isinstance(inner, dict) else {}, value)
-        elif name in _SETS:
-            found[name] = list(dict.fromkeys([*(found.get(name) or []), *value]))
+        elif name in _SETS and isinstance(value, list):
+            kept_before = found.get(name) or []
+            found[name] = kept_before + [one for one in value if one not in kept_before]
         else:
             found[name] = deepcopy(value)
-    for name in _SETS:
-        gone = patch.get(f"$deleteFromPrimitiveList/{name}", [])
-        if name in found:
+    for name in _SETS & found.keys():
+        gone = patch.get(f"$deleteFromPrimitiveList/{name}")
+        if isinstance(gone, list):
             found[name] = [value for value in found[name] if value not in gone]
-    return found if kept is None else {name: value for name, value in found.items() if name in kept}
+    return {name: value for name, value in found.items() if not isinstance(kept, list) or name in kept}
 
 
 def _operated(row: Document, operations: Any) -> Document:  # noqa: ANN401  # any JSON
@@ -74,7 +75,7 @@ def _operated(row: Document, operations: Any) -> Document:  # noqa: ANN401  # an
     for operation in operations:
         try:
             _operate(found, operation)
-        except (KeyError, IndexError, ValueError, TypeError):
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError):
             message = "the server rejected our request due to an error in our request"
             raise StatusError(422, "Invalid", message, {}) from None
     return dict(found)

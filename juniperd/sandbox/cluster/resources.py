@@ -148,6 +148,8 @@ def _kind(call: Call) -> Kind:
         raise method_not_allowed()
     if kind.namespaced and call.verb in ("create", "deletecollection") and not call.namespace:
         raise method_not_allowed()
+    if (call.verb == "create" and call.name) or (call.verb in ("update", "patch") and not call.name):
+        raise method_not_allowed()
     return kind
 
 
@@ -164,11 +166,11 @@ def _listed(kind: Kind, rows: list[Document], metadata: Document) -> Document:
 def _chunk(request: web.Request, rows: list[Document]) -> tuple[list[Document], Document]:
     """The part of a list that `limit` and `continue` ask for, and what its metadata says of the rest."""
     try:
-        begin = int(base64.urlsafe_b64decode(request.query.get("continue", "") or "MA=="))
-        limit = int(request.query.get("limit", "0")) or len(rows)
+        begin = max(0, int(base64.urlsafe_b64decode(request.query.get("continue", "") or "MA==")))
     except (ValueError, binascii.Error):
         raise bad_request("invalid continue token: continue key is not valid") from None
-    end = begin + limit
+    limit = request.query.get("limit", "")
+    end = begin + (int(limit) if limit.isdecimal() and int(limit) else len(rows))
     if end >= len(rows):
         return rows[begin:], {}
     token = base64.urlsafe_b64encode(str(end).encode()).decode()

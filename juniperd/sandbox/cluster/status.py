@@ -71,6 +71,11 @@ def conflict(call: Call, why: str) -> StatusError:
     return StatusError(409, "Conflict", message, _details(call))
 
 
+def too_large(limit: int) -> StatusError:
+    """The body has more bytes than anything here."""
+    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
+
+
 def bad_request(message: str) -> StatusError:
     """The request cannot be understood."""
     return StatusError(400, "BadRequest", message)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -44,16 +45,13 @@ class Streams:
         """Send the parts as they come, until they end, the client leaves, or so many seconds have passed."""
         answer = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-cache, private"})
         await answer.prepare(request)
-        try:
-            async with asyncio.timeout(limit):
-                async for part in parts:
-                    await answer.write(part)
+        # A client that has what it wanted goes away in the middle.
+        with suppress(ConnectionError):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    async for part in parts:
+                        await answer.write(part)
             await answer.write_eof()
-        except TimeoutError:
-            await answer.write_eof()
-        except ConnectionError:
-            # The client has what it wanted.
-            return answer
         return answer
 
     async def wait(self, request: web.Request, change: asyncio.Event) -> bool:

@@ -67,7 +67,24 @@ def typed(row: Document) -> Document:
         for value in found.values():
             if not isinstance(value, str):
                 raise _type_error(value, f"{KIND}.{name}", "string")
+    _check_lists(kept["metadata"])
     return kept
+
+
+def _check_lists(metadata: Document) -> None:
+    for name, wanted in (("finalizers", str), ("ownerReferences", dict), ("managedFields", dict)):
+        for value in metadata.get(name, []):
+            if not isinstance(value, wanted):
+                raise _type_error(value, f"{KIND}.metadata.{name}", _GO[wanted])
+    for entry in metadata.get("managedFields", []):
+        named = isinstance(entry.get("manager"), str) and entry.get("operation") in ("Apply", "Update")
+        if not named or not _of_maps(entry.get("fieldsV1", {})):
+            why = "Invalid value: an entry has no manager, no operation, or no fields"
+            raise invalid(KIND, str(metadata.get("name", "")), "metadata.managedFields", why)
+
+
+def _of_maps(fields: object) -> bool:
+    return isinstance(fields, dict) and all(map(_of_maps, fields.values()))
 
 
 def check(row: Document) -> None:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 PATCHES: Final = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+_OURS: Final = frozenset(
+    {"uid", "creationTimestamp", "deletionTimestamp", "resourceVersion", "generation", "selfLink", "managedFields"}
+)
+"""Metadata that a client's new object may hold and the server says."""
 _KEPT: Final = ("uid", "creationTimestamp")
 
 
@@ -55,6 +59,7 @@ class Writes:
         if self.objects.get(Key(NAMESPACE, "", call.namespace)) is None:
             raise not_found(Call("get", "", resource="namespaces", name=call.namespace))
         row, warnings = _decoded(request, given, call)
+        row["metadata"] = self._named({name: row["metadata"][name] for name in row["metadata"] if name not in _OURS})
         key = Key(kind, call.namespace, str(row["metadata"].get("name", "")))
         validation.check(row)
         if self.objects.get(key) is not None:
@@ -95,6 +100,12 @@ class Writes:
             self.objects.delete(key)
         details = {"name": call.name, "kind": call.resource, "uid": row["metadata"]["uid"]}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+    def _named(self, metadata: Document) -> Document:
+        """The metadata with a name, which is made where the client gave the begin of one alone."""
+        if metadata.get("name") or not metadata.get("generateName"):
+            return metadata
+        return metadata | {"name": metadata["generateName"] + self.objects.ids()[:5]}
 
     def delete_all(self, request: web.Request, rows: list[Document], kind: Kind) -> None:
         """DELETE of a selection."""
