@@ -27,7 +27,7 @@ class Line:
         """As the client gets it."""
         if not timestamps:
             return f"{self.text}\n"
-        return f"{datetime.fromtimestamp(self.moment, UTC).strftime('%Y-%m-%dT%H:%M:%S.%fZ')} {self.text}\n"
+        return f"{datetime.fromtimestamp(self.moment, UTC).strftime('%Y-%m-%dT%H:%M:%S.%f000Z')} {self.text}\n"
 
 
 @dataclass(slots=True)

@@ -14,8 +14,12 @@ from juniperd.sandbox.cluster.status import StatusError
 
 Document = dict[str, Any]
 Path = tuple[str, ...]
+Owner = tuple[str, str]
+"""A manager's name, and the operation by which it holds a field."""
 APPLY, UPDATE = "Apply", "Update"
 _CLIENT_SIDE: Final = "kubectl-client-side-apply"
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+"""An object with this was applied by a client itself, who may go on with its own fields."""
 _MAPS: Final = (("data",), ("binaryData",), ("metadata", "labels"), ("metadata", "annotations"))
 _UNOWNED: Final = frozenset(
     {
@@ -40,7 +44,7 @@ def updated(before: Document, after: Document, manager: Manager) -> Document:
     """An object after an update: whatever changed is the writer's, and nobody else's any more."""
     if after["metadata"].get("managedFields") != before["metadata"].get("managedFields"):
         # A client that moves ownership itself, as kubectl does once it changes over to server-side apply.
-        return after
+        return _managed(after, after["metadata"].get("managedFields") or [])
     old, new = _fields_of(before), _fields_of(after)
     changed = {path for path, value in new.items() if path not in old or old[path] != value}
     owned = _read(before)
@@ -62,7 +66,8 @@ def applied(before: Document | None, given: Document, manager: Manager, *, force
     owned, wanted, present = _read(row), _leaves(given), _leaves(row)
     mine = (manager.name, APPLY)
     differing = {path for path, value in wanted.items() if path in present and present[path] != value}
-    _settle(owned, differing, manager, force=force)
+    mine_before = _LAST_APPLIED in (row["metadata"].get("annotations") or {})
+    _settle(owned, differing, mine, spared=_CLIENT_SIDE if mine_before else "", force=force)
     for path in owned.get(mine, set()) - set(wanted):
         if not any(path in paths for key, paths in owned.items() if key != mine):
             _drop(row, path)
@@ -72,28 +77,33 @@ def applied(before: Document | None, given: Document, manager: Manager, *, force
     return _written(row, before or {}, owned, manager)
 
 
-def _settle(owned: dict[tuple[str, str], set[Path]], differing: set[Path], manager: Manager, *, force: bool) -> None:
-    """Take the fields from their owners, or say whose they are."""
-    conflicts = []
-    for key, paths in owned.items():
-        if key == (manager.name, APPLY) or not paths & differing:
+def _settle(owned: dict[Owner, set[Path]], differing: set[Path], mine: Owner, *, spared: str, force: bool) -> None:
+    """Take the fields from their owners, or say whose they are; one who is `spared` is no rival."""
+    conflicts: dict[Owner, list[Path]] = {}
+    for key in sorted(owned):
+        found = sorted(owned[key] & differing)
+        if key == mine or not found:
             continue
-        # The server lets a client that applied by itself before go on with its own fields.
-        if not force and key[0] != _CLIENT_SIDE:
-            conflicts += [(key[0], key[1], path) for path in sorted(paths & differing)]
-        owned[key] = paths - differing
+        if not force and key[0] != spared:
+            conflicts[key] = found
+        owned[key] -= differing
     if conflicts:
         raise _conflict(conflicts)
 
 
-def _conflict(rows: list[tuple[str, str, Path]]) -> StatusError:
+def _conflict(rows: dict[Owner, list[Path]]) -> StatusError:
+    names = {key: f'"{key[0]}"' + ("" if key[1] == APPLY else " using v1") for key in rows}
     causes = [
-        {"reason": "FieldManagerConflict", "message": f'conflict with "{name}" using v1', "field": _dotted(path)}
-        for name, _, path in rows
+        {"reason": "FieldManagerConflict", "message": f"conflict with {names[key]}", "field": _dotted(path)}
+        for key, paths in rows.items()
+        for path in paths
     ]
-    count = f"{len(rows)} conflict" + ("s" if len(rows) > 1 else "")
-    said = ", ".join(f'conflict with "{name}" using v1: {_dotted(path)}' for name, _, path in rows)
-    return StatusError(409, "Conflict", f"Apply failed with {count}: {said}", {"causes": causes})
+    if len(causes) == 1:
+        said = f"1 conflict: {causes[0]['message']}: {causes[0]['field']}"
+    else:
+        each = [f"conflicts with {names[key]}:\n- " + "\n- ".join(map(_dotted, paths)) for key, paths in rows.items()]
+        said = f"{len(causes)} conflicts: " + "\n".join(each)
+    return StatusError(409, "Conflict", f"Apply failed with {said}", {"causes": causes})
 
 
 def _dotted(path: Path) -> str:
@@ -145,7 +155,7 @@ def _drop(row: Document, path: Path) -> None:
 # --- FieldsV1 ---------------------------------------------------------------------------------------------------------
 
 
-def _read(row: Document) -> dict[tuple[str, str], set[Path]]:
+def _read(row: Document) -> dict[Owner, set[Path]]:
     entries = row["metadata"].get("managedFields") or []
     return {(one["manager"], one["operation"]): set(_paths(one.get("fieldsV1") or {}, ())) for one in entries}
 
@@ -159,7 +169,7 @@ def _paths(fields: Document, path: Path) -> Iterator[Path]:
             yield from _paths(inner, below)
 
 
-def _written(row: Document, before: Document, owned: dict[tuple[str, str], set[Path]], manager: Manager) -> Document:
+def _written(row: Document, before: Document, owned: dict[Owner, set[Path]], manager: Manager) -> Document:
     times = {
         (one["manager"], one["operation"]): one.get("time", manager.time)
         for one in before.get("metadata", {}).get("managedFields") or []
@@ -177,9 +187,14 @@ def _written(row: Document, before: Document, owned: dict[tuple[str, str], set[P
         for key, paths in sorted(owned.items(), key=lambda item: item[0][1] != APPLY)
         if paths
     ]
-    if _same_but_times(before, entries):
+    if entries and _same_but_times(before, entries):
         entries = before["metadata"]["managedFields"]
-    return row | {"metadata": row["metadata"] | ({"managedFields": entries} if entries else {})}
+    return _managed(row, entries)
+
+
+def _managed(row: Document, entries: list[Document]) -> Document:
+    metadata = {name: value for name, value in row["metadata"].items() if name != "managedFields"}
+    return row | {"metadata": metadata | ({"managedFields": entries} if entries else {})}
 
 
 def _same_but_times(before: Document, entries: list[Document]) -> bool:

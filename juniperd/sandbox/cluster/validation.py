@@ -6,7 +6,7 @@ https://kubernetes.io/docs/concepts/configuration/configmap/#configmap-object
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from juniperd.sandbox.cluster.status import StatusError, bad_request, invalid
@@ -53,20 +53,17 @@ def strict(row: Document) -> None:
 
 def typed(row: Document) -> Document:
     """The object with its own fields alone; `StatusError` 400 for a value of another type."""
-    kept = {name: value for name, value in row.items() if name in FIELDS and value is not None}
-    kept["metadata"] = {
-        name: value for name, value in row["metadata"].items() if name in METADATA and value is not None
-    }
-    for holder, types, path in ((kept, FIELDS, KIND), (kept["metadata"], METADATA, f"{KIND}.metadata")):
+    kept = _present(row, FIELDS) | {"metadata": _present(row["metadata"], METADATA)}
+    for holder, types, path in ((kept, FIELDS, KIND), (kept["metadata"], METADATA, "ObjectMeta.metadata")):
         for name, value in holder.items():
             if type(value) is not types[name]:
                 raise _type_error(value, f"{path}.{name}", _GO[types[name]])
-    maps = {name: kept.get(name, {}) for name in TEXTS}
-    maps |= {f"metadata.{name}": kept["metadata"].get(name, {}) for name in ("labels", "annotations")}
-    for name, found in maps.items():
+    maps = {f"{KIND}.{name}": kept.get(name, {}) for name in TEXTS}
+    maps |= {f"ObjectMeta.metadata.{name}": kept["metadata"].get(name, {}) for name in ("labels", "annotations")}
+    for path, found in maps.items():
         for value in found.values():
             if not isinstance(value, str):
-                raise _type_error(value, f"{KIND}.{name}", "string")
+                raise _type_error(value, path, "string")
     _check_lists(kept["metadata"])
     return kept
 
@@ -75,16 +72,29 @@ def _check_lists(metadata: Document) -> None:
     for name, wanted in (("finalizers", str), ("ownerReferences", dict), ("managedFields", dict)):
         for value in metadata.get(name, []):
             if not isinstance(value, wanted):
-                raise _type_error(value, f"{KIND}.metadata.{name}", _GO[wanted])
-    for entry in metadata.get("managedFields", []):
-        named = isinstance(entry.get("manager"), str) and entry.get("operation") in ("Apply", "Update")
-        if not named or not _of_maps(entry.get("fieldsV1", {})):
-            why = "Invalid value: an entry has no manager, no operation, or no fields"
-            raise invalid(KIND, str(metadata.get("name", "")), "metadata.managedFields", why)
+                raise _type_error(value, f"ObjectMeta.metadata.{name}", _GO[wanted])
+    entries = metadata.get("managedFields")
+    if entries == [{}]:
+        # One that says nothing stands for none at all, in a patch that cannot empty a list.
+        metadata["managedFields"] = []
+    elif entries and not all(map(_is_entry, entries)):
+        # The server goes on with those that it has.
+        del metadata["managedFields"]
+
+
+def _is_entry(entry: Document) -> bool:
+    named = isinstance(entry.get("manager"), str) and entry.get("operation") in ("Apply", "Update")
+    return named and _of_maps(entry.get("fieldsV1", {}))
 
 
 def _of_maps(fields: object) -> bool:
     return isinstance(fields, dict) and all(map(_of_maps, fields.values()))
+
+
+def _present(row: Document, fields: Mapping[str, type]) -> Document:
+    """What is there; an empty map or list is not, but for managed fields, which are reset by one."""
+    found = {name: value for name, value in row.items() if name in fields and value is not None}
+    return {name: value for name, value in found.items() if value not in ({}, []) or name == "managedFields"}
 
 
 def check(row: Document) -> None:
@@ -103,14 +113,17 @@ def _flaws(row: Document, name: str) -> Iterator[tuple[str, str]]:
         if not _KEY.fullmatch(key) or len(key) > 253 or key in (".", ".."):
             yield f"data[{key}]", f'Invalid value: "{key}": no valid config key'
     if sum(len(value) for kind in TEXTS for value in row.get(kind, {}).values()) > _LIMIT:
-        yield "", f"Too long: may not be more than {_LIMIT} bytes"
+        yield "[]", f"Too long: may not be more than {_LIMIT} bytes"
 
 
 def check_change(before: Document, after: Document) -> None:
     """`StatusError` 422 for a change of what is immutable."""
-    if before.get("immutable") and any(before.get(name) != after.get(name) for name in (*TEXTS, "immutable")):
-        why = "Forbidden: field is immutable when `immutable` is set"
-        raise invalid(KIND, before["metadata"]["name"], "data", why)
+    if not before.get("immutable"):
+        return
+    for name in ("immutable", *TEXTS):
+        if before.get(name) != after.get(name):
+            why = "Forbidden: field is immutable when `immutable` is set"
+            raise invalid(KIND, before["metadata"]["name"], name, why)
 
 
 def _type_error(value: object, path: str, wanted: str) -> StatusError:

@@ -59,6 +59,8 @@ class Writes:
         if self.objects.get(Key(NAMESPACE, "", call.namespace)) is None:
             raise not_found(Call("get", "", resource="namespaces", name=call.namespace))
         row, warnings = _decoded(request, given, call)
+        if row["metadata"].get("resourceVersion"):
+            raise bad_request("resourceVersion should not be set on objects to be created")
         row["metadata"] = self._named({name: row["metadata"][name] for name in row["metadata"] if name not in _OURS})
         key = Key(kind, call.namespace, str(row["metadata"].get("name", "")))
         validation.check(row)
