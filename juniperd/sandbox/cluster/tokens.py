@@ -109,8 +109,10 @@ class JwtAuthenticator:
 
     async def _check_signature(self, jws: _Jws) -> None:
         algorithm, kid = jws.header.get("alg"), jws.header.get("kid", "")
-        if algorithm not in ALGORITHMS or "crit" in jws.header or not isinstance(kid, str):
+        if algorithm not in ALGORITHMS or not isinstance(kid, str):
             raise _Refused(f"signed with {algorithm}")
+        if not _encoded_as_usual(jws.header):
+            raise _Refused("an extension that is not known")
         if not await self.keys.found():
             raise _Refused("the issuer was not found yet")
         if not await self.keys.verify(jws.signed, jws.signature, algorithm=str(algorithm), kid=kid):
@@ -159,9 +161,16 @@ def _decoded(part: str) -> bytes:
         raise _Refused("no JWT") from None
 
 
+def _encoded_as_usual(header: Claims) -> bool:
+    """Whether no extension changes what is signed: of those that could, the library knows RFC 7797's alone."""
+    critical = header.get("crit") or []
+    return isinstance(critical, list) and set(map(str, critical)) <= {"b64"} and header.get("b64", True) is True
+
+
 def _object(raw: bytes) -> Claims:
+    """As Go reads it, which mends bytes that are no UTF-8 and knows no NaN."""
     try:
-        found = json.loads(raw)
+        found = json.loads(raw.decode("utf-8", "replace"), parse_constant=_no_json)
     except (ValueError, RecursionError):
         raise _Refused("no JWT") from None
     if not isinstance(found, dict):
@@ -169,10 +178,15 @@ def _object(raw: bytes) -> Claims:
     return found
 
 
+def _no_json(constant: str) -> None:
+    raise ValueError(constant)
+
+
 def _audiences(given: object) -> tuple[str, ...]:
     rows: list[object] = given if isinstance(given, list) else [given]
     texts = tuple(row for row in rows if isinstance(row, str))
-    return texts if len(texts) == len(rows) else ()
+    # To Go a null among texts is an empty one.
+    return texts if len(texts) == len(rows) - rows.count(None) else ()
 
 
 def _number(claims: Claims, name: str) -> float:
