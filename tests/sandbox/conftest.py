@@ -11,13 +11,17 @@ import pytest
 
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
+from juniperd.sandbox.cluster import ClusterDouble
 from juniperd.sandbox.company import AUDIENCE, company
 from juniperd.sandbox.faults import Faults
 from juniperd.sandbox.files import bucket_policy, trust
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble, Person
+from juniperd.sandbox.listening import Listening
 from juniperd.sandbox.supervisor import people
+from juniperd.sandbox.tls import certificates
 
+from . import cluster_bench
 from .bench import SCOPE, Bench
 from .clock import Clock
 
@@ -93,3 +97,25 @@ async def bench(furnished: AwsAccount, aws: AwsDouble, idp: IdpDouble, clock: Cl
     iam = bench.client("iam", {"AccessKeyId": furnished.admin_key, "SecretAccessKey": furnished.admin_secret})
     await asyncio.to_thread(iam.delete_open_id_connect_provider, OpenIDConnectProviderArn=provider)
     assert (await bench.refused())[1].startswith("No OpenIDConnect provider found")
+
+
+@pytest.fixture(scope="session")
+def loopback_tls(tmp_path_factory: pytest.TempPathFactory) -> cluster_bench.Tls:
+    """One authority for every cluster and issuer."""
+    return cluster_bench.Tls.of(certificates(), tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+async def cluster_side(loopback_tls: cluster_bench.Tls, clock: Clock) -> AsyncIterator[cluster_bench.Bench]:
+    """An issuer that serves, and a cluster's view of it."""
+    listening = Listening.reserve(secure=True)
+    listening.tls = loopback_tls.server
+    async with cluster_bench.Issuer(listening) as issuer:
+        yield cluster_bench.Bench(issuer, loopback_tls, clock)
+
+
+@pytest.fixture
+async def cluster(cluster_side: cluster_bench.Bench) -> AsyncIterator[ClusterDouble]:
+    """A running cluster that takes the issuer's tokens."""
+    async with cluster_side.cluster() as running:
+        yield running
