@@ -14,19 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from juniperd.sandbox.account import AwsAccount, Role, Session
+from juniperd.sandbox.cluster import ClusterDouble, Seen
+from juniperd.sandbox.cluster.access import RoleBinding, Rule
 from juniperd.sandbox.cluster.eks import AccessEntry, EksAuthenticator
 
 from .clock import Clock
+from .cluster_bench import STATE, Tls
 
 CLUSTER = "staging"
 REGION = "eu-west-1"
 QUERY = "Action=GetCallerIdentity&Version=2011-06-15"
+LOOK = (Rule(("get", "list"), ("pods",)),)
 GROUPS = ("juniper:developers",)
 ENTRY_NAME = "juniper:{{SessionName}}"
 
@@ -274,3 +279,15 @@ async def test_a_token_of_more_than_four_kibibytes(eks: Eks) -> None:
 async def test_what_is_no_address(eks: Eks, raw: bytes) -> None:
     token = "k8s-aws-v1." + base64.urlsafe_b64encode(raw).decode().rstrip("=")
     assert await eks.refused(token) == "no address in the token"
+
+
+async def test_an_eks_cluster_end_to_end(eks: Eks, loopback_tls: Tls) -> None:
+    cluster = ClusterDouble(eks.authenticator, STATE, (RoleBinding("billing", "look", GROUPS[0], LOOK),), eks.clock)
+    cluster.listening.tls = loopback_tls.server
+    path = "/api/v1/namespaces/billing/pods"
+    async with cluster, aiohttp.ClientSession() as http:
+        for name, status in ((CLUSTER, 200), ("production", 401)):
+            bearer = {"Authorization": f"Bearer {token_of(eks.url(cluster=name))}"}
+            async with http.get(cluster.url + path, headers=bearer, ssl=loopback_tls.client) as answer:
+                assert answer.status == status
+    assert cluster.seen == [Seen("GET", path, "juniper:7-developer", 200), Seen("GET", path, None, 401)]
