@@ -21,8 +21,9 @@ from juniperd.sandbox.tls import Certificates
 
 from .clock import Clock
 
-AUDIENCE = "juniper:kubernetes:staging"
-GROUP, AUDITORS = "juniper:developers", "juniper:auditors"
+AUDIENCE = "staging-eu"
+GROUP, AUDITORS, JOB = "juniper:scope:billing-debugger", "juniper:scope:billing-review", "gitlab:project_env:42:staging"
+GROUPS = frozenset({GROUP, AUDITORS, "juniper:scope:billing-anywhere", JOB})
 SUBJECT = "scope:billing-debugger:origin:laptop:project_id:42"
 SCOPES = (
     TrustedScope("billing-debugger", SUBJECT, "staging"),
@@ -125,8 +126,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.issuer.keys = [self.key.jwk()]
-        groups = frozenset({GROUP, AUDITORS, "gitlab:shop"})
-        trust = Trust(self.issuer.url, AUDIENCE, SCOPES, groups, self.tls.client)
+        trust = Trust(self.issuer.url, AUDIENCE, SCOPES, GROUPS, self.tls.client)
         self.authenticator = JwtAuthenticator(trust, self.clock)
 
     def claims(self, **changes: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from juniperd.sandbox.cluster.authentication import User
 
-from .cluster_bench import AUDIENCE, AUDITORS, GROUP, Bench, Key, Tls
+from .cluster_bench import AUDIENCE, AUDITORS, GROUP, JOB, Bench, Key, Tls
 
 DISCOVERY, KEYS = "/.well-known/openid-configuration", "/keys"
 HOUR = 3600
@@ -29,11 +29,11 @@ def _private(algorithm: str) -> Any:
 
 
 async def test_a_good_token_is_a_user_with_everything_that_the_configuration_maps(cluster_side: Bench) -> None:
-    user = await cluster_side.authenticator.authenticate(cluster_side.token(groups=[GROUP, "gitlab:shop"]))
+    user = await cluster_side.authenticator.authenticate(cluster_side.token(groups=[GROUP, JOB]))
     assert user == User(
         "juniper:7-developer",
         "7",
-        (GROUP, "gitlab:shop"),
+        (GROUP, JOB),
         {
             "authentication.kubernetes.io/credential-id": ("JTI=0123",),
             "127.0.0.1/scope": ("billing-debugger",),
