@@ -89,7 +89,10 @@ def by_form(bench: Bench, keys: tuple[Key, ...]) -> Iterator[tuple[str, str]]:
     yield "HS256", jwt.encode(good, "x" * 40, "HS256", headers={"kid": "first"})
     kids: tuple[object, ...] = (7, "", None, "unknown")
     headers: list[dict[str, object]] = [{"kid": kid} for kid in kids]
-    headers += [{"crit": ["b64"], "b64": True}, {"crit": ["exp"]}, {"b64": False}, {"typ": "x"}, {"alg": "ES384"}]
+    critical: tuple[object, ...] = (["b64"], [], None, "b64", ["exp"], ["b64", "exp"], [["b64"]])
+    encoded: tuple[object, ...] = (True, False, None, "no")
+    headers += [{"crit": names} for names in critical] + [{"b64": value} for value in encoded]
+    headers += [{"crit": ["b64"], "b64": value} for value in encoded] + [{"typ": "x"}, {"alg": "ES384"}]
     for header in headers:
         yield repr(header), compact(bench.key, good, **header)
     token = bench.token()

@@ -1,4 +1,4 @@
-"""Real kubectl against the cluster: the oldest and the newest that are to be had here."""
+"""Real kubectl against the cluster, in every version that is to be had here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from .cluster_bench import GROUP, Bench
 
 FORBIDDEN = "Error from server (Forbidden): "
 DISCOVERY = ("/api", "/apis")
-_EVERY = kubectls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class Console:
         return ended.err
 
 
-@pytest.fixture(params=[_EVERY[0], _EVERY[-1]], ids=lambda one: one.version)
+@pytest.fixture(params=kubectls(), ids=lambda one: one.version)
 def kubectl_version(request: pytest.FixtureRequest) -> Kubectl:
     version: Kubectl = request.param
     return version

@@ -108,7 +108,8 @@ class JwtAuthenticator:
         return claims
 
     async def _check_signature(self, jws: _Jws) -> None:
-        algorithm, kid = jws.header.get("alg"), jws.header.get("kid", "")
+        # To Go a null is an empty text.
+        algorithm, kid = jws.header.get("alg"), jws.header.get("kid") or ""
         if algorithm not in ALGORITHMS or not isinstance(kid, str):
             raise _Refused(f"signed with {algorithm}")
         if not _encoded_as_usual(jws.header):
@@ -164,7 +165,7 @@ def _decoded(part: str) -> bytes:
 def _encoded_as_usual(header: Claims) -> bool:
     """Whether no extension changes what is signed: of those that could, the library knows RFC 7797's alone."""
     critical = header.get("crit") or []
-    return isinstance(critical, list) and set(map(str, critical)) <= {"b64"} and header.get("b64", True) is True
+    return isinstance(critical, list) and set(map(str, critical)) <= {"b64"} and header.get("b64") is not False
 
 
 def _object(raw: bytes) -> Claims:
