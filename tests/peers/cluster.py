@@ -79,7 +79,7 @@ def kube_apiserver(
                 processes = tuple(Process.of(str(one.args), one.pid) for one in (behind, front))
                 cluster = KubeApiServer(url, pems.ca.decode(), folder / "admin.json", log, processes)
                 cluster.admin.write_text(cluster.kubeconfig({"token": token}))
-                _wait(cluster, front)
+                _wait(cluster, behind, front)
                 yield cluster
 
 
@@ -137,14 +137,14 @@ def _running(command: Sequence[str], folder: Path, name: str) -> Iterator[subpro
             end([Process.of(name, one.pid)], limit=END_LIMIT)
 
 
-def _wait(cluster: KubeApiServer, server: subprocess.Popen[bytes]) -> None:
+def _wait(cluster: KubeApiServer, *programs: subprocess.Popen[bytes]) -> None:
     tls = ssl.create_default_context(cadata=cluster.ca)
     deadline = time.monotonic() + START_LIMIT
     while not _ready(cluster.url, tls):
-        ended, late = server.poll() is not None, time.monotonic() > deadline
+        ended, late = any(one.poll() is not None for one in programs), time.monotonic() > deadline
         if ended or late:
-            said = cluster.log.read_text(errors="replace")[-_LOG_SHOWN:]
-            raise AssertionError(f"kube-apiserver {'ended' if ended else 'was not ready in time'}: {said}")
+            said = [log.read_text(errors="replace")[-_LOG_SHOWN:] for log in sorted(cluster.log.parent.glob("*.log"))]
+            raise AssertionError(f"the cluster {'ended' if ended else 'was not ready in time'}: {' / '.join(said)}")
         time.sleep(_POLL)
 
 

@@ -5,10 +5,12 @@ The modules are in ``kubernetes/newest`` and ``kubernetes/oldest``: the two ends
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -89,10 +91,10 @@ PROGRAMS: Final = (KUBECTL, KUBE_APISERVER, ETCD, HELM, OLD_KUBECTL, APISERVER_C
 
 def program(wanted: GoProgram) -> Path:
     """The program, built where it is missing or stale; the test is skipped, or fails, where it cannot be had."""
-    try:
-        return build(wanted)
-    except NotBuilt as why:
-        require_peer(wanted.name, str(why))
+    found = _once(wanted)
+    if isinstance(found, NotBuilt):
+        require_peer(wanted.name, str(found))
+    return found
 
 
 def build(wanted: GoProgram) -> Path:
@@ -113,6 +115,15 @@ def build(wanted: GoProgram) -> Path:
     return wanted.path
 
 
+@functools.cache
+def _once(wanted: GoProgram) -> Path | NotBuilt:
+    """One try for all tests of a run: where no module can be fetched, each try may take long to say so."""
+    try:
+        return build(wanted)
+    except NotBuilt as why:
+        return why
+
+
 def go() -> Path:
     """The pinned Go of the test tools; its wrapper in ``bin`` would start a Python for every call."""
     wheel = importlib.util.find_spec("go")
@@ -129,13 +140,18 @@ def _run(command: list[str], folder: Path) -> None:
     try:
         subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=BUILD_LIMIT, check=True)
     except subprocess.CalledProcessError as failed:
-        raise NotBuilt(f"its modules do not build here ({failed.stderr.strip()[-300:]})") from None
+        said = " ".join(failed.stderr.split())
+        raise NotBuilt(f"its modules do not build here ({said[-300:]})") from None
     except subprocess.TimeoutExpired:
         raise NotBuilt(f"its modules did not build within {BUILD_LIMIT:.0f} seconds") from None
 
 
-def main() -> None:
-    """Build what is missing or stale, a line each; what cannot be built is said, and keeps nothing else away."""
+def main() -> int:
+    """Build what is missing or stale, a line each; what cannot be built is said, and keeps nothing else away.
+
+    The answer is how many those are, so that a later run of ``make setup`` tries them again.
+    """
+    missing = 0
     for one in PROGRAMS:
         if one.fresh():
             continue
@@ -145,8 +161,10 @@ def main() -> None:
         try:
             build(one)
         except NotBuilt as why:
+            missing += 1
             print(f"setup: could not build {title}; the tests that need it will say so: {why}", flush=True)
+    return missing
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
