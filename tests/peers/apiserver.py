@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.peers.go_programs import APISERVER_CONFIG, program
+from tests.peers.go_programs import APISERVER_CONFIG, GoProgram, program
 
 LIMIT = 60.0
 
@@ -30,6 +30,7 @@ class ApiServer:
     """An API server as far as it authenticates."""
 
     folder: Path
+    reader: GoProgram = APISERVER_CONFIG
 
     def flaws(self, configuration: str) -> list[str]:
         """What it finds wrong in the configuration; nothing where it would start with it."""
@@ -45,7 +46,7 @@ class ApiServer:
         config, keys = self.folder / "authentication.yaml", self.folder / "jwks.json"
         config.write_text(configuration)
         keys.write_text(json.dumps(jwks))
-        command = [str(program(APISERVER_CONFIG)), str(config), *([] if jwks is None else [str(keys)])]
+        command = [str(program(self.reader)), str(config), *([] if jwks is None else [str(keys)])]
         done = subprocess.run(command, input=tokens, capture_output=True, text=True, timeout=LIMIT, check=False)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)

@@ -1,6 +1,7 @@
 """Other people's programs, built from Go modules as ``go.sum`` pins them; ``python -m tests.peers.go_programs`` builds all.
 
-The modules are in ``kubernetes/newest`` and ``kubernetes/oldest``: the two ends of what Kubernetes supports today.
+The modules are in ``kubernetes/newest`` and ``kubernetes/oldest``: the two ends of what Kubernetes supports today; and in
+``kubernetes/beta`` an older reader of what clusters are told.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ ETCD: Final = GoProgram("etcd", "newest", "go.etcd.io/etcd/server/v3", 1)
 HELM: Final = GoProgram("helm", "newest", "helm.sh/helm/v3/cmd/helm", 1)
 OLD_KUBECTL: Final = GoProgram("kubectl", "oldest", "k8s.io/kubernetes/cmd/kubectl", 1)
 APISERVER_CONFIG: Final = GoProgram("apiserver-config", "oldest", "./apiserver-config", 1)
-PROGRAMS: Final = (KUBECTL, KUBE_APISERVER, ETCD, HELM, OLD_KUBECTL, APISERVER_CONFIG)
+BETA_CONFIG: Final = GoProgram("apiserver-config", "beta", "./apiserver-config", 1)
+PROGRAMS: Final = (KUBECTL, KUBE_APISERVER, ETCD, HELM, OLD_KUBECTL, APISERVER_CONFIG, BETA_CONFIG)
 
 
 def program(wanted: GoProgram) -> Path:

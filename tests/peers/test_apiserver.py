@@ -21,6 +21,7 @@ from tests.issuer.doubles import Clock, open_company
 from tests.issuer.test_clusters_and_apis import SCOPE as SCOPES
 from tests.issuer.test_clusters_and_apis import write
 from tests.peers.apiserver import ApiServer, Judged
+from tests.peers.go_programs import BETA_CONFIG
 
 NAME = "billing-debugger"
 URL = "https://issuer.test"
@@ -89,6 +90,16 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 @pytest.mark.parametrize("ca", ["", certificates().ca.decode()], ids=["public", "own-ca"])
 def test_the_api_server_starts_with_it(bench: Bench, version: str, ca: str) -> None:
     assert bench.server.flaws(bench.configuration(version, ca)) == []
+
+
+def test_an_api_server_of_before_1_34_reads_the_older_version_and_judges_alike(bench: Bench) -> None:
+    older = ApiServer(bench.server.folder, BETA_CONFIG)
+    assert older.flaws(bench.configuration("v1")) != []
+    told = bench.configuration("v1beta1")
+    assert older.flaws(told) == []
+    wide = {**bench.claims, "groups": ["system:masters"]}
+    mine, masters = older.judge(told, bench.jwks, bench.token, bench.key.sign(wide))
+    assert (mine.user["name"], mine.user["groups"], masters.accepted) == ("juniper:7-developer", GROUPS, False)
 
 
 def test_the_issuers_token_is_the_person_with_the_scopes_groups(bench: Bench) -> None:

@@ -1,0 +1,1 @@
+../../oldest/apiserver-config/main.go
