@@ -17,7 +17,7 @@ from juniperd.flights import Flights
 from juniperd.freshness import Window
 from juniperd.identity import SubjectToken
 from juniperd.leases import Action, Held, LeaseTable
-from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Lease, LeaseKey, Target
+from juniperd.model import Clock, Cluster, CredentialRequest, IssuedToken, Kind, Lease, LeaseKey, Target
 from juniperd.skew import ClockSkew
 
 PATIENCE = 3.5
@@ -160,6 +160,11 @@ class Broker:
         """Drop its leases; what is in the air for it lands nowhere."""
         self._sessions.discard(session)
         self._table.forget_session(session)
+        self._prune()
+
+    def forget_moved(self, issuer: str, clusters: Mapping[str, Cluster]) -> None:
+        """The issuer said anew where its clusters are: what was for another place is asked for again."""
+        self._table.forget_moved(issuer, clusters)
         self._prune()
 
     def forgive(self, issuer: str) -> None:

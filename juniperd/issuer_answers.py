@@ -21,7 +21,7 @@ from juniperd.errors import (
 )
 from juniperd.http import Answer
 from juniperd.identity import Provider
-from juniperd.model import IssuedToken, Kind, Secret, Session, Target
+from juniperd.model import Cluster, IssuedToken, Kind, Secret, Session, Target
 from juniperd.skew import ClockSkew
 
 SESSION_ID = re.compile(r"[0-9a-f]{12,64}")
@@ -191,11 +191,32 @@ def session(answer: Answer, issuer: str) -> tuple[Session, tuple[LeftOut, ...]]:
 
 def catalogue(document: Mapping[str, object], url: str) -> Mapping[str, object]:
     """What a person may hold, of the one version there is."""
-    if document.get("version") != 1 or not isinstance(document.get("scopes"), list):
+    scopes = document.get("scopes")
+    if document.get("version") != 1 or not isinstance(scopes, list) or not all(map(_is_scope, scopes)):
         host = host_of(url)
         msg = f"{host} answered something that is no catalogue of version 1"
         raise UpstreamAnswer(msg, "try again; if it stays so, update juniperd", host=host)
     return document
+
+
+def _is_scope(entry: object) -> bool:
+    """Whether an entry has what everybody here takes for given."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("held"), bool):
+        return False
+    targets = entry.get("targets")
+    if not isinstance(entry.get("name"), str) or not isinstance(targets, list):
+        return False
+    return all(isinstance(target, dict) and isinstance(target.get("kind"), str) for target in targets)
+
+
+def clusters(document: Mapping[str, object]) -> dict[str, Cluster]:
+    """Where a catalogue says that the cluster of each scope is."""
+    return {
+        str(entry.get("name")): Cluster(str(target.get("server") or ""), str(target.get("ca_sha256") or ""))
+        for entry in objects(document.get("scopes"))
+        for target in objects(entry.get("targets"))
+        if target.get("kind") == Kind.KUBERNETES
+    }
 
 
 def eks(found: Mapping[str, object]) -> Target:

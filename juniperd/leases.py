@@ -8,13 +8,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from juniperd.errors import GrantRefused, JuniperError, LoginRequired, RelyingPartyRefused, SubjectRejected
 from juniperd.freshness import Freshness, Window, freshness, must_wait
-from juniperd.model import Kind, Lease, LeaseKey
+from juniperd.model import Cluster, Kind, Lease, LeaseKey
 
 TRANSIENT_MEMORY = 5.0
 REFUSAL_MEMORY = 30.0
@@ -127,6 +127,15 @@ class LeaseTable:
         """Drop all leases and failures of one issuer: its sign-in changed."""
         self._held = {key: held for key, held in self._held.items() if key.issuer != issuer}
         self.forgive(issuer)
+
+    def forget_moved(self, issuer: str, clusters: Mapping[str, Cluster]) -> None:
+        """Drop the leases for clusters that are elsewhere now, or known by another CA; ``clusters`` is by scope."""
+
+        def stays(lease: Lease) -> bool:
+            here = clusters.get(lease.key.scope, lease.cluster)
+            return lease.key.issuer != issuer or lease.cluster is None or lease.cluster == here
+
+        self._held = {key: held for key, held in self._held.items() if stays(held.lease)}
 
     def forget_session(self, session: str) -> None:
         """Drop all leases and failures of one debugging session."""

@@ -13,6 +13,7 @@ from juniperd import __version__, guard
 from juniperd.broker import Broker
 from juniperd.errors import ConfigError, LoginDeclined, ProtocolError
 from juniperd.freshness import freshness
+from juniperd.issuer_answers import clusters
 from juniperd.issuer_client import IssuerClient
 from juniperd.leases import Held
 from juniperd.login import Checking, CodeShown, LinkShown, LoginEvent, Waiting
@@ -166,6 +167,8 @@ class Verbs:
     async def _catalogue(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         desks = self._chosen(request)
         issuers = {n: await desk.issuer.catalogue(await desk.sign_in.subject()) for n, desk in desks.items()}
+        for name, document in issuers.items():
+            self._broker.forget_moved(name, clusters(document))
         yield _result(issuers=issuers)
 
     async def _explain(self, request: ControlRequest) -> AsyncGenerator[Event, None]:

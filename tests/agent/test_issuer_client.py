@@ -102,6 +102,24 @@ async def test_the_catalogue_is_kept_and_an_unknown_scope_is_looked_for_every_ha
     assert world.issuer.calls["/catalogue"] == 3
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"version": 2, "scopes": []},
+        {"version": 1},
+        {"version": 1, "scopes": ["invoice-archive-writer"]},
+        {"version": 1, "scopes": [{"name": "invoice-archive-writer", "targets": []}]},
+        {"version": 1, "scopes": [{"name": 7, "held": True, "targets": []}]},
+        {"version": 1, "scopes": [{"name": "a", "held": True}]},
+        {"version": 1, "scopes": [{"name": "a", "held": True, "targets": [{}]}]},
+    ],
+)
+async def test_what_is_no_catalogue_is_told(world: Doubles, client: IssuerClient, body: dict[str, Any]) -> None:
+    world.issuer.fault["/catalogue"] = (200, body)
+    with pytest.raises(UpstreamAnswer, match="no catalogue of version 1; try again; if it stays so, update juniperd"):
+        await client.catalogue(subject(world))
+
+
 async def test_a_catalogue_that_is_down_costs_no_token(world: Doubles, client: IssuerClient) -> None:
     world.issuer.fault["/catalogue"] = (503, {})
     who = subject(world)
@@ -281,7 +299,8 @@ async def test_an_issuer_that_is_gone(world: Doubles, client: IssuerClient) -> N
 async def test_a_scope_with_two_parties_of_a_kind_is_not_guessed(world: Doubles, client: IssuerClient) -> None:
     who = subject(world)
     parties = [{"relying_party": name, "kind": "aws"} for name in ("one", "two")]
-    scopes = [{"name": ASKED.scope, "targets": parties}, {"name": "only-k8s", "targets": [{"kind": "kubernetes"}]}]
+    kubernetes = {"name": "only-k8s", "held": True, "targets": [{"kind": "kubernetes"}]}
+    scopes = [{"name": ASKED.scope, "held": True, "targets": parties}, kubernetes]
     world.issuer.fault["/catalogue"] = (200, {"version": 1, "scopes": scopes})
     with pytest.raises(TargetUnknown, match="several parties"):
         await client.token(who, ASKED)

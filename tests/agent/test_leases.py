@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from juniperd.errors import GrantRefused, IssuerUnreachable, JuniperError
 from juniperd.freshness import Window
 from juniperd.leases import IDLE, MAX_FAILURES, REFUSAL_MEMORY, TRANSIENT_MEMORY, Action, LeaseTable
-from juniperd.model import AwsCredential, Kind, Lease, LeaseKey, Secret
+from juniperd.model import AwsCredential, Cluster, Kind, Lease, LeaseKey, Secret
 
 WINDOW = Window(renew_ahead=1200.0, wait_below=900.0)
 KEY = LeaseKey("team", "k1", None, "archive", Kind.AWS, None, None, None, None, ())
@@ -125,6 +125,18 @@ def test_forgetting_an_issuer_leaves_the_others() -> None:
     leases.forget("team")
     assert [held.lease.key for held in leases] == [other]
     assert leases.ask(dataclasses.replace(KEY, scope="x"), 0.0)[0] is Action.RENEW
+
+
+def test_a_cluster_that_moved_takes_its_leases_along_and_no_others() -> None:
+    leases, here, there = table(), Cluster("https://here.test", "ab"), Cluster("https://there.test", "ab")
+    keys = {name: dataclasses.replace(KEY, kind=Kind.KUBERNETES, scope=name) for name in ("moved", "stays", "unsaid")}
+    for key in keys.values():
+        leases.put(dataclasses.replace(lease(0.0, key=key), cluster=here), 0.0)
+    leases.put(lease(0.0), 0.0)
+    leases.forget_moved("other", {"moved": there})
+    assert len(list(leases)) == 4
+    leases.forget_moved("team", {"moved": there, "stays": here, KEY.scope: there})
+    assert {held.lease.key for held in leases} == {keys["stays"], keys["unsaid"], KEY}
 
 
 def test_deadlines_that_count_no_more_are_swept_so_that_cost_grows_with_live_leases_only() -> None:

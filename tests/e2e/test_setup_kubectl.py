@@ -265,3 +265,21 @@ async def test_the_internal_api_takes_the_token_and_no_clusters(desk: Desk) -> N
     _, header, _ = await desk.token("--header", "--audience", "billing-api")
     assert json.loads(await curl(header))["invoices"][0]["id"] == 1001
     assert claims_of(header)["scope"] == "billing-api-reader"
+
+
+async def test_a_cluster_that_moved_is_reached_after_setup_and_its_old_place_gets_nothing_more(desk: Desk) -> None:
+    await desk.kubectl(*PODS)
+    folder = desk.inside.socket.parent
+    old = (folder / "kubeconfig").read_text()
+    moved = desk.cluster.url.replace("127.0.0.1", "localhost")
+    parties = folder / "relying_parties/shop.toml"
+    parties.write_text(parties.read_text().replace(desk.cluster.url, moved))
+    desk.inside.issuer.reload()
+    assert (await desk.juniper("setup", "kubectl"))[0] == 0
+    assert (await desk.kubectl(*PODS))[0] == 0
+    (folder / "kubeconfig").write_text(old)
+    status, out, err = await desk.kubectl(*PODS)
+    assert (status, out) == (1, "")
+    assert (
+        f"is for {moved} with the CA that policy names, not for {desk.cluster.url}; run: juniper setup kubectl" in err
+    )
