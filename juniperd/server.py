@@ -218,6 +218,10 @@ class Connection(asyncio.Protocol):
         except JuniperError as error:
             self._finish(_frames(tool.render_error(error)))
             return
+        except Exception as error:  # noqa: BLE001 - a defect answers its caller and spares everybody else
+            self._note(tool.HELPER, "", self._program(), error)
+            self._finish(_frames(tool.render_error(_defect(error))))
+            return
         if held is None:
             self._begin(self._lease(tool, asked))
         else:

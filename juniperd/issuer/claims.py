@@ -125,9 +125,12 @@ def _aws(grant: Grant, target: AwsTarget) -> dict[str, object]:
 
 
 def _kubernetes(grant: Grant, target: KubernetesTarget) -> dict[str, object]:
+    """Of the groups that the scope lists the one that GitLab's agent gives to jobs of this very environment."""
+    slug = grant.environment.slug if grant.environment is not None else None
+    own = f"gitlab:project_env:{grant.project.id}:{slug}"
     return {
         "preferred_username": grant.user.label,
-        "groups": [scope_group(grant.scope.name), *target.groups],
+        "groups": [scope_group(grant.scope.name), *(group for group in target.groups if group == own)],
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from juniperd import tomlfile
 from juniperd.errors import PolicyError
-from juniperd.issuer import glob, party_file
+from juniperd.issuer import glob, party_file, slug
 from juniperd.issuer.config import duration
 from juniperd.issuer.party_file import REGION, check_name
 from juniperd.issuer.policy import (
@@ -219,13 +219,19 @@ def _check_project(table: Table, scope: Scope) -> None:
 
 
 def _check_groups(table: Table, scope: Scope) -> None:
-    """A cluster's groups are those of the scope's own project: another's would let a person into its namespaces."""
+    """A cluster's groups are those of the scope's own project and environment: others' would let a person in there."""
+    environment = scope.environment or ""
+    own = slug.of_environment(environment) if glob.is_literal(environment) else None
     for target in scope.targets:
         for group in target.groups if isinstance(target, KubernetesTarget) else ():
-            if group.split(":")[2] != str(scope.project_id):
-                raise table.error(
-                    "kubernetes", f"the group '{group}' is of another project", "list groups of project_id alone"
-                )
+            _, _, project, environment_slug = group.split(":")
+            if project != str(scope.project_id):
+                told, cure = "project", "list groups of project_id alone"
+            elif own is not None and environment_slug != own:
+                told, cure = "environment", f"write gitlab:project_env:{project}:{own}"
+            else:
+                continue
+            raise table.error("kubernetes", f"the group '{group}' is of another {told}", cure)
 
 
 def _check_selectors(table: Table, scope: Scope) -> None:

@@ -115,10 +115,18 @@ def _cluster(cluster: Raw) -> Cluster:
     if cluster.get("insecure-skip-tls-verify"):
         msg = f"the cluster {_shown(cluster)} is not verified (insecure-skip-tls-verify)"
         raise TargetUnknown(msg, f"remove that line; or {SETUP}")
-    if cluster.get("tls-server-name") not in {None, "", urlsplit(server).hostname}:
+    if cluster.get("tls-server-name") not in (None, "", _host(server)):
         msg = f"the cluster {_shown(cluster)} is verified by another name (tls-server-name)"
         raise TargetUnknown(msg, f"remove that line; or {SETUP}")
     return Cluster(server.rstrip("/"), _authority(cluster))
+
+
+def _host(server: str) -> str:
+    try:
+        return urlsplit(server).hostname or ""
+    except ValueError:
+        msg = f"the cluster's server '{server[:120]}' is no https URL"
+        raise TargetUnknown(msg, SETUP) from None
 
 
 def _authority(cluster: Raw) -> str:

@@ -5,6 +5,7 @@ Shapes: https://docs.gitlab.com/api/rest/ (projects, members, users, protected b
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from juniperd.sandbox.world import (
@@ -184,13 +185,25 @@ def protected_environment_row(protection: ProtectedEnvironment) -> Json:
     }
 
 
+def environment_slug(name: str) -> str:
+    """As GitLab makes it: a name that is not plain is cut to 17 letters and gets six of its SHA-256 in base 36."""
+    plain = re.sub(r"-+", "-", re.sub(r"[^a-z0-9]", "-", name.lower()))
+    plain = plain if plain[:1].isalpha() else f"env-{plain}".replace("--", "-")
+    if plain == name and len(plain) <= 24:
+        return plain.removesuffix("-")
+    number, digits = int(hashlib.sha256(name.encode()).hexdigest(), 16), ""
+    for _ in range(6):
+        number, digit = divmod(number, 36)
+        digits = f"{digit if digit < 10 else chr(ord('a') + digit - 10)}{digits}"
+    return f"{plain[:17].removesuffix('-')}-{digits}"
+
+
 def environment_row(environment: Environment) -> Json:
     """`GET /projects/:id/environments`, one element."""
-    slug = re.sub(r"[^a-z0-9]+", "-", environment.name.lower()).strip("-")[:24]
     return {
         "id": environment.id,
         "name": environment.name,
-        "slug": slug,
+        "slug": environment_slug(environment.name),
         "description": None,
         "external_url": None,
         "created_at": CREATED,

@@ -116,6 +116,17 @@ async def test_a_defect_answers_its_caller_and_spares_the_others(
     assert (await running.control("ping")).status == 0
 
 
+async def test_a_defect_while_a_request_is_read_answers_too(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("refresh-1")
+
+    monkeypatch.setattr(running.agent.broker, "warm", broken)
+    answer = await running.aws()
+    assert answer.stderr.startswith(b"juniper-aws: juniperd failed inside (ZeroDivisionError)")
+    assert "refresh-1" not in running.log.getvalue()
+    assert (await running.control("ping")).status == 0
+
+
 async def test_nothing_secret_is_in_log_or_status(running: Running) -> None:
     await running.login()
     answer = json.loads((await running.aws()).stdout)

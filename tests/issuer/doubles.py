@@ -19,6 +19,7 @@ from aiohttp.test_utils import TestServer
 from juniperd import jose
 from juniperd.issuer import app as issuer_app
 from juniperd.issuer import config as configuration
+from juniperd.issuer import slug
 from juniperd.jose import SigningKey
 
 NOW = 1_790_000_000.0
@@ -73,8 +74,14 @@ def protected_environment(name: str, deploy: list[Row], *, approvals: int = 0, r
 
 
 def environment(name: str, tier: str = "staging", state: str = "available") -> Row:
-    slug = name.replace("/", "-")
-    return {"id": next(_NUMBERS), "name": name, "slug": slug, "tier": tier, "state": state, "external_url": None}
+    return {
+        "id": next(_NUMBERS),
+        "name": name,
+        "slug": slug.of_environment(name),
+        "tier": tier,
+        "state": state,
+        "external_url": None,
+    }
 
 
 def user(number: int, login: str, **others: object) -> Row:

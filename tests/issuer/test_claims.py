@@ -66,6 +66,13 @@ def test_an_aws_token_says_exactly_this() -> None:
     }
 
 
+def test_of_the_groups_a_scope_lists_only_this_environments_own_is_signed() -> None:
+    review = replace(EKS, groups=("gitlab:project_env:42:review-42-0b3x9k", "gitlab:project_env:42:production"))
+    for name, signed in (("review-42-0b3x9k", [review.groups[0]]), ("staging", [])):
+        grant = replace(GRANT, environment=replace(STAGING, slug=name))
+        assert claims.build(grant, review, STAMP)["groups"] == ["juniper:scope:invoice-archive-writer", *signed]
+
+
 def test_a_cluster_token_names_the_person_and_the_scopes_groups() -> None:
     said = claims.build(GRANT, EKS, STAMP)
     assert said["aud"] == "staging-eu"

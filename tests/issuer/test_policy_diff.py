@@ -123,10 +123,10 @@ OTHERS = {
         f"gains: archive reaches {ARCHIVE}, {BILLING} as gitlab:project_env:42:staging; it reached {ARCHIVE}",
     ),
     "another group": (
+        TARGETS.replace('groups = ["gitlab:project_env:42:staging"]', ""),
         TARGETS,
-        TARGETS.replace("42:staging", "42:canary"),
         "",
-        f"gains: archive reaches {ARCHIVE}, {BILLING} as gitlab:project_env:42:canary; it reached {ARCHIVE}, {BILLING} as gitlab:project_env:42:staging",
+        f"gains: archive reaches {ARCHIVE}, {BILLING} as gitlab:project_env:42:staging; it reached {ARCHIVE}, {BILLING}",
     ),
     "another server": (
         TARGETS,
