@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import SplitResult, urlsplit
+
+_API_SERVER = re.compile(r"https://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._~:/-]{0,200})?")
 
 
 def parts_of(url: str) -> SplitResult:
@@ -31,6 +34,11 @@ def is_loopback(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_api_server(url: str) -> bool:
+    """Whether the URL can be a Kubernetes API server's: https, a host, perhaps a path, and nothing else."""
+    return _API_SERVER.fullmatch(url) is not None and bool(parts_of(url).hostname)
 
 
 def is_base_url(url: str, *, sandbox: bool) -> bool:

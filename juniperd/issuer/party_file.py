@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from juniperd import fingerprint
-from juniperd.address import is_loopback
+from juniperd.address import is_api_server, is_loopback
 from juniperd.issuer.policy import RelyingParty
 from juniperd.model import NAME, Kind
 from juniperd.tomlfile import Document, Table
@@ -53,8 +53,8 @@ def _party(table: Table, *, sandbox: bool) -> RelyingParty:
 def _cluster(table: Table, party: RelyingParty) -> RelyingParty:
     """Where the cluster is and what its certificate authority is; an EKS cluster has a name and a region besides."""
     server = table.text("server").rstrip("/")
-    if not server.startswith("https://"):
-        raise table.error("server", f"'{server}' is not an https URL")
+    if not is_api_server(server):
+        raise table.error("server", f"'{server}' is not an https URL of an API server", "write it as https://HOST:PORT")
     authority = _certificate_authority(table)
     known = fingerprint.of_pem(authority) if authority else None
     told = fingerprint.normal(table.text("ca_sha256", ""))

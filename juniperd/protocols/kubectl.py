@@ -14,9 +14,9 @@ import json
 import re
 from collections.abc import Mapping
 from typing import cast
-from urllib.parse import urlsplit
 
 from juniperd import fingerprint
+from juniperd.address import is_api_server, parts_of
 from juniperd.errors import JuniperError, ProtocolError, TargetUnknown
 from juniperd.model import ISSUER_NAME, NAME, BearerToken, Cluster, CredentialRequest, Kind, Lease, rfc3339
 from juniperd.protocols import Reply
@@ -109,24 +109,16 @@ def _text(config: Raw, key: str) -> str | None:
 def _cluster(cluster: Raw) -> Cluster:
     """The server with its CA; nothing is handed out to one whose name is not checked."""
     server = cluster.get("server")
-    if not isinstance(server, str) or not server.startswith("https://"):
+    if not isinstance(server, str) or not is_api_server(server):
         msg = f"the cluster's server '{_shown(cluster)}' is no https URL"
         raise TargetUnknown(msg, SETUP)
     if cluster.get("insecure-skip-tls-verify"):
         msg = f"the cluster {_shown(cluster)} is not verified (insecure-skip-tls-verify)"
         raise TargetUnknown(msg, f"remove that line; or {SETUP}")
-    if cluster.get("tls-server-name") not in (None, "", _host(server)):
+    if cluster.get("tls-server-name") not in (None, "", parts_of(server).hostname):
         msg = f"the cluster {_shown(cluster)} is verified by another name (tls-server-name)"
         raise TargetUnknown(msg, f"remove that line; or {SETUP}")
     return Cluster(server.rstrip("/"), _authority(cluster))
-
-
-def _host(server: str) -> str:
-    try:
-        return urlsplit(server).hostname or ""
-    except ValueError:
-        msg = f"the cluster's server '{server[:120]}' is no https URL"
-        raise TargetUnknown(msg, SETUP) from None
 
 
 def _authority(cluster: Raw) -> str:

@@ -16,9 +16,9 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from juniperd import fingerprint
+from juniperd.address import is_api_server
 from juniperd.errors import ConfigError, one_line
 from juniperd.model import ISSUER_NAME, NAME
 from juniperd.protocols.kubectl import EXTENSION, HELPER, SETUP, VERSIONS
@@ -28,7 +28,6 @@ HINT = f"{HELPER} belongs to juniperd; install that, then {SETUP}"
 LIMIT = 20.0
 """Seconds kubectl may take to read files."""
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_SERVER = re.compile(r"https://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._~/-]{0,200})?")
 _SHA256 = re.compile(r"|[0-9a-f]{64}")
 _CAS = '{range .clusters[*]}{.cluster.certificate-authority-data}{"\\n"}{end}'
 _CONTEXTS = '{range .contexts[*]}{.name}{"\\n"}{end}'
@@ -55,7 +54,6 @@ def place(scope: str, target: Mapping[str, object], *, issuer: str) -> Place:
         (found.scope, NAME),
         (found.relying_party, NAME),
         (found.namespace, _NAMESPACE),
-        (found.server, _SERVER),
         (found.ca_sha256, _SHA256),
     ):
         if not pattern.fullmatch(text):
@@ -64,16 +62,9 @@ def place(scope: str, target: Mapping[str, object], *, issuer: str) -> Place:
         raise _odd(found.issuer)
     if found.authority and fingerprint.of_pem(found.authority) != found.ca_sha256:
         raise _odd(f"a CA that is not {found.ca_sha256}")
-    if not _host(found.server):
+    if not is_api_server(found.server):
         raise _odd(found.server)
     return found
-
-
-def _host(server: str) -> str:
-    try:
-        return urlsplit(server).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _odd(text: str) -> ConfigError:

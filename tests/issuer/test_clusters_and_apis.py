@@ -112,6 +112,10 @@ def test_a_cluster_is_known_by_its_url_and_its_ca(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ('server = "https://eks.test"', 'server = "http://eks.test"', "'http://eks.test' is not an https URL"),
+        *(
+            ('server = "https://eks.test"', f'server = "{server}"', "is not an https URL of an API server; write it as")
+            for server in ("https://", "https://u:p@e.test", "https://e.test?x=1", "https://e test", "https://e:99999")
+        ),
         ('ca_file = "eu.pem"', 'ca_file = "none.pem"', "none.pem cannot be read; put the cluster's CA there, as PEM"),
         ('ca_file = "eu.pem"', 'ca_file = "aws.toml"', "aws.toml holds something other than certificates"),
         (
