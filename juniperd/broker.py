@@ -118,7 +118,9 @@ class Broker:
         request = replace(request, scope=scope)
         return _shown_to(request, await self._lease(_key(account.name, identity, scope, request), request, program))
 
-    async def _lease(self, key: LeaseKey, request: CredentialRequest, program: str) -> Held:
+    async def _lease(
+        self, key: LeaseKey, request: CredentialRequest, program: str, *, patience: float | None = PATIENCE
+    ) -> Held:
         action, held = self._table.ask(key, self._clock())
         if held is not None and action is Action.SERVE:
             return held
@@ -126,7 +128,7 @@ class Broker:
         if held is not None and action is Action.RENEW_BEHIND:
             self._flights.begin(key, partial(self._fly, asked))
             return held
-        return await self._wait(asked, still_valid=held is not None)
+        return await self._wait(asked, RENEWAL_PATIENCE if held is not None else patience)
 
     async def renew_due(self) -> None:
         """Begin the renewals that are due; returns at once."""
@@ -184,10 +186,10 @@ class Broker:
         """Let what is in the air land."""
         await self._flights.drain(2.0)
 
-    async def _wait(self, asked: Asked, *, still_valid: bool) -> Held:
+    async def _wait(self, asked: Asked, patience: float | None) -> Held:
         """Wait for the flight as long as the caller can; on a failure, what is still valid is good enough."""
         try:
-            async with asyncio.timeout(RENEWAL_PATIENCE if still_valid else PATIENCE):
+            async with asyncio.timeout(patience):
                 return await self._flights.join(asked.key, partial(self._fly, asked))
         except TimeoutError:
             held = self._table.valid(asked.key, self._clock())
@@ -251,7 +253,9 @@ class Broker:
         if target is None:
             return await exchange.trade(await account.issuer.token(subject, asked.request, program=asked.program))
         of_aws = replace(asked.request, kind=Kind.AWS, relying_party=None, cluster=None, form="")
-        other = await self.lease(of_aws, program=asked.program)
+        # No tool waits here but a flight, which is joined by those who do; it lasts as long as the other one.
+        key = _key(account.name, asked.key.identity, of_aws.scope, of_aws)
+        other = await self._lease(key, of_aws, asked.program, patience=None)
         return await cast("Deriving", exchange).derive(other.lease, target, now=self._clock())
 
     def _account(self, name: str | None) -> Account:

@@ -198,7 +198,9 @@ class IssuerClient:
         """An EKS cluster as the catalogue registers it: its tokens are signed with the scope's AWS credentials."""
         if request.kind is not Kind.KUBERNETES:
             return None
-        await self._known_parties(subject, request)
+        if await self._known_parties(subject, request) is None and not self._catalogue.fetched_at:
+            # Whether it is one is known from there alone, and /token's no would be remembered as a no.
+            await self.catalogue(subject)
         found = self._catalogue.target(request.scope, request.kind, request.relying_party)
         return answers.eks(found) if found is not None and found.get("eks") else None
 

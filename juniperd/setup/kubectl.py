@@ -136,10 +136,20 @@ def _cluster(one: Place) -> dict[str, object]:
 
 
 def check_ours(path: Path, text: str) -> None:
-    """Refuse to replace or remove a file that we did not write, whoever put it there."""
-    if text and HELPER not in text:
-        msg = f"{path} is there and not of juniper's making"
+    """Refuse to replace, remove or show a file that is not as we write it: kubectl may have put a person's own into it."""
+    if text and not _is_ours(text):
+        msg = f"{path} is not as juniper wrote it"
         raise ConfigError(msg, f"move it away, then {SETUP}")
+
+
+def _is_ours(text: str) -> bool:
+    """Whether it is JSON, as kubectl writes none, with our one user and nothing beside it."""
+    try:
+        document = json.loads(text)
+        (user,) = document["users"]
+        return set(user["user"]) == {"exec"} and Path(user["user"]["exec"]["command"]).name == HELPER
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def export_line(path: Path, environ: Mapping[str, str]) -> str | None:

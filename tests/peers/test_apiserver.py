@@ -142,9 +142,10 @@ def test_a_session_is_told_to_the_audit_log(bench: Bench) -> None:
         {"groups": [["system:masters"]]},
         {"preferred_username": None},
         {"user_id": None},
-        {"exp": int(time.time()) - 5, "iat": int(time.time()) - 500},
+        {"exp": int(time.time()) - 5, "nbf": int(time.time()) - 500},
         {"exp": int(time.time()) + 7200},
-        {"iat": None},
+        {"nbf": None},
+        {"iat": int(time.time()) + 315_360_000, "exp": int(time.time()) + 315_363_000},
     ],
     ids=str,
 )

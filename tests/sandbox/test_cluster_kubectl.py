@@ -72,7 +72,7 @@ class Console:
         return ended.err
 
 
-@pytest.fixture(params=kubectls(), ids=lambda one: one.version)
+@pytest.fixture(params=(kubectls()[0], kubectls()[-1]), ids=lambda one: one.version)
 def kubectl_version(request: pytest.FixtureRequest) -> Kubectl:
     version: Kubectl = request.param
     return version

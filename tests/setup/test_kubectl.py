@@ -241,9 +241,25 @@ def test_a_file_that_is_not_ours_is_neither_replaced_nor_removed(
     path = home / "config" / "kubeconfig"
     path.parent.mkdir()
     path.write_text("apiVersion: v1\n")
-    with pytest.raises(ConfigError, match="not of juniper's making; move it away"):
+    with pytest.raises(ConfigError, match="not as juniper wrote it; move it away"):
         setup_kubectl.run(diff=False, undo=undo)
     assert path.read_text() == "apiVersion: v1\n"
+
+
+def test_a_file_that_kubectl_wrote_into_is_neither_shown_nor_lost(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer(monkeypatch, TARGET)
+    setup_kubectl.run(diff=False, undo=False)
+    path = home / "config" / "kubeconfig"
+    view(path, "set-credentials", "mine", "--token=my-own-token", home=home)
+    written = path.read_text()
+    assert "my-own-token" in written
+    capsys.readouterr()
+    with pytest.raises(ConfigError, match="not as juniper wrote it; move it away") as refused:
+        setup_kubectl.run(diff=True, undo=False)
+    assert "my-own-token" not in str(refused.value) + "".join(capsys.readouterr())
+    assert path.read_text() == written
 
 
 def test_without_kubectl_nothing_of_theirs_is_known(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def configuration(policy: Policy, scope: Scope, *, issuer_url: str, version: str
 
 def _rules(scopes: list[tuple[Scope, KubernetesTarget]], groups: list[str]) -> Iterator[dict[str, str]]:
     yield _rule("claims.juniper_origin == 'laptop'", "tokens of laptops only")
-    yield _rule(f"claims.exp - claims.iat <= {int(LONGEST_LIFE)}", "an hour at most")
+    # By nbf, which the API server itself compares with its clock, as it does not with iat.
+    yield _rule(f"claims.exp - claims.nbf <= {int(LONGEST_LIFE)}", "an hour at most")
     yield _rule(f"claims.juniper_scope in {_list(s.name for s, _ in scopes)}", "not a scope of this cluster")
     for scope, _ in scopes:
         subject = claims.subject(scope.name, Origin.LAPTOP, scope.project_id or 0)

@@ -122,7 +122,7 @@ class JwtAuthenticator:
     def _check_rules(self, claims: Claims) -> None:
         if claims["juniper_origin"] != "laptop":
             raise _Refused("tokens of laptops only")
-        if _number(claims, "exp") - _number(claims, "iat") > LONGEST_LIFE:
+        if _number(claims, "exp") - _number(claims, "nbf") > LONGEST_LIFE:
             raise _Refused("an hour at most")
         scope = next((row for row in self.trust.scopes if row.name == claims["juniper_scope"]), None)
         if scope is None:
