@@ -171,7 +171,7 @@ async def test_protected_environments(http: aiohttp.ClientSession, gitlab: GitLa
 async def test_environments(http: aiohttp.ClientSession, gitlab: GitLabDouble) -> None:
     _, rows, _ = await get(http, gitlab, "/projects/42/environments", name="review/42")
     assert [(row["name"], row["slug"], row["tier"], row["state"]) for row in rows] == [
-        ("review/42", "review-42", "development", "available")
+        ("review/42", "review-42-z7b0he", "development", "available")
     ]
     assert (await get(http, gitlab, "/projects/42/environments", name="STAGING"))[1] == []
     assert (await get(http, gitlab, "/projects/42/environments", search="ab"))[0] == 400
