@@ -6,6 +6,7 @@ Beside them it is an OpenID provider (`gitlab_sign_in`), for the issuer's link p
 from __future__ import annotations
 
 import hmac
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from juniperd.sandbox.faults import Faults, Handler
+from juniperd.sandbox.gitlab_deploy_tokens import DeployTokens
 from juniperd.sandbox.gitlab_paging import paged
 from juniperd.sandbox.gitlab_shapes import (
     CREATED,
@@ -30,7 +32,7 @@ from juniperd.sandbox.gitlab_shapes import (
 from juniperd.sandbox.gitlab_sign_in import GitLabSignIn
 from juniperd.sandbox.idp_grants import Clock
 from juniperd.sandbox.listening import Double, Listening
-from juniperd.sandbox.world import Group, Place, Project, ProtectedRef, Unknown, User, World
+from juniperd.sandbox.world import LEVELS, Group, Place, Project, ProtectedRef, Unknown, User, World
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,9 +47,16 @@ class ReaderToken:
     expires_at: str = "2099-01-01"
 
 
+CALLER = web.RequestKey("caller", ReaderToken)
+"""The token a request to the API came with."""
+
+
 @dataclass(slots=True)
 class GitLabDouble(Double):
-    """GitLab over one `World`; change the world and the next answer says so."""
+    """GitLab over one `World`; change the world and the next answer says so.
+
+    `minter` is the one further token that it knows: the account that makes deploy tokens.
+    """
 
     world: World
     token: ReaderToken
@@ -56,10 +65,13 @@ class GitLabDouble(Double):
     listening: Listening = field(default_factory=Listening.reserve)
     faults: Faults = field(default_factory=Faults)
     clock: Clock = time.time
+    minter: ReaderToken | None = None
     sign_in: GitLabSignIn = field(init=False)
+    deploy_tokens: DeployTokens = field(init=False)
 
     def __post_init__(self) -> None:
         self.sign_in = GitLabSignIn(self.world, self.url, self.clock)
+        self.deploy_tokens = DeployTokens(self._managed_project, self.clock)
 
     def app(self) -> web.Application:
         """The API under /api/v4, and the sign-in beside it."""
@@ -87,12 +99,12 @@ class GitLabDouble(Double):
             "/groups/{id}/protected_environments": self._protected_environments,
         }
         app.add_routes([web.get(f"/api/v4{path}", answer) for path, answer in routes.items()])
+        app.add_routes(self.deploy_tokens.routes())
         app.add_routes(self.sign_in.routes())
         return app
 
-    @property
-    def _me(self) -> User:
-        return self.world.user(self.token.username)
+    def _me(self, request: web.Request) -> User:
+        return self.world.user(request[CALLER].username)
 
     @web.middleware
     async def _record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -105,55 +117,54 @@ class GitLabDouble(Double):
             return await handler(request)
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
         given = request.headers.get("PRIVATE-TOKEN", bearer)
-        if not hmac.compare_digest(given.encode(), self.token.value.encode()):
+        known = (self.token,) if self.minter is None else (self.token, self.minter)
+        caller = next((token for token in known if hmac.compare_digest(given.encode(), token.value.encode())), None)
+        if caller is None:
             return web.json_response({"message": "401 Unauthorized"}, status=401)
-        if not {"api", "read_api"} & set(self.token.scopes):
-            body = {
-                "error": "insufficient_scope",
-                "error_description": "The request requires higher privileges than provided by the access token.",
-                "scope": "api read_api",
-            }
-            return web.json_response(body, status=403)
+        if not {"api", "read_api"} & set(caller.scopes):
+            return web.json_response(_insufficient("api read_api"), status=403)
+        request[CALLER] = caller
         return await handler(request)
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.json_response({"version": "18.4.1-ee", "revision": "0123456789a", "enterprise": True})
 
-    async def _token_self(self, _: web.Request) -> web.Response:
+    async def _token_self(self, request: web.Request) -> web.Response:
+        caller = request[CALLER]
         row = {
             "id": 1,
-            "name": "juniper reader",
+            "name": caller.username,
             "revoked": False,
             "created_at": CREATED,
             "description": "",
-            "scopes": list(self.token.scopes),
-            "user_id": self._me.id,
+            "scopes": list(caller.scopes),
+            "user_id": self._me(request).id,
             "last_used_at": CREATED,
             "active": True,
-            "expires_at": self.token.expires_at,
+            "expires_at": caller.expires_at,
         }
         return web.json_response(row)
 
-    async def _user_self(self, _: web.Request) -> web.Response:
-        return web.json_response(user_row(self._me, self.url, to_admin=self._me.is_admin))
+    async def _user_self(self, request: web.Request) -> web.Response:
+        return web.json_response(user_row(self._me(request), self.url, to_admin=self._me(request).is_admin))
 
     async def _users(self, request: web.Request) -> web.Response:
         uid, provider = request.query.get("extern_uid"), request.query.get("provider")
         if (uid is None) != (provider is None):
             missing = "provider" if provider is None else "extern_uid"
             return web.json_response({"error": f"{missing} is missing"}, status=400)
-        if uid is not None and not self._me.is_admin:
+        if uid is not None and not self._me(request).is_admin:
             return web.json_response({"message": "403 Forbidden"}, status=403)
         found = self.world.users
         if uid is not None:
             found = [user for user in found if user.extern_uid == uid and provider == "oidc"]
         if "username" in request.query:
             found = [user for user in found if user.username.lower() == request.query["username"].lower()]
-        return paged(request, [user_row(user, self.url, to_admin=self._me.is_admin) for user in found])
+        return paged(request, [user_row(user, self.url, to_admin=self._me(request).is_admin) for user in found])
 
     async def _user(self, request: web.Request) -> web.Response:
         user = self._user_of(request)
-        return web.json_response(user_row(user, self.url, to_admin=self._me.is_admin))
+        return web.json_response(user_row(user, self.url, to_admin=self._me(request).is_admin))
 
     def _user_of(self, request: web.Request, problem: str = "404 User Not Found") -> User:
         given = request.match_info["user_id"]
@@ -170,6 +181,21 @@ class GitLabDouble(Double):
             if given == project.moved_from:
                 raise web.HTTPMovedPermanently(request.path.replace(given, str(project.id), 1))
         raise _NotFoundError("404 Project Not Found")
+
+    def _managed_project(self, request: web.Request) -> Project:
+        """The project, for a Maintainer of it with the scope `api`: nobody else comes near its deploy tokens.
+
+        GitLab would let an administrator do it too, and a reader look; the sandbox's reader is to do neither.
+        """
+        project, caller = self._project_of(request), request[CALLER]
+        if "api" not in caller.scopes:
+            raise _forbidden(_insufficient("api"))
+        member = self.world.effective(Place("project", project.id), self._me(request).id)
+        if member is None:
+            raise _NotFoundError("404 Project Not Found")
+        if member.access_level < LEVELS["maintainer"]:
+            raise _forbidden({"message": "403 Forbidden"})
+        return project
 
     def _group_of(self, request: web.Request) -> Group:
         given = request.match_info["id"]
@@ -254,6 +280,18 @@ class GitLabDouble(Double):
         return paged(request, [ref_row(name) for name in _search_refs(names, request.query.get("search"))])
 
 
+def _insufficient(scope: str) -> dict[str, str]:
+    return {
+        "error": "insufficient_scope",
+        "error_description": "The request requires higher privileges than provided by the access token.",
+        "scope": scope,
+    }
+
+
+def _forbidden(body: dict[str, str]) -> web.HTTPForbidden:
+    return web.HTTPForbidden(text=json.dumps(body), content_type="application/json")
+
+
 class _NotFoundError(Exception):
     """GitLab's 404 with this message; it also means "you may not see it"."""
 
@@ -264,7 +302,9 @@ async def _lookup_errors(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     except _NotFoundError as problem:
         return web.json_response({"message": str(problem)}, status=404)
-    except web.HTTPNotFound:
+    except web.HTTPNotFound as problem:
+        if problem.content_type == "application/json":
+            raise  # an endpoint's own, not the router's
         return web.json_response({"error": "404 Not Found"}, status=404)
 
 
