@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from juniperd.sandbox.faults import Faults, Handler
+from juniperd.sandbox.gitlab_basic_auth import BasicAuth
 from juniperd.sandbox.gitlab_deploy_tokens import DeployTokens
 from juniperd.sandbox.gitlab_paging import paged
+from juniperd.sandbox.gitlab_registry import RegistryTokens
 from juniperd.sandbox.gitlab_shapes import (
     CREATED,
     environment_row,
@@ -68,10 +70,14 @@ class GitLabDouble(Double):
     minter: ReaderToken | None = None
     sign_in: GitLabSignIn = field(init=False)
     deploy_tokens: DeployTokens = field(init=False)
+    basic: BasicAuth = field(init=False)
+    registry_tokens: RegistryTokens = field(init=False)
 
     def __post_init__(self) -> None:
         self.sign_in = GitLabSignIn(self.world, self.url, self.clock)
         self.deploy_tokens = DeployTokens(self._managed_project, self.clock)
+        self.basic = BasicAuth(self.deploy_tokens, self.clock)
+        self.registry_tokens = RegistryTokens(self.world, self.url, self.basic, self.clock)
 
     def app(self) -> web.Application:
         """The API under /api/v4, and the sign-in beside it."""
@@ -100,6 +106,7 @@ class GitLabDouble(Double):
         }
         app.add_routes([web.get(f"/api/v4{path}", answer) for path, answer in routes.items()])
         app.add_routes(self.deploy_tokens.routes())
+        app.add_routes(self.registry_tokens.routes())
         app.add_routes(self.sign_in.routes())
         return app
 
