@@ -20,6 +20,8 @@ command -v systemd-socket-activate >/dev/null 2>&1 || missing="$missing systemd"
 command -v clang >/dev/null 2>&1 || command -v clang-14 >/dev/null 2>&1 || missing="$missing clang-14 libclang-rt-14-dev"
 command -v strace >/dev/null 2>&1 || missing="$missing strace"
 command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || missing="$missing chromium"
+command -v docker-registry >/dev/null 2>&1 || missing="$missing docker-registry"
+command -v skopeo >/dev/null 2>&1 || missing="$missing skopeo"
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     say "installing$missing"
     apt-get -qq update </dev/null >/dev/null || true
