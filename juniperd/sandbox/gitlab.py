@@ -11,12 +11,14 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aiohttp import web
 
 from juniperd.sandbox.faults import Faults, Handler
 from juniperd.sandbox.gitlab_basic_auth import BasicAuth
 from juniperd.sandbox.gitlab_deploy_tokens import DeployTokens
+from juniperd.sandbox.gitlab_git import GitRepositories
 from juniperd.sandbox.gitlab_paging import paged
 from juniperd.sandbox.gitlab_registry import RegistryTokens
 from juniperd.sandbox.gitlab_shapes import (
@@ -57,7 +59,8 @@ CALLER = web.RequestKey("caller", ReaderToken)
 class GitLabDouble(Double):
     """GitLab over one `World`; change the world and the next answer says so.
 
-    `minter` is the one further token that it knows: the account that makes deploy tokens.
+    `minter` is the one further token that it knows: the account that makes deploy tokens. Without `git_folder` it
+    has no Git.
     """
 
     world: World
@@ -68,6 +71,7 @@ class GitLabDouble(Double):
     faults: Faults = field(default_factory=Faults)
     clock: Clock = time.time
     minter: ReaderToken | None = None
+    git_folder: Path | None = None
     sign_in: GitLabSignIn = field(init=False)
     deploy_tokens: DeployTokens = field(init=False)
     basic: BasicAuth = field(init=False)
@@ -108,6 +112,10 @@ class GitLabDouble(Double):
         app.add_routes(self.deploy_tokens.routes())
         app.add_routes(self.registry_tokens.routes())
         app.add_routes(self.sign_in.routes())
+        if self.git_folder is not None:
+            git = GitRepositories(self.world, self.url, self.basic, self.git_folder)
+            app.on_startup.append(git.make)
+            app.add_routes(git.routes())
         return app
 
     def _me(self, request: web.Request) -> User:
