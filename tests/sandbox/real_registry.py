@@ -21,6 +21,7 @@ from juniperd.sandbox.gitlab import GitLabDouble
 from juniperd.sandbox.listening import free_ports
 from tests.requirements import require_peer
 
+UNPACKED = Path(__file__).parents[2] / "build/docker-registry/usr/bin/docker-registry"
 START_LIMIT = 20.0
 POLL = 0.05
 OCI = "application/vnd.oci.image"
@@ -60,15 +61,17 @@ class RealRegistry:
 @asynccontextmanager
 async def real_registry(gitlab: GitLabDouble, folder: Path) -> AsyncIterator[RealRegistry]:
     """A registry that takes this GitLab's tokens; skips where the programs are not installed."""
-    for name in ("docker-registry", "skopeo"):
-        if shutil.which(name) is None:
-            require_peer(name, "the real registry and its client are Debian's")
+    program = shutil.which(UNPACKED) or shutil.which("docker-registry")
+    if program is None:
+        require_peer("docker-registry", "the real registry is Debian's")
+    if shutil.which("skopeo") is None:
+        require_peer("skopeo", "the registry's real client is Debian's")
     [port] = free_ports(1)
     registry = RealRegistry(f"127.0.0.1:{port}", folder)
     config = folder / "registry.json"  # YAML reads JSON
     config.write_text(json.dumps(_configuration(gitlab, registry)))
     with (folder / "registry.log").open("wb") as log:
-        child = await asyncio.create_subprocess_exec("docker-registry", "serve", str(config), stdout=log, stderr=log)
+        child = await asyncio.create_subprocess_exec(program, "serve", str(config), stdout=log, stderr=log)
     try:
         await _answers(child, registry.host)
         yield registry
