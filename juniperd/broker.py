@@ -116,11 +116,10 @@ class Broker:
         if scope is None:
             scope = await account.issuer.scope(await account.sign_in.subject(), request)
         request = replace(request, scope=scope)
-        return _shown_to(request, await self._lease(_key(account.name, identity, scope, request), request, program))
+        key = _key(account.name, identity, scope, request)
+        return _shown_to(request, await self._lease(key, request, program, patience=PATIENCE))
 
-    async def _lease(
-        self, key: LeaseKey, request: CredentialRequest, program: str, *, patience: float | None = PATIENCE
-    ) -> Held:
+    async def _lease(self, key: LeaseKey, request: CredentialRequest, program: str, *, patience: float | None) -> Held:
         action, held = self._table.ask(key, self._clock())
         if held is not None and action is Action.SERVE:
             return held

@@ -74,7 +74,7 @@ fi
 
 if command -v curl >/dev/null 2>&1; then
     say "an API that verifies tokens itself; the token stands in no argument"
-    echo "\$ curl -H @<(juniper token --header --audience billing-api) $BILLING_API/invoices"
+    echo "\$ curl --cacert \$JUNIPER_SANDBOX_CA -H @<(juniper token --header --audience billing-api) $BILLING_API/invoices"
     (umask 077 && juniper token --header --audience billing-api >"$folder/header")
     curl -sS --noproxy '*' --cacert "$JUNIPER_SANDBOX_CA" -H "@$folder/header" "$BILLING_API/invoices"
     rm "$folder/header"

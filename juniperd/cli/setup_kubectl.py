@@ -17,7 +17,7 @@ from juniperd.setup.kubectl import Place, Theirs
 
 def run(*, diff: bool, undo: bool) -> int:
     """Write it, or remove it; the person's own files are never touched."""
-    # Beside our own settings: kubectl itself changes a context there, so it is configuration and no state.
+    # Beside our own settings: it says where tools go, so it is configuration and no state.
     path = config.config_path().with_name("kubeconfig")
     old = files.read(path)
     kubectl.check_ours(path, old)

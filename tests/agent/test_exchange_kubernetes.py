@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import replace
 from typing import cast
@@ -13,7 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from juniperd.broker import Account, Broker
-from juniperd.errors import TargetUnknown
+from juniperd.errors import IssuerUnreachable, TargetUnknown
 from juniperd.exchanges import Exchange, Exchanged, ExchangeSettings, kubernetes
 from juniperd.identity import SubjectToken
 from juniperd.model import (
@@ -21,6 +22,7 @@ from juniperd.model import (
     BearerToken,
     Cluster,
     CredentialRequest,
+    IssuedToken,
     Kind,
     Lease,
     LeaseKey,
@@ -30,6 +32,7 @@ from juniperd.model import (
 from juniperd.skew import ClockSkew
 
 from .doubles import FakeClock
+from .harness import until
 from .test_broker import Issuer, Party, Person
 
 CLUSTER = Cluster("https://eks.example.com", "ab" * 32)
@@ -89,6 +92,36 @@ async def test_it_names_cluster_region_and_caller(broker: Broker) -> None:
     assert (query["Action"], query["X-Amz-SignedHeaders"]) == ("GetCallerIdentity", "host;x-k8s-aws-id")
     assert query["X-Amz-Credential"].startswith("ASIA1/")
     assert query["X-Amz-Credential"].endswith("/eu-west-1/sts/aws4_request")
+
+
+class Slow(Party):
+    """An AWS that answers when it is let."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.answers = asyncio.Event()
+
+    async def trade(self, issued: IssuedToken) -> Exchanged:
+        await self.answers.wait()
+        return await super().trade(issued)
+
+
+async def test_a_tool_gives_up_and_the_token_comes_with_the_credentials_all_the_same(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flight has no caller's patience, so nothing failed and nothing is remembered when the credentials come."""
+    monkeypatch.setattr("juniperd.broker.PATIENCE", 0.01)
+    party, cluster = Slow(clock), kubernetes.make(ExchangeSettings())
+    accounts = {"team": Account("team", Person(), AtEks())}
+    broker = Broker(
+        accounts, lambda kind: party if kind is Kind.AWS else cluster, clock=clock, dice=float, skew=ClockSkew(clock)
+    )
+    for _ in range(2):
+        with pytest.raises(IssuerUnreachable, match="is still on its way"):
+            await broker.lease(ASKED)
+    party.answers.set()
+    await until(lambda: len(list(broker.held())) == 2)
+    assert (await broker.lease(ASKED)).lease.cluster == CLUSTER
 
 
 async def presigned(target: Target, *, ends: float = 3600.0) -> tuple[Exchanged, SplitResult]:

@@ -120,6 +120,18 @@ async def test_what_is_no_catalogue_is_told(world: Doubles, client: IssuerClient
         await client.catalogue(subject(world))
 
 
+async def test_where_a_cluster_is_is_never_guessed_while_the_catalogue_is_away(
+    world: Doubles, client: IssuerClient
+) -> None:
+    """Without it nobody knows whether a cluster is on EKS, and a refusal for want of that would be remembered."""
+    asked = CredentialRequest(scope="billing-debugger", kind=Kind.KUBERNETES)
+    world.issuer.fault["/catalogue"] = (503, {})
+    with pytest.raises(IssuerError):
+        await client.derived(subject(world), asked)
+    del world.issuer.fault["/catalogue"]
+    assert await client.derived(subject(world), asked) is None
+
+
 async def test_a_catalogue_that_is_down_costs_no_token(world: Doubles, client: IssuerClient) -> None:
     world.issuer.fault["/catalogue"] = (503, {})
     who = subject(world)
