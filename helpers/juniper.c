@@ -31,7 +31,7 @@ enum {
 
 static const char RESTART[] = "restart the agent: juniper down; juniper up";
 
-static const char *const VARIABLES[] = {"KUBERNETES_EXEC_INFO"};
+static const char *const VARIABLES[] = {"KUBERNETES_EXEC_INFO", "JUNIPER_QUIET"};
 
 static const char *name = "juniper";
 int64_t deadline;

@@ -34,7 +34,7 @@ RESTART = "restart the agent: juniper down; juniper up"
 ASK_STATUS = "run: juniper status"
 LATE = "the agent did not answer within 4 s"
 
-VARIABLES = (b"KUBERNETES_EXEC_INFO",)
+VARIABLES = (b"KUBERNETES_EXEC_INFO", b"JUNIPER_QUIET")
 KEPT = (b"HOME", b"USER", b"XDG_RUNTIME_DIR", b"LANG", b"DBUS_SESSION_BUS_ADDRESS")
 
 STDIN, STDOUT, STDERR = 0, 1, 2

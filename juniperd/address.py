@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, urlsplit
 
+_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9]([a-z0-9._-]{0,252}[a-z0-9])?)(:[1-9][0-9]{0,4})?")
 _API_SERVER = re.compile(r"https://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._~:/-]{0,200})?")
 
 
@@ -21,6 +22,11 @@ def parts_of(url: str) -> SplitResult:
 def host_of(url: str) -> str:
     """Host and port of a URL, as errors name it."""
     return parts_of(url).netloc.rpartition("@")[2]
+
+
+def is_host(text: str) -> bool:
+    """Whether the text is a host as registries and Git servers are named: lower case, a port where it is not 443."""
+    return _HOST.fullmatch(text) is not None and not text.endswith(":443")
 
 
 def is_loopback(url: str) -> bool:

@@ -11,19 +11,42 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, cast
 
-from juniperd.errors import ConfigError, IssuerUnreachable, JuniperError, SessionOver, TargetUnknown
+from juniperd.errors import (
+    ConfigError,
+    HostUnknown,
+    IssuerUnreachable,
+    JuniperError,
+    RelyingPartyRefused,
+    SessionOver,
+    TargetUnknown,
+)
 from juniperd.exchanges import Deriving, Exchange, Exchanged, IssuedTokenExpired
 from juniperd.flights import Flights
 from juniperd.freshness import Window
 from juniperd.identity import SubjectToken
 from juniperd.leases import Action, Held, LeaseTable
-from juniperd.model import Clock, Cluster, CredentialRequest, IssuedToken, Kind, Lease, LeaseKey, Target
+from juniperd.model import (
+    BasicLogin,
+    Clock,
+    Cluster,
+    CredentialRequest,
+    IssuedToken,
+    Kind,
+    Lease,
+    LeaseKey,
+    Rejection,
+    Secret,
+    Target,
+)
 from juniperd.skew import ClockSkew
 
 PATIENCE = 3.5
 """Seconds a tool waits here; its helper gives up after four, and our line says more than its own."""
 RENEWAL_PATIENCE = 3.0
 """Seconds a caller waits for a renewal while what is held is still valid."""
+REJECTED_FOR = 120.0
+"""Seconds in which a host that has turned down one credential is shown one new one, and then none: GitLab shuts an
+address out that shows it wrong ones too often."""
 LONGEST_PAUSE = 60.0
 """Seconds the timer sleeps at most: its clock stands still while a laptop sleeps, and deadlines do not."""
 
@@ -44,6 +67,12 @@ class SubjectSource(Protocol):
 
 class TokenSource(Protocol):
     """The issuer, as the broker needs it."""
+
+    def stands_for(self, kind: Kind, host: str) -> bool:
+        """Whether credentials of that kind for that host are this issuer's to give."""
+
+    async def give_back(self, secret: Secret) -> None:
+        """What was issued is used no more, and is to end before its time."""
 
     def known_scope(self, request: CredentialRequest) -> str | None:
         """The scope that a request names or means, where that is known without asking."""
@@ -98,11 +127,12 @@ class Broker:
         self._flights: Flights[LeaseKey, Held] = Flights()
         self._asked: dict[LeaseKey, Asked] = {}
         self._sessions: set[str] = set()
+        self._rejected: dict[LeaseKey, float] = {}
         self._changed = asyncio.Event()
 
     def warm(self, request: CredentialRequest) -> Held | None:
         """What is held and fresh for ``request``, without waiting for anything: the path of nearly every call."""
-        account = self._account(request.issuer)
+        account = self._account_for(request)
         identity, scope = account.sign_in.identity, account.issuer.known_scope(request)
         if identity is None or scope is None:
             return None
@@ -111,13 +141,38 @@ class Broker:
 
     async def lease(self, request: CredentialRequest, *, program: str = "") -> Held:
         """The lease for ``request``; a caller that leaves does not stop what others wait for."""
-        account = self._account(request.issuer)
+        account = self._account_for(request)
         identity, scope = await account.sign_in.wake(), account.issuer.known_scope(request)
         if scope is None:
             scope = await account.issuer.scope(await account.sign_in.subject(), request)
         request = replace(request, scope=scope)
         key = _key(account.name, identity, scope, request)
         return _shown_to(request, await self._lease(key, request, program, patience=PATIENCE))
+
+    async def reject(self, rejection: Rejection) -> None:
+        """What was shown was not taken: where it is what is held, that is dropped, and the next caller gets a new one.
+
+        A new one that is not taken either is no accident: then the next callers hear of it, and no third one is shown.
+        """
+        request = rejection.request
+        account = self._account_for(request)
+        identity, scope = account.sign_in.identity, account.issuer.known_scope(request)
+        if identity is None or scope is None:
+            return
+        key, now = _key(account.name, identity, scope, request), self._clock()
+        held = self._table.valid(key, now)
+        credential = held.lease.credential if held is not None else None
+        if not isinstance(credential, BasicLogin) or credential.password != rejection.shown:
+            return
+        self._table.drop(key)
+        self._rejected = {k: at for k, at in self._rejected.items() if 0 <= now - at < REJECTED_FOR}
+        if key in self._rejected:
+            msg = f"{request.host} turns down what it was given for scope '{scope}', twice in a row"
+            cure = "try again in a minute; if it stays so, ask whoever runs the issuer"
+            self._table.fail(key, RelyingPartyRefused(msg, cure), now)
+        self._rejected[key] = now
+        self._prune()
+        await account.issuer.give_back(credential.password)
 
     async def _lease(self, key: LeaseKey, request: CredentialRequest, program: str, *, patience: float | None) -> Held:
         action, held = self._table.ask(key, self._clock())
@@ -242,8 +297,14 @@ class Broker:
             # The laptop slept while it was on its way.
             msg = "the credential had expired when it arrived"
             raise IssuedTokenExpired(msg)
-        ends = exchanged.expires_at
-        return Lease(asked.key, exchanged.credential, issued_at=now, expires_at=ends, cluster=exchanged.cluster)
+        return Lease(
+            asked.key,
+            exchanged.credential,
+            issued_at=now,
+            expires_at=exchanged.expires_at,
+            cluster=exchanged.cluster,
+            host=exchanged.host,
+        )
 
     async def _exchanged(self, asked: Asked, *, fresh: bool) -> Exchanged:
         account, exchange = self._accounts[asked.key.issuer], self._exchange(asked.request.kind)
@@ -251,11 +312,22 @@ class Broker:
         target = await account.issuer.derived(subject, asked.request)
         if target is None:
             return await exchange.trade(await account.issuer.token(subject, asked.request, program=asked.program))
-        of_aws = replace(asked.request, kind=Kind.AWS, relying_party=None, cluster=None, form="")
+        of_aws = replace(asked.request, kind=Kind.AWS, relying_party=None, cluster=None, form="", host="", path="")
         # No tool waits here but a flight, which is joined by those who do; it lasts as long as the other one.
         key = _key(account.name, asked.key.identity, of_aws.scope, of_aws)
         other = await self._lease(key, of_aws, asked.program, patience=None)
         return await cast("Deriving", exchange).derive(other.lease, target, now=self._clock())
+
+    def _account_for(self, request: CredentialRequest) -> Account:
+        """The account that a request is for: by its issuer's name, or as the one that stands for its host."""
+        if not request.host or self._problem is not None:
+            return self._account(request.issuer)
+        accounts = self._accounts.values() if request.issuer is None else (self._account(request.issuer),)
+        found = [account for account in accounts if account.issuer.stands_for(request.kind, request.host)]
+        if not found:
+            msg = f"{request.host} is none of ours"
+            raise HostUnknown(msg)
+        return found[0]
 
     def _account(self, name: str | None) -> Account:
         if self._problem is not None:
@@ -281,12 +353,16 @@ class Broker:
 
 
 def _shown_to(request: CredentialRequest, held: Held) -> Held:
-    """The lease, unless the caller would show it to another cluster: a kubeconfig selects, and proves nothing."""
+    """The lease, unless the caller would show it to another cluster or host: a file of theirs selects, and proves nothing."""
     cluster = held.lease.cluster
     if cluster is not None and request.cluster != cluster:
         shown = request.cluster.server if request.cluster is not None else "no cluster"
         msg = f"scope '{held.lease.key.scope}' is for {cluster.server} with the CA that policy names, not for {shown}"
         raise TargetUnknown(msg, "run: juniper setup kubectl")
+    host = held.lease.host
+    if host is not None and request.host != host:
+        msg = f"scope '{held.lease.key.scope}' is for {host}, not for {request.host or 'no host'}"
+        raise TargetUnknown(msg, "try again; if it stays so, ask whoever runs the issuer")
     return held
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pwd import getpwuid
 
 from juniperd import tomlfile
-from juniperd.address import is_base_url
+from juniperd.address import is_base_url, is_host
 from juniperd.errors import ConfigError
 from juniperd.tomlfile import Table
 
@@ -19,12 +19,21 @@ MAX_SOCKET_PATH = 107
 
 
 @dataclass(frozen=True, slots=True)
+class Hosts:
+    """The hosts for which an issuer stands: registries, each with the project that its bare name means, and Git's."""
+
+    registries: Mapping[str, str] = field(default_factory=dict)
+    git: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerEntry:
     """One issuer of this laptop: where it is, and the identity provider the person was shown at set-up."""
 
     name: str
     url: str
     idp: str
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,7 @@ def load(path: Path) -> Config:
 
 
 def _issuer(table: Table, *, sandbox: bool) -> IssuerEntry:
-    entry = IssuerEntry(table.name, table.text("url").rstrip("/"), table.text("idp"))
+    entry = IssuerEntry(table.name, table.text("url").rstrip("/"), table.text("idp"), _hosts(table))
     table.finish()
     if "/" in entry.name:
         raise table.error("url", "an issuer's name has no '/'")
@@ -137,6 +146,25 @@ def _issuer(table: Table, *, sandbox: bool) -> IssuerEntry:
         if not is_base_url(url, sandbox=sandbox):
             raise table.error(key, f"'{url}' is not an https URL")
     return entry
+
+
+def _hosts(table: Table) -> Hosts:
+    """``[issuer.NAME.registry."HOST"] project`` and ``[issuer.NAME.git."HOST"]``."""
+    registries = {}
+    for row in table.tables("registry"):
+        registries[_host(row)] = row.text("project", "")
+        row.finish()
+    git = set()
+    for row in table.tables("git"):
+        git.add(_host(row))
+        row.finish()
+    return Hosts(registries, frozenset(git))
+
+
+def _host(table: Table) -> str:
+    if not is_host(table.name):
+        raise table.error("project", f"'{table.name}' is not a host, in lower case", "write it as HOST or HOST:PORT")
+    return table.name
 
 
 def _network(table: Table, folder: Path) -> Network:

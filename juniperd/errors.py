@@ -28,6 +28,7 @@ Every leaf says whose fault it is (``blame``) and ends with the command or setti
     │  └─ GrantRefused             policy            the issuer said no, and why
     └─ ExchangeError               relying party
        ├─ TargetUnknown            configuration
+       │  └─ HostUnknown           configuration     a registry's or Git's host that no issuer of ours stands for
        ├─ RelyingPartyRefused      relying party
        └─ RelyingPartyUnreachable  relying party
 
@@ -258,6 +259,12 @@ class TargetUnknown(ExchangeError):
     blame = Blame.CONFIGURATION
     exit_status = 78
     remedy = "run: juniper setup aws --diff"
+
+
+class HostUnknown(TargetUnknown):
+    """The tool asked for a host that is not ours, which is for somebody else to answer."""
+
+    remedy = "run: juniper setup docker, or: juniper setup git"
 
 
 class RelyingPartyRefused(ExchangeError):

@@ -123,6 +123,10 @@ class LeaseTable:
         held = self._held.get(key)
         return held if held is not None and self._state(held, now) is not Freshness.EXPIRED else None
 
+    def drop(self, key: LeaseKey) -> None:
+        """Nothing of ``key`` is served any more; the next caller gets a new one."""
+        self._held.pop(key, None)
+
     def forget(self, issuer: str) -> None:
         """Drop all leases and failures of one issuer: its sign-in changed."""
         self._held = {key: held for key, held in self._held.items() if key.issuer != issuer}

@@ -69,6 +69,8 @@ class Kind(StrEnum):
     AWS = "aws"
     KUBERNETES = "kubernetes"
     API = "api"
+    REGISTRY = "registry"
+    GIT = "git"
 
 
 class Origin(StrEnum):
@@ -93,7 +95,8 @@ class CredentialRequest:
 
     An empty ``scope`` means the one scope that reaches ``relying_party``, ``among`` those of a session. ``cluster`` is
     where the tool will show what it gets, and ``form`` the form of the answer it wants, of which its protocol knows
-    several.
+    several. A tool that knows no scopes names a ``host`` in their place, in lower case and with its port where that is
+    not 443, and perhaps a ``path`` there, which is a project's or begins with one.
     """
 
     scope: str
@@ -108,6 +111,16 @@ class CredentialRequest:
     cluster: Cluster | None = None
     form: str = ""
     among: tuple[str, ...] = ()
+    host: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A tool's word that what it showed was not taken; ``shown`` is the secret."""
+
+    request: CredentialRequest
+    shown: Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +175,15 @@ class BearerToken:
     token: Secret
 
 
-Credential = AwsCredential | BearerToken
+@dataclass(frozen=True, slots=True)
+class BasicLogin:
+    """A name and a password, as registries and Git take them (RFC 7617)."""
+
+    username: str
+    password: Secret
+
+
+Credential = AwsCredential | BearerToken | BasicLogin
 """Everything an exchange can end in; a union that grows with the exchanges."""
 
 
@@ -178,7 +199,7 @@ class Cluster:
 class Lease:
     """A credential with its times; what the broker keeps and a protocol renders.
 
-    ``cluster`` is the only one that the credential may be shown to.
+    ``cluster`` is the only one that the credential may be shown to, and so is ``host``.
     """
 
     key: LeaseKey
@@ -186,6 +207,7 @@ class Lease:
     issued_at: float
     expires_at: float
     cluster: Cluster | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +224,8 @@ class Target:
     server: str = ""
     ca_sha256: str = ""
     eks: str = ""
+    host: str = ""
+    username: str = ""
 
     @property
     def cluster(self) -> Cluster:

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from juniperd import wire
@@ -18,7 +19,7 @@ from juniperd.door import BACKLOG, Door, admit, program_of
 from juniperd.errors import JuniperError, PeerRefused, ProtocolError
 from juniperd.journal import Journal
 from juniperd.leases import Held
-from juniperd.model import Caller, CredentialRequest
+from juniperd.model import Caller, CredentialRequest, Rejection
 from juniperd.protocols import Reply, ToolProtocol, control
 from juniperd.protocols.control import ControlRequest
 from juniperd.wire import Request
@@ -30,6 +31,10 @@ DRAIN_TIME = 5.0
 TURNS_TO_ENTER = 4
 """Turns of the loop from asyncio's ``accept`` until the caller is counted in."""
 MAX_PARSED = 1024
+LARGEST_PARSED = 8192
+"""Bytes of a request that is understood anew each time, so that what is remembered stays within bounds."""
+MAX_FORMS = 64
+"""Answers of one lease that are kept: a registry's name has many spellings."""
 _KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 """Later Pythons unlink the socket they listened on; ours may be systemd's, and the door does it otherwise."""
 
@@ -42,6 +47,9 @@ class Lender(Protocol):
 
     async def lease(self, request: CredentialRequest, *, program: str = "") -> Held:
         """What has to be waited for."""
+
+    async def reject(self, rejection: Rejection) -> None:
+        """What a tool showed was not taken."""
 
 
 Controls = Callable[[ControlRequest], AsyncGenerator[Mapping[str, object], None]]
@@ -75,7 +83,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._parsed: dict[tuple[tuple[bytes, ...], tuple[tuple[str, str], ...]], CredentialRequest] = {}
+        self._parsed: dict[tuple[tuple[bytes, ...], tuple[tuple[str, str], ...], bytes], CredentialRequest] = {}
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -102,12 +110,14 @@ class Server:
         for connection in tuple(self._connections):
             connection.abort()
 
-    def parse(self, tool: ToolProtocol, request: Request) -> CredentialRequest:
-        """What ``request`` asks for; parsing is pure, so what was understood once is remembered."""
-        key = (request.argv, tuple(request.variables.items()))
-        asked = self._parsed.get(key)
-        if asked is None:
-            asked = tool.parse(request)
+    def parse(self, tool: ToolProtocol, request: Request) -> CredentialRequest | Rejection | Reply:
+        """What ``request`` asks for; parsing is pure, so a question that was understood once is remembered."""
+        key = (request.argv, tuple(request.variables.items()), request.stdin)
+        known = self._parsed.get(key)
+        if known is not None:
+            return known
+        asked = tool.parse(request)
+        if isinstance(asked, CredentialRequest) and _size(request) <= LARGEST_PARSED:
             if len(self._parsed) >= MAX_PARSED:
                 self._parsed.clear()
             self._parsed[key] = asked
@@ -145,6 +155,8 @@ class Connection(asyncio.Protocol):
         self._socket: socket.socket | None = None
         self._caller: Caller | None = None
         self._request: Request | None = None
+        self._input: wire.InputReader | None = None
+        self._complete = False
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._greeted = False
@@ -166,16 +178,16 @@ class Connection(asyncio.Protocol):
         self._alarm = loop.call_later(REQUEST_TIME, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
-        """A piece of the request."""
-        if self._caller is None or self._request is not None:
+        """A piece of the request, or of the input that was asked for."""
+        if self._caller is None or self._complete:
             return
         try:
-            self._request = self._read(data)
+            for frame in self._decoder.feed(data):
+                if self._take(frame):
+                    return
         except ProtocolError as error:
-            self._finish(_failed(str(error), error.exit_status))
-            return
-        if self._request is not None:
-            self._answer(self._request)
+            self._complete = True
+            self._finish(self._refused(error))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Gone, with or without its answer."""
@@ -190,19 +202,37 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _read(self, data: bytes) -> Request | None:
-        for frame in self._decoder.feed(data):
-            if self._decoder.version not in wire.SPOKEN:
-                msg = f"the helper speaks frame version {self._decoder.version}, this agent speaks {wire.VERSION}"
-                raise ProtocolError(
-                    msg, "install helper and agent from one release, then run: juniper down; juniper up"
-                )
-            request = self._reader.take(frame)
-            if request is not None:
-                return request
-        return None
+    def _take(self, frame: wire.Frame) -> bool:
+        """One more frame; whether it was the last, and is answered."""
+        if self._request is not None and self._input is not None:
+            given = self._input.take(frame)
+            if given is None:
+                return False
+            self._answer(replace(self._request, stdin=given))
+            return True
+        if self._decoder.version not in wire.SPOKEN:
+            msg = f"the helper speaks frame version {self._decoder.version}, this agent speaks {wire.VERSION}"
+            raise ProtocolError(msg, "install helper and agent from one release, then run: juniper down; juniper up")
+        self._request = self._reader.take(frame)
+        if self._request is None:
+            return False
+        tool = self._server.tools.get(self._request.name)
+        if tool is not None and self._request.arguments[:1] and self._request.arguments[0] in tool.INPUT:
+            self._input = wire.InputReader()
+            self._write(wire.encode(wire.Frame("s")))
+            return False
+        self._answer(self._request)
+        return True
+
+    def _refused(self, error: ProtocolError) -> bytes:
+        """What broke the frames, in the words of the tool where it is known."""
+        tool = self._server.tools.get(self._request.name) if self._request is not None else None
+        if tool is not None and self._request is not None:
+            return _frames(tool.render_error(error, self._request))
+        return _failed(str(error), error.exit_status)
 
     def _answer(self, request: Request) -> None:
+        self._complete = True
         if request.name == control.HELPER:
             self._begin(self._control(request))
             return
@@ -214,35 +244,44 @@ class Connection(asyncio.Protocol):
             return
         try:
             asked = self._server.parse(tool, request)
-            held = self._server.lender.warm(asked)
+            held = self._server.lender.warm(asked) if isinstance(asked, CredentialRequest) else None
         except JuniperError as error:
-            self._finish(_frames(tool.render_error(error)))
+            self._finish(_frames(tool.render_error(error, request)))
             return
         except Exception as error:  # noqa: BLE001 - a defect answers its caller and spares everybody else
             self._note(tool.HELPER, "", self._program(), error)
-            self._finish(_frames(tool.render_error(_defect(error))))
+            self._finish(_frames(tool.render_error(_defect(error), request)))
             return
-        if held is None:
-            self._begin(self._lease(tool, asked))
-        else:
+        if isinstance(asked, Reply):
+            self._finish(_frames(asked))
+        elif held is not None and isinstance(asked, CredentialRequest):
             self._finish(_rendered(tool, held, asked.form))
+        else:
+            self._begin(self._serve(tool, request, asked))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.get_running_loop().create_task(work)
 
-    async def _lease(self, tool: ToolProtocol, asked: CredentialRequest) -> None:
+    async def _serve(self, tool: ToolProtocol, request: Request, asked: CredentialRequest | Rejection) -> None:
         program = self._program()
+        scope = asked.scope if isinstance(asked, CredentialRequest) else ""
         try:
-            held = await self._server.lender.lease(asked, program=program)
+            reply = await self._reply(tool, asked, program)
         except JuniperError as error:
-            self._note(tool.HELPER, asked.scope, program, error)
-            self._finish(_frames(tool.render_error(error)))
+            self._note(tool.HELPER, scope, program, error)
+            self._finish(_frames(tool.render_error(error, request)))
         except Exception as error:  # noqa: BLE001 - a defect answers its caller and spares everybody else
-            self._note(tool.HELPER, asked.scope, program, error)
-            self._finish(_frames(tool.render_error(_defect(error))))
+            self._note(tool.HELPER, scope, program, error)
+            self._finish(_frames(tool.render_error(_defect(error), request)))
         else:
-            self._note(tool.HELPER, asked.scope, program, None)
-            self._finish(_rendered(tool, held, asked.form))
+            self._note(tool.HELPER, scope, program, None)
+            self._finish(reply)
+
+    async def _reply(self, tool: ToolProtocol, asked: CredentialRequest | Rejection, program: str) -> bytes:
+        if isinstance(asked, Rejection):
+            await self._server.lender.reject(asked)
+            return _frames(Reply())
+        return _rendered(tool, await self._server.lender.lease(asked, program=program), asked.form)
 
     async def _control(self, request: Request) -> None:
         self._write(b"")
@@ -277,7 +316,8 @@ class Connection(asyncio.Protocol):
         )
 
     def _too_slow(self) -> None:
-        if self._request is None:
+        if not self._complete:
+            self._complete = True
             self._finish(_failed(f"the request was not complete after {REQUEST_TIME:.0f} s", 76))
 
     def _write(self, data: bytes) -> None:
@@ -300,8 +340,15 @@ def _rendered(tool: ToolProtocol, held: Held, form: str) -> bytes:
     """A lease's answer, made once per lease, tool and form."""
     data = held.replies.get((tool.HELPER, form))
     if data is None:
+        if len(held.replies) >= MAX_FORMS:
+            held.replies.clear()
         data = held.replies[tool.HELPER, form] = _frames(tool.render(held.lease, form))
     return data
+
+
+def _size(request: Request) -> int:
+    variables = sum(len(value) for value in request.variables.values())
+    return sum(len(word) for word in request.argv) + variables + len(request.stdin)
 
 
 def _defect(error: Exception) -> JuniperError:

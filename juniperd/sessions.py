@@ -19,7 +19,7 @@ from juniperd.broker import Broker
 from juniperd.door import Door
 from juniperd.errors import GrantRefused, SessionOver, TargetUnknown
 from juniperd.leases import Held
-from juniperd.model import Clock, CredentialRequest, Session
+from juniperd.model import Clock, CredentialRequest, Rejection, Session
 from juniperd.server import Lender, Server
 
 SOCKETS = "session-*.sock"
@@ -50,6 +50,10 @@ class SessionLender:
             if error.reason in OVER:
                 self._over()
             raise
+
+    async def reject(self, rejection: Rejection) -> None:
+        """What a tool of this session showed was not taken."""
+        await self._broker.reject(replace(rejection, request=self._within(rejection.request)))
 
     def _within(self, request: CredentialRequest) -> CredentialRequest:
         session = self.session

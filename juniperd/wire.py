@@ -33,13 +33,15 @@ A helper speaks one. An older one finds an agent that still speaks it; a newer o
 one by itself (:mod:`juniperd.upgrade`), and until then the cure.
 """
 
-VARIABLES = frozenset({"KUBERNETES_EXEC_INFO"})
+VARIABLES = frozenset({"KUBERNETES_EXEC_INFO", "JUNIPER_QUIET"})
 """Every variable a helper may send; each belongs to one tool's protocol."""
 
 MAX_PAYLOAD = 65_536
 MAX_REQUEST = 131_072
 MAX_FRAMES = 256
 MAX_STDIN = 1_048_576
+MAX_INPUT = 131_072
+"""Bytes of it that the agent reads: what a tool says of one host is short."""
 
 _HEADER = struct.Struct("!cI")
 _KINDS = frozenset("avgioesx")
@@ -55,10 +57,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a helper asks: argv as it was called, and the named variables it had."""
+    """What a helper asks: argv as it was called, the named variables it had, and its input where that was asked for."""
 
     argv: tuple[bytes, ...]
     variables: dict[str, str] = field(default_factory=dict)
+    stdin: bytes = b""
 
     @property
     def name(self) -> str:
@@ -179,3 +182,23 @@ class RequestReader:
             msg = "request without a name"
             raise ProtocolError(msg)
         return Request(tuple(self._argv), self._variables)
+
+
+class InputReader:
+    """Gathers the pieces of standard input that were asked for."""
+
+    def __init__(self) -> None:
+        self._input = bytearray()
+
+    def take(self, frame: Frame) -> bytes | None:
+        """One more frame; all of the input once it has ended."""
+        if frame.kind != "i":
+            msg = f"frame '{frame.kind}' where standard input should be"
+            raise ProtocolError(msg)
+        if not frame.payload:
+            return bytes(self._input)
+        self._input += frame.payload
+        if len(self._input) > MAX_INPUT:
+            msg = f"the input is longer than {MAX_INPUT} bytes"
+            raise ProtocolError(msg, "send less")
+        return None

@@ -34,6 +34,7 @@ class Exchanged:
     credential: Credential
     expires_at: float
     cluster: Cluster | None = None
+    host: str | None = None
 
 
 class IssuedTokenExpired(RelyingPartyRefused):

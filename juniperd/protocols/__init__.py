@@ -1,7 +1,7 @@
 """How tools ask: one file per protocol, bytes in and bytes out, no I/O.
 
-A protocol is a module of this folder that names the helper it serves (``HELPER``) and has ``parse``, ``render`` and
-``render_error``; :func:`discover` finds it by that. ``control`` speaks to our own command line and is no such plug.
+A protocol is a module of this folder that names the helper it serves (``HELPER``), says when that is asked for its input
+(``INPUT``) and has ``parse``, ``render`` and ``render_error``; :func:`discover` finds it by that. ``control`` speaks to our own command line and is no such plug.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from juniperd.errors import JuniperError
-from juniperd.model import CredentialRequest, Lease
+from juniperd.model import CredentialRequest, Lease, Rejection
 from juniperd.wire import Request
 
 
@@ -30,14 +30,19 @@ class ToolProtocol(Protocol):
     """What every tool's module offers; all three are pure."""
 
     HELPER: str
+    INPUT: frozenset[str]
+    """The first arguments with which the tool says the rest on standard input."""
 
-    def parse(self, request: Request) -> CredentialRequest:
-        """What the tool asks for; raises a :class:`JuniperError` that names what cannot be understood."""
+    def parse(self, request: Request) -> CredentialRequest | Rejection | Reply:
+        """What the tool asks for or tells, or the answer where none of us is needed for it.
+
+        Raises a :class:`JuniperError` that names what cannot be understood.
+        """
 
     def render(self, lease: Lease, form: str) -> Reply:
         """The tool's own format, in the form that the request asked for; pure, so that the bytes are made once."""
 
-    def render_error(self, error: JuniperError) -> Reply:
+    def render_error(self, error: JuniperError, request: Request) -> Reply:
         """A failure on the stream, and with the status, that the tool shows."""
 
 
@@ -46,6 +51,6 @@ def discover() -> Mapping[str, ToolProtocol]:
     found: dict[str, ToolProtocol] = {}
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
-        if all(hasattr(module, name) for name in ("HELPER", "parse", "render", "render_error")):
+        if all(hasattr(module, name) for name in ("HELPER", "INPUT", "parse", "render", "render_error")):
             found[module.HELPER] = cast("ToolProtocol", module)
     return found

@@ -16,6 +16,7 @@ from juniperd.protocols import Reply
 from juniperd.wire import Request
 
 HELPER = "juniper-aws"
+INPUT: frozenset[str] = frozenset()
 USAGE = f"write: {HELPER} --scope NAME [--issuer NAME]"
 
 
@@ -69,6 +70,6 @@ def render(lease: Lease, _form: str) -> Reply:
     return Reply(stdout=json.dumps(document).encode() + b"\n")
 
 
-def render_error(error: JuniperError) -> Reply:
+def render_error(error: JuniperError, _request: Request) -> Reply:
     """One line; the status is never 0, and only 0 means anything to the SDKs."""
     return Reply(stderr=f"{HELPER}: {error}\n".encode(), status=error.exit_status or 1)

@@ -23,6 +23,7 @@ from juniperd.protocols import Reply
 from juniperd.wire import Request
 
 HELPER = "juniper-kubectl"
+INPUT: frozenset[str] = frozenset()
 VARIABLE = "KUBERNETES_EXEC_INFO"
 GROUP = "client.authentication.k8s.io"
 VERSIONS = (f"{GROUP}/v1", f"{GROUP}/v1beta1")
@@ -142,6 +143,6 @@ def render(lease: Lease, form: str) -> Reply:
     return Reply(stdout=json.dumps(document).encode() + b"\n")
 
 
-def render_error(error: JuniperError) -> Reply:
+def render_error(error: JuniperError, _request: Request) -> Reply:
     """One line; kubectl adds its own, and the status says no more than that there is nothing."""
     return Reply(stderr=f"{HELPER}: {error}\n".encode(), status=1)

@@ -14,6 +14,7 @@ from juniperd.protocols import Reply
 from juniperd.wire import Request
 
 HELPER = "juniper-token"
+INPUT: frozenset[str] = frozenset()
 USAGE = "write: juniper token --audience NAME [--scope NAME] [--issuer NAME] [--header]"
 HEADER = "header"
 TIMED = "timed"
@@ -58,6 +59,6 @@ def render(lease: Lease, form: str) -> Reply:
     return Reply(stdout=line.encode() + b"\n")
 
 
-def render_error(error: JuniperError) -> Reply:
+def render_error(error: JuniperError, _request: Request) -> Reply:
     """One line for the person who typed the command."""
     return Reply(stderr=f"juniper token: {error}\n".encode(), status=error.exit_status or 1)

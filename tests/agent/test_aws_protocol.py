@@ -43,7 +43,7 @@ def test_whatever_comes_in_is_understood_or_refused_in_one_line(arguments: list[
     try:
         understood = aws.parse(request(*arguments))
     except JuniperError as error:
-        reply = aws.render_error(error)
+        reply = aws.render_error(error, request(*arguments))
         assert reply.stdout == b""
         assert reply.status != 0
         assert reply.stderr.count(b"\n") == 1
@@ -89,5 +89,7 @@ def test_what_is_rendered_reads_back(secret: str, expires_at: float) -> None:
 
 
 def test_a_refusal_is_one_line_that_ends_with_its_cure() -> None:
-    reply = aws.render_error(GrantRefused("scope 'archive' is refused: merge only", "run: juniper explain archive"))
+    reply = aws.render_error(
+        GrantRefused("scope 'archive' is refused: merge only", "run: juniper explain archive"), request()
+    )
     assert reply.stderr == b"juniper-aws: scope 'archive' is refused: merge only; run: juniper explain archive\n"

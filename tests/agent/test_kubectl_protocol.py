@@ -140,6 +140,6 @@ def test_arguments_are_none() -> None:
 
 
 def test_a_failure_is_status_1_whatever_it_is() -> None:
-    reply = kubectl.render_error(JuniperError("nothing works", "run: juniper status"))
+    reply = kubectl.render_error(JuniperError("nothing works", "run: juniper status"), Request((b"juniper-kubectl",)))
     assert reply.stderr == b"juniper-kubectl: nothing works; run: juniper status\n"
     assert (reply.stdout, reply.status) == (b"", 1)

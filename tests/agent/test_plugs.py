@@ -37,7 +37,9 @@ CREDENTIALS: dict[Kind, Credential] = {
 
 
 def asked_of(tool: ToolProtocol) -> CredentialRequest:
-    return tool.parse(ASKS[tool.HELPER])
+    asked = tool.parse(ASKS[tool.HELPER])
+    assert isinstance(asked, CredentialRequest)
+    return asked
 
 
 def test_the_plugs_of_this_release() -> None:
@@ -61,7 +63,7 @@ class TestProtocols:
             tool.parse(Request((tool.HELPER.encode(), *arguments)))
 
     def test_a_failure_is_one_line_and_never_success(self, tool: ToolProtocol) -> None:
-        reply = tool.render_error(LoginRequired("nobody is signed in"))
+        reply = tool.render_error(LoginRequired("nobody is signed in"), ASKS[tool.HELPER])
         shown = reply.stderr or reply.stdout
         assert shown.endswith(b"run: juniper login\n")
         assert shown.count(b"\n") == 1

@@ -60,6 +60,6 @@ def test_a_token_with_its_end_is_for_whoever_keeps_a_file() -> None:
 
 
 def test_a_refusal_is_one_line() -> None:
-    reply = token.render_error(GrantRefused("refused", "run: juniper explain a"))
+    reply = token.render_error(GrantRefused("refused", "run: juniper explain a"), Request((b"juniper-token",)))
     assert (reply.stdout, reply.status) == (b"", 77)
     assert reply.stderr == b"juniper token: refused; run: juniper explain a\n"

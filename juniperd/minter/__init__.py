@@ -1,0 +1,1 @@
+"""The minter: makes and deletes GitLab deploy tokens by the orders of an issuer, and of nobody else."""
