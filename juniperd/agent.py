@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from juniperd import config as configuration
 from juniperd.broker import Account, Broker
 from juniperd.config import Config
 from juniperd.door import Door
@@ -33,7 +34,7 @@ from juniperd.skew import ClockSkew
 from juniperd.store import Store
 from juniperd.threads import in_thread
 from juniperd.upgrade import Upgrade
-from juniperd.verbs import AgentFacts, Desk, Verbs
+from juniperd.verbs import AgentFacts, Deeds, Desk, Verbs
 
 LOOK_AT_DOOR = 60.0
 """Seconds between two looks whether the socket is still where callers look for it."""
@@ -111,8 +112,7 @@ class Agent:
             sessions=self._sessions,
             facts=facts,
             clock=self._clock,
-            stop=self.end,
-            ahead=self.import_ahead,
+            deeds=Deeds(self.end, self.import_ahead, self._read_hosts),
         )
         self._server = server = Server(
             door,
@@ -203,6 +203,13 @@ class Agent:
         with suppress(JuniperError):
             await desk.issuer.catalogue(await desk.sign_in.subject())
 
+    def _read_hosts(self) -> None:
+        """The hosts that the configuration names now; whatever else it says counts from the next start."""
+        for name, entry in configuration.load(self._config.path).issuers.items():
+            if name in self.desks:
+                self.desks[name].issuer.hosts = entry.hosts
+                self.broker.forgive(name)
+
     async def _close(self) -> None:
         for desk in self.desks.values():
             await desk.sign_in.close()
@@ -228,13 +235,7 @@ class Agent:
         desks: dict[str, Desk] = {}
         for entry in self._config.issuers.values():
             issuer = IssuerClient(
-                entry.name,
-                entry.url,
-                entry.idp,
-                http=self.http,
-                clock=self._clock,
-                new_id=lambda: uuid.uuid4().hex,
-                skew=self.skew,
+                entry, http=self.http, clock=self._clock, new_id=lambda: uuid.uuid4().hex, skew=self.skew
             )
             sign_in = SignIn(
                 issuer,

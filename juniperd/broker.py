@@ -6,7 +6,8 @@ The table (:mod:`juniperd.leases`) knows what is to be done; here it is done: su
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, cast
@@ -128,6 +129,7 @@ class Broker:
         self._asked: dict[LeaseKey, Asked] = {}
         self._sessions: set[str] = set()
         self._rejected: dict[LeaseKey, float] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
     def warm(self, request: CredentialRequest) -> Held | None:
@@ -172,7 +174,7 @@ class Broker:
             self._table.fail(key, RelyingPartyRefused(msg, cure), now)
         self._rejected[key] = now
         self._prune()
-        await account.issuer.give_back(credential.password)
+        await self._give_back(account, credential.password)
 
     async def _lease(self, key: LeaseKey, request: CredentialRequest, program: str, *, patience: float | None) -> Held:
         action, held = self._table.ask(key, self._clock())
@@ -205,7 +207,7 @@ class Broker:
 
     def forget(self, issuer: str) -> None:
         """The sign-in at ``issuer`` changed or ended: nothing of it is served any more."""
-        self._table.forget(issuer)
+        self._let_go(self._table.forget(issuer))
         self._prune()
 
     def begin_session(self, session: str) -> None:
@@ -215,7 +217,7 @@ class Broker:
     def end_session(self, session: str) -> None:
         """Drop its leases; what is in the air for it lands nowhere."""
         self._sessions.discard(session)
-        self._table.forget_session(session)
+        self._let_go(self._table.forget_session(session))
         self._prune()
 
     def forget_moved(self, issuer: str, clusters: Mapping[str, Cluster]) -> None:
@@ -237,8 +239,25 @@ class Broker:
         return len(self._flights) > 0
 
     async def close(self) -> None:
-        """Let what is in the air land."""
+        """Let what is in the air land, and give back what would outlive this agent."""
         await self._flights.drain(2.0)
+        self._let_go(held.lease for held in self._table)
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=2.0)
+
+    def _let_go(self, leases: Iterable[Lease]) -> None:
+        """What nobody here serves any more ends at its maker too, where that can be; nobody waits for it."""
+        for lease in leases:
+            if isinstance(lease.credential, BasicLogin):
+                work = self._give_back(self._accounts[lease.key.issuer], lease.credential.password)
+                task = asyncio.get_running_loop().create_task(work)
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
+
+    async def _give_back(self, account: Account, secret: Secret) -> None:
+        """An issuer that cannot be asked has a clock of its own, by which it ends."""
+        with suppress(JuniperError):
+            await account.issuer.give_back(secret)
 
     async def _wait(self, asked: Asked, patience: float | None) -> Held:
         """Wait for the flight as long as the caller can; on a failure, what is still valid is good enough."""

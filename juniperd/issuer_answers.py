@@ -22,8 +22,13 @@ from juniperd.errors import (
 from juniperd.http import Answer
 from juniperd.identity import Provider
 from juniperd.model import Cluster, IssuedToken, Kind, Secret, Session, Target
+from juniperd.order import is_secret
 from juniperd.skew import ClockSkew
 
+DEPLOY_TOKEN = "urn:juniper:params:oauth:token-type:gitlab-deploy-token"
+"""What ``/token`` calls a deploy token, which is no token of the issuer's own (RFC 8693 section 3)."""
+MINTED = frozenset({Kind.REGISTRY, Kind.GIT})
+"""The kinds whose credentials another process makes, and which can end before their time."""
 SESSION_ID = re.compile(r"[0-9a-f]{12,64}")
 """A session's id is part of a file's name here."""
 
@@ -141,8 +146,12 @@ def issued(answer: Answer, kind: Kind, now: float) -> IssuedToken:
     if not isinstance(target, dict) or target.get("kind") != kind:
         msg = f"{host} answered a token for something other than '{kind}'"
         raise TargetUnknown(msg, "run: juniper status, and ask whoever runs the issuer")
+    token = needed(body, "access_token", host)
+    if kind in MINTED and (body.get("issued_token_type") != DEPLOY_TOKEN or not is_secret(token)):
+        msg = f"{host} answered something that is no deploy token"
+        raise UpstreamAnswer(msg, "run issuer and juniperd from one release", host=host)
     return IssuedToken(
-        token=Secret(needed(body, "access_token", host)),
+        token=Secret(token),
         scope=str(body.get("scope", "")),
         expires_at=now + number(body, "expires_in"),
         decision=str(body.get("decision", "")),
@@ -156,6 +165,8 @@ def issued(answer: Answer, kind: Kind, now: float) -> IssuedToken:
             session_name=str(target.get("session_name") or ""),
             server=str(target.get("server") or ""),
             ca_sha256=str(target.get("ca_sha256") or ""),
+            host=str(target.get("host") or ""),
+            username=str(target.get("username") or ""),
         ),
     )
 
@@ -221,8 +232,17 @@ def clusters(document: Mapping[str, object]) -> dict[str, Cluster]:
 
 def eks(found: Mapping[str, object]) -> Target:
     """An EKS cluster of the catalogue."""
-    texts = {name: str(found.get(name) or "") for name in ("relying_party", "region", "server", "ca_sha256", "eks")}
-    return Target(kind=Kind.KUBERNETES, ttl=0.0, **texts)
+    return _derived(found, Kind.KUBERNETES, ("relying_party", "region", "server", "ca_sha256", "eks"))
+
+
+def ecr(found: Mapping[str, object]) -> Target:
+    """A registry on ECR of the catalogue."""
+    return _derived(found, Kind.REGISTRY, ("relying_party", "region", "host", "endpoint"))
+
+
+def _derived(found: Mapping[str, object], kind: Kind, names: tuple[str, ...]) -> Target:
+    texts = {name: str(found.get(name) or "") for name in names}
+    return Target(kind=kind, ttl=0.0, **texts)
 
 
 def _grant_refused(body: Mapping[str, object], scope: str, message: str, cure: str | None) -> GrantRefused:

@@ -1,4 +1,4 @@
-"""The agent's only way to the issuer: what it is, ``/token``, ``/catalogue``, ``/sign-ins``, ``/sessions``, ``/explain``.
+"""The agent's only way to the issuer: what it is, ``/token``, ``/revoke``, ``/catalogue``, ``/sign-ins``, ``/sessions``.
 
 Every call but the first carries a DPoP proof (RFC 9449) by the key made at sign-in. What the issuer refuses comes
 out as one of three errors: the sign-in is not taken, policy says no, or it did not answer.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from juniperd import __version__, jose
 from juniperd import issuer_answers as answers
 from juniperd.address import host_of
+from juniperd.catalogue import Catalogue, unmeant
+from juniperd.config import IssuerEntry
 from juniperd.errors import (
     ConfigError,
     JuniperError,
@@ -24,7 +25,8 @@ from juniperd.errors import (
 from juniperd.http import TIMEOUT, Answer, Http
 from juniperd.identity import Provider, SubjectToken
 from juniperd.issuer_answers import Directory, LeftOut, Receipt
-from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Session, Target
+from juniperd.jose import SigningKey
+from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Secret, Session, Target
 from juniperd.skew import ClockSkew
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -41,58 +43,29 @@ SESSION_TIME = 30.0
 """Seconds for opening a session, which judges every scope of an environment."""
 CATALOGUE_PATIENCE = 2.0
 """Seconds a credential waits for the catalogue; without it the issuer picks the only relying party there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Catalogue:
-    document: Mapping[str, object]
-    fetched_at: float
-
-    def relying_parties(self, scope: str, kind: Kind) -> list[str] | None:
-        """The scope's parties of one kind, or ``None`` where the catalogue does not know the scope."""
-        for entry in answers.objects(self.document.get("scopes")):
-            if entry.get("name") == scope:
-                targets = answers.objects(entry.get("targets"))
-                return [str(t.get("relying_party")) for t in targets if t.get("kind") == kind]
-        return None
-
-    def scopes_at(self, relying_party: str, kind: Kind) -> list[str]:
-        """The scopes that reach one party of that kind."""
-        return [
-            str(entry.get("name"))
-            for entry in answers.objects(self.document.get("scopes"))
-            if any(
-                t.get("relying_party") == relying_party and t.get("kind") == kind
-                for t in answers.objects(entry.get("targets"))
-            )
-        ]
-
-    def target(self, scope: str, kind: Kind, relying_party: str | None) -> Mapping[str, object] | None:
-        """The scope's target of that kind, at that party where one is named."""
-        for entry in answers.objects(self.document.get("scopes")):
-            for found in answers.objects(entry.get("targets")) if entry.get("name") == scope else ():
-                if found.get("kind") == kind and relying_party in (None, found.get("relying_party")):
-                    return found
-        return None
+GIVING_BACK = 2.0
+"""Seconds for telling the issuer that a token is used no more."""
 
 
 class IssuerClient:
-    """One issuer of this laptop. ``idp`` is the identity provider the person was shown at set-up."""
+    """One issuer of this laptop, as its configuration names it, with the hosts it stands for."""
 
     def __init__(
-        self, name: str, url: str, idp: str, *, http: Http, clock: Clock, new_id: Callable[[], str], skew: ClockSkew
+        self, entry: IssuerEntry, *, http: Http, clock: Clock, new_id: Callable[[], str], skew: ClockSkew
     ) -> None:
-        self.name = name
-        self.url = url
-        self._idp = idp
+        self.name = entry.name
+        self.url = entry.url
+        self.hosts = entry.hosts
+        self._idp = entry.idp
         self._http = http
         self._clock = clock
         self._new_id = new_id
         self._skew = skew
         self._directory: tuple[Directory, float] | None = None
         self._silent_at = float("-inf")
-        self._catalogue = _Catalogue({}, 0.0)
+        self._catalogue = Catalogue()
         self._asked_at = 0.0
+        self._minted: dict[Secret, tuple[SigningKey, float]] = {}
 
     async def directory(self) -> Directory:
         """What the issuer says of itself, checked against what the configuration pins."""
@@ -143,12 +116,31 @@ class IssuerClient:
         answer = await self._call("POST", url, {"DPoP": proof}, form=form)
         if answer.status != 200:
             raise answers.refusal(answer, self._skew, request.scope)
-        return answers.issued(answer, request.kind, self._clock())
+        issued = answers.issued(answer, request.kind, self._clock())
+        if request.kind in answers.MINTED:
+            self._remember(issued, subject.key)
+        return issued
+
+    def _remember(self, issued: IssuedToken, key: SigningKey) -> None:
+        now = self._clock()
+        self._minted = {secret: held for secret, held in self._minted.items() if held[1] > now}
+        self._minted[issued.token] = (key, issued.expires_at)
+
+    async def give_back(self, secret: Secret) -> None:
+        """End what was minted for us (RFC 7009); nothing else is known to the issuer. It would end by itself, too."""
+        key, _ends_at = self._minted.pop(secret, (None, 0.0))
+        if key is None:
+            return
+        url = (await self.directory()).api_url + "/revoke"
+        proof = jose.dpop_proof(key, method="POST", url=url, now=self._clock(), jti=self._new_id())
+        answer = await self._call("POST", url, {"DPoP": proof}, form={"token": secret.reveal()}, within=GIVING_BACK)
+        if answer.status != 200:
+            raise answers.refusal(answer, self._skew)
 
     async def catalogue(self, subject: SubjectToken, *, within: float = 10.0) -> Mapping[str, object]:
         """What this person may hold, fetched anew."""
         document = answers.catalogue(await self._get(subject, "/catalogue", {}, within=within), self.url)
-        self._catalogue = _Catalogue(document, self._clock())
+        self._catalogue = Catalogue(document, self._clock())
         return document
 
     async def explain(self, subject: SubjectToken, query: Mapping[str, str]) -> Mapping[str, object]:
@@ -174,35 +166,43 @@ class IssuerClient:
         """The scope that a request names, or means by the only party it can reach, where the catalogue is at hand."""
         if request.scope:
             return request.scope
-        found = self._reaching(request)
-        return found[0] if len(found) == 1 else None
+        return self._meant(request)
 
     async def scope(self, subject: SubjectToken, request: CredentialRequest) -> str:
         """The same, with a look at the catalogue; :class:`TargetUnknown` where there is none or more than one."""
         with suppress(JuniperError):
             await self._known_parties(subject, request)
-        found = self._reaching(request)
-        if len(found) == 1:
-            return found[0]
-        if not found:
-            msg = f"no scope of yours reaches '{request.relying_party}'"
-            raise TargetUnknown(msg, "mend its name, or ask whoever owns the policy")
-        msg = f"several scopes reach '{request.relying_party}': {', '.join(found)}"
-        raise TargetUnknown(msg, "name one with --scope")
+        meant = self._meant(request)
+        if meant is None and not self._catalogue.fetched_at:
+            # Nothing is known because nobody answered, and that is what is to be said.
+            await self.catalogue(subject)
+            meant = self._meant(request)
+        if meant is None:
+            raise unmeant(request, self._catalogue.meant(request, self.hosts), self.hosts)
+        return meant
 
-    def _reaching(self, request: CredentialRequest) -> list[str]:
-        found = self._catalogue.scopes_at(request.relying_party or "", request.kind)
-        return [name for name in found if not request.among or name in request.among]
+    def _meant(self, request: CredentialRequest) -> str | None:
+        found = self._catalogue.meant(request, self.hosts)
+        return found[0] if found and (request.host or len(found) == 1) else None
+
+    def stands_for(self, kind: Kind, host: str) -> bool:
+        """Whether credentials of that kind for that host are this issuer's: by configuration, or by its catalogue."""
+        known = self.hosts.git if kind is Kind.GIT else self.hosts.registries
+        return host in known or self._catalogue.stands_for(kind, host)
 
     async def derived(self, subject: SubjectToken, request: CredentialRequest) -> Target | None:
-        """An EKS cluster as the catalogue registers it: its tokens are signed with the scope's AWS credentials."""
-        if request.kind is not Kind.KUBERNETES:
+        """What the catalogue registers as made of the scope's AWS credentials: an EKS cluster, a registry on ECR."""
+        if request.kind not in {Kind.KUBERNETES, Kind.REGISTRY}:
             return None
         if await self._known_parties(subject, request) is None and not self._catalogue.fetched_at:
             # Whether it is one is known from there alone, and /token's no would be remembered as a no.
             await self.catalogue(subject)
         found = self._catalogue.target(request.scope, request.kind, request.relying_party)
-        return answers.eks(found) if found is not None and found.get("eks") else None
+        if found is None:
+            return None
+        if request.kind is Kind.REGISTRY:
+            return answers.ecr(found) if found.get("provider") == "ecr" else None
+        return answers.eks(found) if found.get("eks") else None
 
     async def open_session(
         self, subject: SubjectToken, asked: Mapping[str, object]
@@ -233,7 +233,7 @@ class IssuerClient:
 
     def forget(self) -> None:
         """Drop what was fetched for a person."""
-        self._catalogue = _Catalogue({}, 0.0)
+        self._catalogue = Catalogue()
         self._asked_at = 0.0
 
     async def _audience(self, subject: SubjectToken, request: CredentialRequest) -> str | None:

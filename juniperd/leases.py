@@ -127,10 +127,12 @@ class LeaseTable:
         """Nothing of ``key`` is served any more; the next caller gets a new one."""
         self._held.pop(key, None)
 
-    def forget(self, issuer: str) -> None:
-        """Drop all leases and failures of one issuer: its sign-in changed."""
+    def forget(self, issuer: str) -> list[Lease]:
+        """Drop all leases and failures of one issuer: its sign-in changed. What was held comes back."""
+        gone = [held.lease for held in self if held.lease.key.issuer == issuer]
         self._held = {key: held for key, held in self._held.items() if key.issuer != issuer}
         self.forgive(issuer)
+        return gone
 
     def forget_moved(self, issuer: str, clusters: Mapping[str, Cluster]) -> None:
         """Drop the leases for clusters that are elsewhere now, or known by another CA; ``clusters`` is by scope."""
@@ -141,10 +143,12 @@ class LeaseTable:
 
         self._held = {key: held for key, held in self._held.items() if stays(held.lease)}
 
-    def forget_session(self, session: str) -> None:
-        """Drop all leases and failures of one debugging session."""
+    def forget_session(self, session: str) -> list[Lease]:
+        """Drop all leases and failures of one debugging session. What was held comes back."""
+        gone = [held.lease for held in self if held.lease.key.session == session]
         self._held = {key: held for key, held in self._held.items() if key.session != session}
         self._failures = {key: failure for key, failure in self._failures.items() if key.session != session}
+        return gone
 
     def forgive(self, issuer: str) -> None:
         """Forget the failures of one issuer."""

@@ -53,6 +53,15 @@ class AgentFacts:
     problem: ConfigError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Deeds:
+    """What the agent does when it is told to: end, import ahead of need, read the hosts of its configuration anew."""
+
+    stop: Callable[[], Awaitable[None]]
+    ahead: Callable[[], None]
+    read_hosts: Callable[[], None]
+
+
 class Verbs:
     """The control requests; each is an iterator of events, the last of which is the result."""
 
@@ -64,15 +73,13 @@ class Verbs:
         sessions: Sessions,
         facts: AgentFacts,
         clock: Clock,
-        stop: Callable[[], Awaitable[None]],
-        ahead: Callable[[], None],
+        deeds: Deeds,
     ) -> None:
-        self._ahead = ahead
+        self._deeds = deeds
         self._desks = desks
         self._broker = broker
         self._clock = clock
         self._facts = facts
-        self._stop = stop
         self._logins = 0
         self._sessions = SessionVerbs(sessions, self._desk)
         self._verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
@@ -85,6 +92,7 @@ class Verbs:
             "whoami": self._whoami,
             "catalogue": self._catalogue,
             "explain": self._explain,
+            "hosts": self._hosts,
             "down": self._down,
             **self._sessions.verbs,
         }
@@ -119,7 +127,7 @@ class Verbs:
             msg = f"{MOST_LOGINS} callers wait for a sign-in already"
             raise LoginDeclined(msg, "complete it, or end one of them")
         # The person needs a while to read the code; the exchange's imports need half a second.
-        self._ahead()
+        self._deeds.ahead()
         flow, auto = (_flow(request, parameter) for parameter in ("flow", "auto"))
         again = request.parameters.get("again") is True
         events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto, again=again)
@@ -181,9 +189,14 @@ class Verbs:
         self._broker.forgive(name)
         yield _result(**{**verdict, "issuer": name})
 
+    async def _hosts(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
+        """What ``juniper setup docker|git`` has just written counts at once."""
+        self._deeds.read_hosts()
+        yield _result(hosts={name: sorted(desk.issuer.hosts.registries) for name, desk in self._desks.items()})
+
     async def _down(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
         # The door is shut before this is answered, so that "down, up" never meets the agent that goes.
-        await self._stop()
+        await self._deeds.stop()
         yield _result(pid=os.getpid())
 
     def _chosen(self, request: ControlRequest) -> Mapping[str, Desk]:

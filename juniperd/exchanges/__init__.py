@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from juniperd.errors import RelyingPartyRefused, TargetUnknown
 from juniperd.freshness import Window
-from juniperd.model import Cluster, Credential, IssuedToken, Kind, Lease, Target
+from juniperd.model import BasicLogin, Cluster, Credential, IssuedToken, Kind, Lease, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,15 @@ class Deriving(Protocol):
 
     async def derive(self, lease: Lease, target: Target, *, now: float) -> Exchanged:
         """The credential for ``target`` out of ``lease``, made at ``now``."""
+
+
+def basic_login(issued: IssuedToken) -> Exchanged:
+    """An issued deploy token as a login, for the one host that the issuer named."""
+    target = issued.target
+    if not target.host or not target.username:
+        msg = f"the issuer named no host or user for {target.relying_party}"
+        raise RelyingPartyRefused(msg, "ask whoever runs the issuer to run: juniper policy check")
+    return Exchanged(BasicLogin(target.username, issued.token), issued.expires_at, host=target.host)
 
 
 class ExchangeModule(Protocol):

@@ -113,22 +113,31 @@ class AwsExchange:
             if self._session is None:
                 self._session = hermetic_session()
             if place not in self._clients:
-                self._clients[place] = _make_client(self._session, target, self._settings)
+                self._clients[place] = _client_of(self._session, "sts", target, self._settings)
             return self._clients[place]
 
 
-def endpoint_of(target: Target) -> str:
+_HOSTS = {"sts": "sts", "ecr": "api.ecr"}
+"""How the endpoint of a service begins (AWS General Reference, "Service endpoints and quotas")."""
+
+
+def endpoint_of(target: Target, service: str = "sts") -> str:
     """The regional endpoint, set explicitly: neither profile nor variable of the user may choose it."""
     if target.endpoint:
         return target.endpoint
     suffix = "amazonaws.com.cn" if target.region.startswith("cn-") else "amazonaws.com"
-    return f"https://sts.{target.region}.{suffix}"
+    return f"https://{_HOSTS[service]}.{target.region}.{suffix}"
 
 
 def _check_target(target: Target, *, allow: bool) -> None:
     if not target.role_arn or not target.region or not target.session_name:
         msg = f"the issuer named no role, region or session name for {target.relying_party}"
         raise RelyingPartyRefused(msg, "ask whoever runs the issuer to run: juniper policy check")
+    check_endpoint(target, allow=allow)
+
+
+def check_endpoint(target: Target, *, allow: bool) -> None:
+    """Refuse an endpoint of the issuer's choice, but for the sandbox's on loopback."""
     if target.endpoint and not (allow and is_loopback(target.endpoint)):
         msg = f"the issuer named an endpoint of its own for {target.relying_party}, which only the sandbox may"
         raise ConfigError(msg, "ask whoever runs the issuer to remove 'endpoint' from that relying party")
@@ -193,16 +202,25 @@ class _NoToken:
         """STS takes no bearer token here."""
 
 
-def _make_client(session: botocore.session.Session, target: Target, settings: ExchangeSettings) -> Any:  # noqa: ANN401 - boto3 publishes no types
+def make_client(service: str, target: Target, settings: ExchangeSettings, mine: AwsCredential) -> Any:  # noqa: ANN401 - boto3 publishes no types
+    """A client of one service that signs with these credentials; it is kept from the user's files as STS's is."""
+    session = hermetic_session()
+    session.set_credentials(mine.access_key_id, mine.secret_access_key.reveal(), mine.session_token.reveal())
+    return _client_of(session, service, target, settings, signed=True)
+
+
+def _client_of(
+    session: botocore.session.Session, service: str, target: Target, settings: ExchangeSettings, *, signed: bool = False
+) -> Any:  # noqa: ANN401 - boto3 publishes no types
     import boto3.session
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.plugin import PluginContext, reset_plugin_context, set_plugin_context
 
-    endpoint = endpoint_of(target)
+    endpoint = endpoint_of(target, service)
     proxies = _proxies(endpoint, settings)
     config = Config(
-        signature_version=UNSIGNED,
+        signature_version=None if signed else UNSIGNED,
         retries={"mode": "standard", "total_max_attempts": 3},
         proxies=proxies,
         user_agent_extra="juniper",
@@ -212,12 +230,12 @@ def _make_client(session: botocore.session.Session, target: Target, settings: Ex
     token = set_plugin_context(PluginContext(plugins="DISABLED"))
     try:
         client = boto3.session.Session(botocore_session=session).client(
-            "sts", region_name=target.region, endpoint_url=endpoint, verify=verify, config=config
+            service, region_name=target.region, endpoint_url=endpoint, verify=verify, config=config
         )
     finally:
         reset_plugin_context(token)
     bounded = BoundedSession(verify=verify, proxies=proxies, timeout=TIMEOUTS)
-    client.meta.events.register_first("before-send.sts", bounded.answer)
+    client.meta.events.register_first(f"before-send.{service}", bounded.answer)
     return client
 
 
@@ -267,7 +285,7 @@ ERRORS: Mapping[str, Verdict] = {
     "ValidationError": Verdict(RelyingPartyRefused, "STS does not take the request", _POLICY),
 }
 """The codes of the API reference of AssumeRoleWithWebIdentity, by the code on the wire without "Exception"."""
-_TRANSIENT = frozenset({"Throttling", "ThrottlingException", "ServiceUnavailable", "InternalFailure", "RequestTimeout"})
+TRANSIENT = frozenset({"Throttling", "ThrottlingException", "ServiceUnavailable", "InternalFailure", "RequestTimeout"})
 
 
 def verdict_on(code: str) -> Verdict | None:
@@ -308,7 +326,7 @@ def _from_answer(response: Mapping[str, Any], issued: IssuedToken, seconds: int)
     verdict = verdict_on(code)
     if 300 <= status < 400:
         return _not_sts(target)
-    if verdict is None and (code in _TRANSIENT or status >= 500):
+    if verdict is None and (code in TRANSIENT or status >= 500):
         host = urlsplit(endpoint_of(target)).netloc
         return RelyingPartyUnreachable(f"STS answered {code or status} for {target.role_arn} at {host}", "try again")
     if verdict is None:

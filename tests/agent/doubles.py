@@ -205,11 +205,17 @@ class FakeIssuer(Double):
         self.oldest_agent = "0.1.0"
         self.target: dict[str, object] = {}
         self.oldest_age = 0.0
+        self.rows: list[dict[str, object]] = []
+        """What else the catalogue says; a target with a host is one of deploy tokens."""
+        self.minted: dict[str, str] = {}
+        """Deploy tokens that live, with the key that each was given to."""
+        self.ended: list[str] = []
         self._numbers = itertools.count(1)
 
     def routes(self, app: web.Application) -> None:
         app.router.add_get("/.well-known/juniper", self._directory)
         app.router.add_post("/token", self._token)
+        app.router.add_post("/revoke", self._revoke)
         app.router.add_post("/sign-ins", self._sign_in)
         app.router.add_delete("/sign-ins", self._sign_out)
         app.router.add_get("/catalogue", self._catalogue)
@@ -277,7 +283,10 @@ class FakeIssuer(Double):
     async def _catalogue(self, request: web.Request) -> web.Response:
         self._authorized(request)
         target = {"relying_party": "aws-staging", "kind": "aws", "role_arn": ROLE, "region": "eu-west-1"}
-        scopes = [{"name": name, "held": True, "reason": None, "targets": [target]} for name in self.scopes]
+        scopes: list[dict[str, object]] = [
+            {"name": name, "held": True, "reason": None, "targets": [target]} for name in self.scopes
+        ]
+        scopes += self.rows
         return web.json_response({"version": 1, "user": {"id": 7, "login": "developer"}, "scopes": scopes})
 
     async def _explain(self, request: web.Request) -> web.Response:
@@ -295,7 +304,31 @@ class FakeIssuer(Double):
             return web.json_response(body, status=400)
         if self.refusal is not None:
             return web.json_response(self.refusal[1], status=self.refusal[0])
-        return web.json_response(self._issued(form["scope"]))
+        row = next((row for row in self.rows if row["name"] == form["scope"]), None)
+        return web.json_response(
+            self._issued(form["scope"]) if row is None else self._deploy_token(row, form, thumbprint)
+        )
+
+    def _deploy_token(self, row: dict[str, Any], form: dict[str, str], thumbprint: str) -> dict[str, object]:
+        target = next(t for t in row["targets"] if t["relying_party"] == form["audience"])
+        secret = f"gldt-{next(self._numbers):016d}"
+        self.minted[secret] = thumbprint
+        return {
+            "access_token": secret,
+            "issued_token_type": "urn:juniper:params:oauth:token-type:gitlab-deploy-token",
+            "token_type": "N_A",
+            "expires_in": 3600,
+            "scope": row["name"],
+            "decision": "d-1",
+            "target": {**target, "ttl": 3600, "username": "juniper-7-developer", **self.target},
+        }
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        token, thumbprint = str((await request.post())["token"]), self._proved(request, None)
+        if self.minted.get(token) == thumbprint:
+            del self.minted[token]
+            self.ended.append(token)
+        return web.Response()
 
     def _issued(self, scope: str) -> dict[str, object]:
         now = int(self.clock())

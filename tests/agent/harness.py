@@ -40,29 +40,34 @@ class Spoken:
         return [json.loads(line) for line in self.stdout.splitlines()]
 
 
-async def speak(path: Path, *argv: str) -> Spoken:
+async def speak(path: Path, *argv: str, stdin: bytes = b"", **variables: str) -> Spoken:
     """One request, as a helper makes it."""
-    return await speak_bytes(path, *(a.encode() for a in argv))
+    return await speak_bytes(path, *(a.encode() for a in argv), stdin=stdin, **variables)
 
 
-async def speak_bytes(path: Path, *argv: bytes) -> Spoken:
+async def speak_bytes(path: Path, *argv: bytes, stdin: bytes = b"", **variables: str) -> Spoken:
     """The same with arguments that are not text."""
     reader, writer = await asyncio.open_unix_connection(path)
     try:
-        writer.write(wire.encode_request(wire.Request(argv)))
-        return await listen(reader)
+        writer.write(wire.encode_request(wire.Request(argv, variables)))
+        return await listen(reader, writer, stdin)
     finally:
         writer.close()
 
 
-async def listen(reader: asyncio.StreamReader) -> Spoken:
-    """The answer, to its last frame."""
+async def listen(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None = None, stdin: bytes = b""
+) -> Spoken:
+    """The answer, to its last frame; standard input goes out when it is asked for."""
     decoder = wire.Decoder()
     got = {"o": b"", "e": b""}
     while data := await reader.read(65536):
         for frame in decoder.feed(data):
             if frame.kind == "x":
                 return Spoken(got["o"], got["e"], frame.payload[0])
+            if frame.kind == "s" and writer is not None:
+                writer.write(wire.encode_bytes("i", stdin) + wire.encode(wire.Frame("i")))
+                continue
             got[frame.kind] += frame.payload
     pytest.fail(f"the agent went away after {got}")
 

@@ -195,6 +195,12 @@ class Person:
 class Issuer:
     """Issues whatever is asked."""
 
+    def stands_for(self, kind: Kind, host: str) -> bool:
+        raise AssertionError((kind, host))
+
+    async def give_back(self, secret: Secret) -> None:
+        raise AssertionError(secret)
+
     def known_scope(self, request: CredentialRequest) -> str | None:
         return request.scope
 

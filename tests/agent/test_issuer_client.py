@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from juniperd.config import IssuerEntry
 from juniperd.errors import (
     ConfigError,
     GrantRefused,
@@ -41,9 +42,7 @@ async def client(world: Doubles) -> AsyncIterator[IssuerClient]:
 def make(world: Doubles, http: Http, *, idp: str | None = None) -> IssuerClient:
     ids = count(1)
     return IssuerClient(
-        "team",
-        world.issuer.url,
-        world.idp.url if idp is None else idp,
+        IssuerEntry("team", world.issuer.url, world.idp.url if idp is None else idp),
         http=http,
         clock=world.clock,
         new_id=lambda: f"id-{next(ids)}",

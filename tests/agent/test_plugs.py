@@ -45,7 +45,7 @@ def asked_of(tool: ToolProtocol) -> CredentialRequest:
 def test_the_plugs_of_this_release() -> None:
     assert set(TOOLS) == {"juniper-aws", "juniper-kubectl", "juniper-token"}
     assert set(PROVIDERS) == {"oidc", "okta", "entra"}
-    assert KINDS == [Kind.API, Kind.AWS, Kind.KUBERNETES]
+    assert KINDS == [Kind.API, Kind.AWS, Kind.GIT, Kind.KUBERNETES, Kind.REGISTRY]
 
 
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))

@@ -19,6 +19,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from juniperd import unverified
+from juniperd.config import IssuerEntry
 from juniperd.errors import GrantRefused, IssuerError, LoginExpired, SubjectRejected
 from juniperd.http import Http
 from juniperd.identity import SubjectToken
@@ -100,7 +101,11 @@ async def desk(place: Shaped, tmp_path: Path, http: Http) -> AsyncIterator[Desk]
         issuer = await stack.enter_async_context(issuer_app.running(config, clock=time.time))
         ids, skew = itertools.count(), ClockSkew(time.time)
         client = IssuerClient(
-            "team", config.url, place.peer.issuer, http=http, clock=time.time, new_id=lambda: f"j{next(ids)}", skew=skew
+            IssuerEntry("team", config.url, place.peer.issuer),
+            http=http,
+            clock=time.time,
+            new_id=lambda: f"j{next(ids)}",
+            skew=skew,
         )
         idp = IdpClient(http, KeySets(http, clock=time.time), clock=time.time, skew=skew)
         sign_in = SignIn(client, idp, store=Store("memory"), clock=time.time, skew=skew, changed=client.forget)

@@ -1,0 +1,126 @@
+"""Logins for registries: GitLab's is a deploy token that the issuer had made, ECR's is asked for with the AWS lease.
+
+ECR's ``GetAuthorizationToken`` answers ``AWS:<password>`` in base64 for twelve hours (Amazon ECR API reference); what is
+served here ends with the credentials that asked for it. ACR and Google Artifact Registry will follow their clouds.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
+
+from juniperd.address import host_of
+from juniperd.errors import ExchangeError, RelyingPartyRefused, RelyingPartyUnreachable, UpstreamError, one_line
+from juniperd.exchanges import Exchanged, ExchangeSettings, aws, basic_login
+from juniperd.freshness import Window
+from juniperd.model import AwsCredential, BasicLogin, IssuedToken, Kind, Lease, Secret, Target
+from juniperd.threads import in_thread
+
+KIND = Kind.REGISTRY
+WINDOW = Window(renew_ahead=1200.0, wait_below=600.0, margin=60.0)
+"""A client asks its realm anew with the login that it began with, so one that is served outlasts a long pull."""
+
+_CONFIG = "check [network] proxy and ca_file"
+
+
+def make(settings: ExchangeSettings) -> RegistryExchange:
+    """The exchange; boto3 is imported for the first login at ECR, where the AWS exchange has not done it ahead."""
+    return RegistryExchange(settings)
+
+
+class RegistryExchange:
+    """Passes on, or asks ECR."""
+
+    def __init__(self, settings: ExchangeSettings) -> None:
+        self._settings = settings
+        self._making = threading.Lock()
+        self._clients: dict[tuple[str, str], Any] = {}
+
+    @property
+    def window(self) -> Window:
+        """Registries'."""
+        return WINDOW
+
+    async def warm(self) -> None:
+        """Nothing to do ahead of need."""
+
+    def close(self) -> None:
+        """Let go of the connections to ECR."""
+        for client in self._clients.values():
+            client.close()
+
+    async def trade(self, issued: IssuedToken) -> Exchanged:
+        """The deploy token as a login for the one host that the issuer named."""
+        return basic_login(issued)
+
+    async def derive(self, lease: Lease, target: Target, *, now: float) -> Exchanged:
+        """A login at ECR, which lasts here as long as the credentials that it was asked for with."""
+        aws.check_endpoint(target, allow=self._settings.loopback_endpoints)
+        answer = await in_thread(partial(self._ask, lease, target), name="ecr")
+        login, ends_at = _read(answer, target)
+        if ends_at <= now:
+            msg = f"ECR answered a login for {target.host} that has expired"
+            raise RelyingPartyRefused(msg, "check the clocks")
+        return Exchanged(login, min(ends_at, lease.expires_at), host=target.host)
+
+    def _ask(self, lease: Lease, target: Target) -> Mapping[str, Any]:
+        mine = cast("AwsCredential", lease.credential)
+        try:
+            answer: Mapping[str, Any] = self._client(target, mine).get_authorization_token()
+        except Exception as error:  # noqa: BLE001 - every failure of botocore crosses this one border
+            raise _translate(error, target) from None
+        return answer
+
+    def _client(self, target: Target, mine: AwsCredential) -> Any:  # noqa: ANN401 - boto3 publishes no types
+        """A client with these credentials; of one region only the latest is kept, for a lease has one at a time."""
+        with self._making:
+            place, key = target.region, mine.access_key_id
+            if (place, key) not in self._clients:
+                old = [known for known in self._clients if known[0] == place]
+                for known in old:
+                    self._clients.pop(known).close()
+                self._clients[place, key] = aws.make_client("ecr", target, self._settings, mine)
+            return self._clients[place, key]
+
+
+def _read(answer: Mapping[str, Any], target: Target) -> tuple[BasicLogin, float]:
+    """The login, once the answer is known to be about the registry that it was asked for."""
+    try:
+        (row,) = answer["authorizationData"]
+        ends_at = float(row["expiresAt"].timestamp())
+        username, _, password = (
+            base64.b64decode(row["authorizationToken"], validate=True).decode("ascii").partition(":")
+        )
+        host = host_of(row["proxyEndpoint"])
+    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error):
+        raise _odd(target) from None
+    if host != target.host or not username or not password.isprintable() or not password:
+        raise _odd(target)
+    return BasicLogin(username, Secret(password)), ends_at
+
+
+def _odd(target: Target) -> RelyingPartyRefused:
+    return RelyingPartyRefused(f"ECR answered something that is no login for {target.host}", _CONFIG)
+
+
+def _translate(error: Exception, target: Target) -> ExchangeError:
+    """One failure of botocore, as the error a person reads."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if isinstance(error, UpstreamError):
+        return RelyingPartyUnreachable(error.message, "try again")
+    if isinstance(error, ClientError):
+        code = one_line(str(error.response.get("Error", {}).get("Code", "")), 80)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= 500 or code in aws.TRANSIENT:
+            return RelyingPartyUnreachable(f"ECR answered {code or status} for {target.host}", "try again")
+        msg = f"ECR refuses the scope's role a login for {target.host} ({code})"
+        return RelyingPartyRefused(msg, "let the role's policy allow ecr:GetAuthorizationToken")
+    if isinstance(error, BotoCoreError):
+        return RelyingPartyUnreachable(f"ECR of {target.region} cannot be reached ({type(error).__name__})", _CONFIG)
+    msg = f"calling ECR failed inside juniperd ({type(error).__name__})"
+    return ExchangeError(msg, "report this, with the log of juniperd")
