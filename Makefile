@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 OIDC   := tests/peers/oidc-provider
-GO     := tests/peers/go_programs.py $(wildcard tests/peers/kubernetes/*/go.* tests/peers/kubernetes/*/*/*.go)
+GO     := tests/peers/go_programs.py $(wildcard tests/peers/*/go.* tests/peers/*/*/*.go tests/peers/*/*/go.* tests/peers/*/*/*/*.go)
 
 .PHONY: help setup demo test fast check coverage faults drills bench fuzz clean
 .DELETE_ON_ERROR:

@@ -58,14 +58,14 @@ async def spawn(folder: Folder, name: str, command: Sequence[str], variables: Ma
     return Child(Process.of(name, handle.pid), handle, log)
 
 
-async def wait_for_issuer(child: Child, url: str, ca_file: Path) -> None:
-    """Until the issuer answers over TLS."""
+async def wait_for_server(child: Child, url: str, ca_file: Path, *, status: int = 200) -> None:
+    """Until it answers over TLS, with this status."""
     tls = ssl.create_default_context(cafile=str(ca_file))
 
     async def answers() -> bool:
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"{url}/.well-known/juniper", ssl=tls) as got:
-                return got.status == 200
+            async with aiohttp.ClientSession() as session, session.get(url, ssl=tls) as got:
+                return got.status == status
         except aiohttp.ClientError:
             return False
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from juniperd.sandbox.folder import Folder
 
 _ABOUT: Final = """\
-a whole small company on loopback: sign-in, GitLab, AWS, two clusters, an API, an issuer and an agent
+a whole small company on loopback: sign-in, GitLab with registry and Git, AWS, two clusters, an API, an issuer with its
+minter, and an agent
 
 examples:
   juniper sandbox up --dir /tmp/shop
@@ -20,6 +21,7 @@ examples:
   juniper login --device
   aws sts get-caller-identity
   kubectl -n billing get pods
+  git clone "$BILLING_CODE"
   juniper sandbox idp --dir /tmp/shop --as maintainer
   juniper sandbox gitlab --dir /tmp/shop remove-member developer shop/billing
   juniper sandbox down --dir /tmp/shop"""

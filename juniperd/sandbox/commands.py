@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import socket
 import struct
 import subprocess
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Final
 
 from juniperd.sandbox import control
-from juniperd.sandbox.environment import environment
+from juniperd.sandbox.company import IMAGES
+from juniperd.sandbox.environment import environment, program
 from juniperd.sandbox.folder import NOTE, Folder, Note, SandboxError
 from juniperd.sandbox.processes import Process, end
 
 UP_LIMIT: Final = 60.0
 LOG: Final = "log/sandbox.log"
+CODE: Final = f"{IMAGES}.git"
 
 
 def up(folder: Folder, *, without: str = "", link_page: bool = False) -> Note:
@@ -32,7 +35,9 @@ def up(folder: Folder, *, without: str = "", link_page: bool = False) -> Note:
     log = folder.write(LOG, "")
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as ready:
-        child = _spawn(folder, log, writing, ["--without", without, *["--link-page"] * link_page])
+        registry = shutil.which("docker-registry") or ""
+        options = ["--without", without, *["--link-page"] * link_page, "--registry", registry]
+        child = _spawn(folder, log, writing, options)
         os.close(writing)
         try:
             answer = _read_all(ready.fileno(), time.monotonic() + UP_LIMIT)
@@ -125,6 +130,14 @@ def env_lines(folder: Folder) -> list[str]:
     """`export NAME='value'` lines for a shell."""
     note = folder.ready()
     variables = environment(folder, Path(note.run_dir)) | {"BILLING_API": note.urls["api"]}
+    variables |= {
+        "BILLING_IMAGES": f"{note.urls['registry']}/{IMAGES}",
+        "BILLING_CODE": f"{note.urls['gitlab']}/{CODE}",
+    }
+    helpers = str(program("docker-credential-juniper").parent)
+    if helpers not in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        # Docker and its kin look their helpers up there.
+        variables["PATH"] = f"{helpers}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return [f"export {name}='{value}'" for name, value in variables.items()]
 
 

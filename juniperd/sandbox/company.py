@@ -28,6 +28,12 @@ CLUSTER: Final = "staging-eu"
 EKS_CLUSTER: Final = "batch-staging"
 API: Final = "billing-api"
 API_AUDIENCE: Final = "https://billing.staging.shop.example"
+REGISTRY: Final = "shop-images"
+CODE: Final = "shop-code"
+IMAGES: Final = "shop/billing"
+"""The project that the registry's bare host means."""
+MINTER: Final = "juniper-minter"
+"""The account that makes deploy tokens, and may do so in two projects."""
 BUCKETS: Final = ("invoice-archive-staging", "invoice-archive-production")
 PEOPLE: Final = ("developer", "maintainer", "reporter", "outsider")
 CONTRACTOR: Final = "contractor"
@@ -49,7 +55,7 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One scope of the sandbox's policy: the bucket its AWS role may reach, a namespace, an API."""
+    """One scope of the sandbox's policy: the bucket its AWS role may reach, a namespace, an API, images, code."""
 
     name: str
     about: str
@@ -63,6 +69,8 @@ class Scope:
     activation: str = "sign-in"
     namespace: Namespace | None = None
     api: str | None = None
+    images: bool = False
+    code: bool = False
 
     @property
     def role_arn(self) -> str:
@@ -187,7 +195,35 @@ SCOPES: Final = (
         "read",
         api=API,
     ),
+    Scope(
+        "billing-image-reader",
+        "Pull billing's images from GitLab's registry",
+        IMAGES,
+        42,
+        "staging",
+        "read",
+        images=True,
+    ),
+    Scope(
+        "ledger-image-reader",
+        "Pull the ledger's images from GitLab's registry",
+        "shop/payments/ledger",
+        43,
+        "staging",
+        "read",
+        images=True,
+    ),
+    Scope(
+        "billing-source-reader",
+        "Clone and fetch billing's code",
+        "shop/billing",
+        42,
+        "staging",
+        "read",
+        code=True,
+    ),
 )
+MINTED_PROJECTS: Final = tuple(dict.fromkeys(s.project_id for s in SCOPES if s.images or s.code))
 AWS_SCOPES: Final = tuple(scope for scope in SCOPES if scope.bucket)
 
 NARROW_ROLE: Final = CustomRole(901, "Release assistant", 20)
@@ -230,6 +266,7 @@ def _users() -> list[User]:
         User(11, "blocked", "Blocked", extern_uid="u-blocked", state="blocked"),
         User(12, "project_42_bot", "Release bot", extern_uid="u-bot", bot=True),
         User(13, CONTRACTOR, CONTRACTOR.capitalize()),
+        User(14, MINTER, "Juniper minter"),
     ]
 
 
@@ -241,6 +278,7 @@ def _members() -> list[Member]:
     ]
     return [
         *direct,
+        *(Member(14, Place("project", number), 40) for number in MINTED_PROJECTS),
         Member(8, SHOP, 40),
         Member(7, PAYMENTS, 30),
         Member(8, PAYMENTS, 50),

@@ -8,14 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from juniperd.sandbox import gitlab_files
 from juniperd.sandbox.company import (
     API,
     API_AUDIENCE,
     AUDIENCE,
     AWS_SCOPES,
     CLUSTER,
+    CODE,
     EKS_CLUSTER,
+    IMAGES,
     REGION,
+    REGISTRY,
     RELYING_PARTY,
     SCOPES,
     Scope,
@@ -46,11 +50,18 @@ class Addresses:
     cluster: str
     eks: str
     api: str
+    minter: str
+    registry: str
 
     @property
     def issuer_host(self) -> str:
         """The issuer as IAM names it: without its scheme."""
         return self.issuer.partition("://")[2]
+
+    @property
+    def gitlab_host(self) -> str:
+        """GitLab as Git names it."""
+        return self.gitlab.partition("://")[2]
 
 
 def write_certificates(folder: Folder) -> Contexts:
@@ -60,9 +71,12 @@ def write_certificates(folder: Folder) -> Contexts:
     return contexts(ca, folder.write(CERTIFICATE, made.server), folder.write(CERTIFICATE_KEY, made.server_key))
 
 
-def write_files(folder: Folder, at: Addresses, *, reader_token: str, page_secret: str | None = None) -> None:
+def write_files(
+    folder: Folder, at: Addresses, *, reader_token: str, minter_token: str = "", page_secret: str | None = None
+) -> None:
     """Write all others; private ones with mode 0600. With a `page_secret` the issuer's page links, else `extern_uid`."""
     folder.write("gitlab.token", f"{reader_token}\n")
+    gitlab_files.write(folder, at, minter_token, CERTIFICATE, CERTIFICATE_KEY)
     if page_secret is not None:
         folder.write(PAGE_SECRET, f"{page_secret}\n")
     folder.write("issuer.toml", _issuer_toml(at, on_page=page_secret is not None))
@@ -137,6 +151,9 @@ policy = "policy"
 relying_parties = "relying_parties"
 sign_in_max_age = "12h"
 
+[minter]
+url = "{at.minter}"
+
 [network]
 ca_file = "ca.pem"
 
@@ -166,6 +183,11 @@ sandbox = true
 [issuer.sandbox]
 url = "{at.issuer}"
 idp = "{at.idp}"
+
+[issuer.sandbox.registry."{at.registry}"]
+project = "{IMAGES}"
+
+[issuer.sandbox.git."{at.gitlab_host}"]
 
 [network]
 ca_file = "ca.pem"
@@ -201,6 +223,15 @@ region = "{REGION}"
 [relying_party.{API}]
 kind = "api"
 audience = "{API_AUDIENCE}"
+
+[relying_party.{REGISTRY}]
+kind = "registry"
+provider = "gitlab"
+host = "{at.registry}"
+
+[relying_party.{CODE}]
+kind = "git"
+host = "{at.gitlab_host}"
 """
 
 
@@ -249,6 +280,12 @@ namespace = "{scope.namespace.name}"
         yield f"""
 [scope.{scope.name}.api]
 relying_party = "{scope.api}"
+"""
+    for wanted, kind, party in ((scope.images, "registry", REGISTRY), (scope.code, "git", CODE)):
+        if wanted:
+            yield f"""
+[scope.{scope.name}.{kind}]
+relying_party = "{party}"
 """
 
 

@@ -118,6 +118,11 @@ class GitLabDouble(Double):
             app.add_routes(git.routes())
         return app
 
+    @property
+    def minter_secret(self) -> str:
+        """The token of the account that makes deploy tokens, where there is one."""
+        return "" if self.minter is None else self.minter.value
+
     def _me(self, request: web.Request) -> User:
         return self.world.user(request[CALLER].username)
 

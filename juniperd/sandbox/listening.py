@@ -66,6 +66,13 @@ class Listening:
         """Take a port now and serve on it later; `secure` means TLS alone."""
         return cls(free_socket(port), secure=secure)
 
+    @classmethod
+    def with_tls(cls, tls: ssl.SSLContext) -> Listening:
+        """The same, to be served with this certificate."""
+        made = cls.reserve(secure=True)
+        made.tls = tls
+        return made
+
     @property
     def url(self) -> str:
         """`http://127.0.0.1:PORT`, or https where it is secure, without a slash at the end."""

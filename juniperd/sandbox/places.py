@@ -81,7 +81,7 @@ def _staging(issuer: str, tls: Contexts, clock: Clock) -> ClusterDouble:
         ClusterState(("billing",), (*_BILLING, _SYSTEM)),
         (RoleBinding("billing", "deployer", "gitlab:project_env:42:staging", (_LOOK, _SETTINGS)),),
         clock,
-        listening=_secure(tls),
+        listening=Listening.with_tls(tls.serving),
     )
 
 
@@ -95,14 +95,14 @@ def _batch(account: AwsAccount, tls: Contexts, clock: Clock) -> ClusterDouble:
         ClusterState(("batch",), (_NIGHTLY, _SYSTEM)),
         tuple(bindings),
         clock,
-        listening=_secure(tls),
+        listening=Listening.with_tls(tls.serving),
     )
 
 
 def _billing_api(issuer: str, tls: Contexts, clock: Clock) -> BillingApi:
     """The API that verifies our tokens by itself."""
     (scope,) = (scope for scope in SCOPES if scope.api == API)
-    return BillingApi(issuer, API_AUDIENCE, scope.name, clock, tls.trusting, _secure(tls))
+    return BillingApi(issuer, API_AUDIENCE, scope.name, clock, tls.trusting, Listening.with_tls(tls.serving))
 
 
 def _trusted(scope: Scope) -> TrustedScope:
@@ -112,9 +112,3 @@ def _trusted(scope: Scope) -> TrustedScope:
 
 def _group(scope: Scope) -> str:
     return f"juniper:scope:{scope.name}"
-
-
-def _secure(tls: Contexts) -> Listening:
-    made = Listening.reserve(secure=True)
-    made.tls = tls.serving
-    return made

@@ -15,18 +15,32 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from juniperd.sandbox import control
+import aiohttp
+
+from juniperd.sandbox import control, gitlab_files
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
-from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_issuer
-from juniperd.sandbox.company import ACCOUNT, AUDIENCE, AWS_SCOPES, BUCKETS, CONTRACTOR, PEOPLE, REGION, company
+from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_server
+from juniperd.sandbox.company import (
+    ACCOUNT,
+    AUDIENCE,
+    AWS_SCOPES,
+    BUCKETS,
+    CONTRACTOR,
+    IMAGES,
+    MINTER,
+    PEOPLE,
+    REGION,
+    company,
+)
 from juniperd.sandbox.environment import environment, program
 from juniperd.sandbox.files import IDENTITY, Addresses, bucket_policy, trust, write_certificates, write_files
 from juniperd.sandbox.folder import NOTE, Folder, Note, SandboxError, private_run_dir
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.gitlab_sign_in import Application
 from juniperd.sandbox.idp import IdpDouble, Person
-from juniperd.sandbox.listening import free_ports
+from juniperd.sandbox.image import Image, Pusher
+from juniperd.sandbox.listening import Listening, free_ports
 from juniperd.sandbox.places import Places
 from juniperd.sandbox.processes import Process
 from juniperd.sandbox.tls import Contexts
@@ -40,40 +54,55 @@ def people() -> dict[str, Person]:
 
 
 @dataclass(frozen=True, slots=True)
-class IssuerUrls:
-    """Where the issuer will answer, known before it is there."""
+class ChildUrls:
+    """Where issuer, minter and registry will answer, known before they are there."""
 
     public: str
     api: str
+    minter: str
+    registry: str
 
     @classmethod
-    def free(cls) -> IssuerUrls:
-        """On two free ports."""
-        return cls(*(f"https://127.0.0.1:{port}" for port in free_ports(2)))
+    def free(cls) -> ChildUrls:
+        """On free ports."""
+        return cls(*(f"https://127.0.0.1:{port}" for port in free_ports(4)))
 
 
-def make_doubles(account: AwsAccount, issuer: IssuerUrls, tls: Contexts) -> Doubles:
+def minter_account() -> ReaderToken:
+    """The account that makes deploy tokens."""
+    return ReaderToken(f"glpat-sandbox-{os.urandom(16).hex()}", MINTER, scopes=("api",))
+
+
+def make_doubles(account: AwsAccount, children: ChildUrls, tls: Contexts, repositories: Path) -> Doubles:
     """The doubles, each with its address taken and not yet serving."""
     token = ReaderToken(f"glpat-sandbox-{os.urandom(16).hex()}")
     return Doubles(
         IdpDouble(people()),
-        GitLabDouble(company(), token),
+        GitLabDouble(
+            company(),
+            token,
+            minter=minter_account(),
+            git_folder=repositories,
+            listening=Listening.with_tls(tls.serving),
+        ),
         AwsDouble(account, tls.trusting),
-        Places.furnished(account, issuer.public, tls),
+        Places.furnished(account, children.public, tls),
     )
 
 
-def addresses(doubles: Doubles, issuer: IssuerUrls) -> Addresses:
+def addresses(doubles: Doubles, children: ChildUrls) -> Addresses:
     """Where everything listens."""
     return Addresses(
         idp=doubles.idp.url,
         gitlab=doubles.gitlab.url,
         aws=doubles.aws.url,
-        issuer=issuer.public,
-        issuer_api=issuer.api,
+        issuer=children.public,
+        issuer_api=children.api,
         cluster=doubles.places.staging.url,
         eks=doubles.places.batch.url,
         api=doubles.places.api.url,
+        minter=children.minter,
+        registry=children.registry.partition("://")[2],
     )
 
 
@@ -95,14 +124,23 @@ def furnish(account: AwsAccount, at: Addresses) -> None:
         account.add_role(scope.name, trust=dict(policy), policy=dict(bucket_policy(scope)))
 
 
-async def run(folder: Folder, ready_fd: int, without: Sequence[str], *, link_page: bool = False) -> None:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to come up: not the programs in `without`; people linked on the page; this program as the registry."""
+
+    without: Sequence[str] = ()
+    link_page: bool = False
+    registry: str = ""
+
+
+async def run(folder: Folder, ready_fd: int, wanted: Wanted) -> None:
     """Bring everything up, say so on `ready_fd`, and serve until SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        starting = asyncio.ensure_future(_start(folder, stack, without, link_page=link_page))
+        starting = asyncio.ensure_future(_start(folder, stack, wanted))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -115,7 +153,7 @@ async def run(folder: Folder, ready_fd: int, without: Sequence[str], *, link_pag
         await stopping
 
 
-async def _start(folder: Folder, stack: AsyncExitStack, without: Sequence[str], *, link_page: bool) -> Note:
+async def _start(folder: Folder, stack: AsyncExitStack, wanted: Wanted) -> Note:
     run_dir = private_run_dir()
     stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
     note = Note((Process.of("sandbox", os.getpid()),), str(run_dir))
@@ -124,16 +162,20 @@ async def _start(folder: Folder, stack: AsyncExitStack, without: Sequence[str], 
     account = AwsAccount(ACCOUNT, REGION)
     await asyncio.to_thread(account.start)
     stack.callback(account.stop)
-    tls, issuer = write_certificates(folder), IssuerUrls.free()
-    doubles = make_doubles(account, issuer, tls)
-    at = addresses(doubles, issuer)
+    tls, urls = write_certificates(folder), ChildUrls.free()
+    doubles = make_doubles(account, urls, tls, folder / "repositories")
+    at = addresses(doubles, urls)
     secret = register_page(doubles, at)
-    write_files(folder, at, reader_token=doubles.gitlab.token.value, page_secret=secret if link_page else None)
+    tokens = {"reader_token": doubles.gitlab.token.value, "minter_token": doubles.gitlab.minter_secret}
+    write_files(folder, at, **tokens, page_secret=secret if wanted.link_page else None)
+    folder.write(gitlab_files.BUNDLE, doubles.gitlab.registry_tokens.key.certificate())
     furnish(account, at)
     for double in doubles.all():
         await stack.enter_async_context(double)
-    children = await _start_children(folder, stack, run_dir, at, without)
-    await warm(doubles, issuer=None if "issuer" in without else at.issuer)
+    children = await _start_children(folder, stack, run_dir, at, wanted)
+    if wanted.registry:
+        await _fill_registry(doubles, at, tls)
+    await warm(doubles, issuer=None if "issuer" in wanted.without else at.issuer)
     server = await control.serve(run_dir / "control.sock", lambda words: act(doubles, words))
     stack.callback(server.close)
     note = replace(note, processes=(*note.processes, *(child.process for child in children)), urls=asdict(at))
@@ -141,26 +183,61 @@ async def _start(folder: Folder, stack: AsyncExitStack, without: Sequence[str], 
     return note
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A child that serves: what it reads its settings from, and what it answers once it is there."""
+
+    name: str
+    command: tuple[str, ...]
+    url: str
+    status: int = 200
+    needs: tuple[str, ...] = ()
+
+
+def _servers(folder: Folder, at: Addresses, registry: str) -> list[_Server]:
+    juniper = str(program("juniper"))
+    well_known, health = f"{at.issuer}/.well-known/juniper", f"{at.minter}/healthz"
+    found = [
+        _Server("issuer", (juniper, "issuer", "serve"), well_known, needs=("JUNIPER_ISSUER_CONFIG",)),
+        _Server("minter", (juniper, "minter", "serve"), health, needs=("JUNIPER_MINTER_CONFIG",)),
+    ]
+    if registry:
+        command = (registry, "serve", str(folder / gitlab_files.REGISTRY_FILE))
+        found.append(_Server("registry", command, f"https://{at.registry}/v2/", status=401))
+    return found
+
+
 async def _start_children(
-    folder: Folder, stack: AsyncExitStack, run_dir: Path, at: Addresses, without: Sequence[str]
+    folder: Folder, stack: AsyncExitStack, run_dir: Path, at: Addresses, wanted: Wanted
 ) -> list[Child]:
     variables = environment(folder, run_dir) | {"HOME": str(folder / "home"), "XDG_RUNTIME_DIR": str(run_dir)}
     shared = {name: variables[name] for name in variables if name.startswith(("HOME", "XDG_"))}
     shared |= {"PATH": os.defpath, "LANG": "C.UTF-8"}
     children = []
-    if "issuer" not in without:
-        mine = shared | {"JUNIPER_ISSUER_CONFIG": variables["JUNIPER_ISSUER_CONFIG"]}
-        issuer = await spawn(folder, "issuer", [str(program("juniper")), "issuer", "serve"], mine)
-        stack.push_async_callback(issuer.end)
-        await wait_for_issuer(issuer, at.issuer, folder / "ca.pem")
-        children.append(issuer)
-    if "agent" not in without:
+    for server in _servers(folder, at, wanted.registry):
+        if server.name not in wanted.without:
+            mine = shared | {name: variables[name] for name in server.needs}
+            child = await spawn(folder, server.name, server.command, mine)
+            stack.push_async_callback(child.end)
+            await wait_for_server(child, server.url, folder / "ca.pem", status=server.status)
+            children.append(child)
+    if "agent" not in wanted.without:
         mine = shared | {name: variables[name] for name in ("JUNIPER_CONFIG", "JUNIPER_SOCKET")}
         agent = await spawn(folder, "agent", [str(program("juniperd"))], mine)
         stack.push_async_callback(agent.end)
         await wait_for_agent(agent, Path(variables["JUNIPER_SOCKET"]))
         children.append(agent)
     return children
+
+
+async def _fill_registry(doubles: Doubles, at: Addresses, tls: Contexts) -> None:
+    """One image, pushed with a deploy token that is gone afterwards: nobody else holds one in a new sandbox."""
+    tokens, project = doubles.gitlab.deploy_tokens, doubles.gitlab.world.project(IMAGES)
+    token, secret = tokens.add(project.id, ("read_registry", "write_registry"), name="pipeline", expires_at=None)
+    login = aiohttp.BasicAuth(token.username, secret)
+    pusher = Pusher(f"https://{at.registry}", f"{at.gitlab}/jwt/auth", login, tls.trusting)
+    await pusher.push(Image.of_file("srv/invoice.txt", b"invoice 1001\n"), f"{IMAGES}/api", "staging")
+    tokens.rows.remove(token)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -170,6 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--without", default="")
     parser.add_argument("--link-page", action="store_true")
+    parser.add_argument("--registry", default="")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
@@ -177,7 +255,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.set_inheritable(args.ready_fd, False)  # noqa: FBT003  # the standard library takes it by position alone
     try:
         folder = Folder.at(args.dir)
-        asyncio.run(run(folder, args.ready_fd, args.without.split(","), link_page=args.link_page))
+        wanted = Wanted(args.without.split(","), args.link_page, args.registry)
+        asyncio.run(run(folder, args.ready_fd, wanted))
     except SandboxError as problem:
         os.write(args.ready_fd, json.dumps({"problem": str(problem)}).encode())
         return 1

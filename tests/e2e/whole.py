@@ -35,7 +35,7 @@ from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble
 from juniperd.sandbox.listening import Listening
 from juniperd.sandbox.places import Places
-from juniperd.sandbox.supervisor import IssuerUrls, addresses, furnish, people, register_page
+from juniperd.sandbox.supervisor import ChildUrls, addresses, furnish, people, register_page
 from juniperd.sandbox.verbs import Doubles, act
 from tests.faults.hostile import Doors
 
@@ -173,7 +173,7 @@ async def whole(
     monkeypatch.setattr("juniperd.identity.device.LONGEST_INTERVAL", 0.01)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     idp, gitlab, aws = (Listening.reserve() if doors is None else doors.reserve(name) for name in UPSTREAMS)
-    folder, issuer_urls = Folder(place), IssuerUrls.free()
+    folder, issuer_urls = Folder(place), ChildUrls.free()
     tls = write_certificates(folder)
     doubles = Doubles(
         IdpDouble(people(), clock=clock, interval=0.01, listening=idp),

@@ -18,7 +18,7 @@ from typing import Any
 from juniperd import unverified, wire
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
-from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_issuer
+from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_server
 from juniperd.sandbox.company import company
 from juniperd.sandbox.files import Addresses, write_certificates, write_files
 from juniperd.sandbox.folder import Folder
@@ -26,7 +26,7 @@ from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble
 from juniperd.sandbox.idp_grants import Family, Grants
 from juniperd.sandbox.places import Places
-from juniperd.sandbox.supervisor import IssuerUrls, addresses, furnish, people
+from juniperd.sandbox.supervisor import ChildUrls, addresses, furnish, people
 from juniperd.sandbox.verbs import Doubles
 
 PATIENCE = 20.0
@@ -165,7 +165,7 @@ class Shop:
         command = [sys.executable, "-m", "tests.faults.victim", str(plan), name]
         if name == "issuer":
             child = await spawn(self.folder, name, [*command, str(self.folder / "issuer.toml")], self.variables)
-            await wait_for_issuer(child, self.at.issuer, self.folder / "ca.pem")
+            await wait_for_server(child, f"{self.at.issuer}/.well-known/juniper", self.folder / "ca.pem")
         else:
             mine = {"JUNIPER_CONFIG": str(self.folder / "juniper.toml"), "JUNIPER_SOCKET": str(self.socket)}
             child = await spawn(self.folder, name, command, {**self.variables, **mine})
@@ -257,7 +257,7 @@ async def shop_with_victims(place: Path, account: AwsAccount, keyring: Mapping[s
     """The company, both programs running, until the block ends."""
     idp = IdpDouble(people(), interval=0.01)
     idp.grants = CountingGrants(idp.clock, idp.interval)
-    folder, issuer = Folder(place), IssuerUrls.free()
+    folder, issuer = Folder(place), ChildUrls.free()
     tls = write_certificates(folder)
     doubles = Doubles(
         idp,

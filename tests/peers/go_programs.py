@@ -1,7 +1,7 @@
 """Other people's programs, built from Go modules as ``go.sum`` pins them; ``python -m tests.peers.go_programs`` builds all.
 
-The modules are in ``kubernetes/newest`` and ``kubernetes/oldest``: the two ends of what Kubernetes supports today; and in
-``kubernetes/beta`` an older reader of what clusters are told.
+The modules are in ``kubernetes/newest`` and ``kubernetes/oldest``: the two ends of what Kubernetes supports today; in
+``kubernetes/beta`` an older reader of what clusters are told; and in ``registries`` what pulls images.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Final
 
 from tests.requirements import require_peer
 
-MODULES: Final = Path(__file__).parent / "kubernetes"
-BUILT: Final = Path(__file__).parents[2] / "build" / "kubernetes"
+MODULES: Final = Path(__file__).parent
+BUILT: Final = Path(__file__).parents[2] / "build"
 BUILD_LIMIT: Final = 3600.0
 """Seconds for one program; the largest took three minutes on two busy cores."""
 
@@ -81,14 +81,28 @@ class GoProgram:
         return next(((name, version) for name, version in required if ours.startswith(f"{name}/")), ("", ""))
 
 
-KUBECTL: Final = GoProgram("kubectl", "newest", "k8s.io/kubernetes/cmd/kubectl", 2)
-KUBE_APISERVER: Final = GoProgram("kube-apiserver", "newest", "k8s.io/kubernetes/cmd/kube-apiserver", 3)
-ETCD: Final = GoProgram("etcd", "newest", "go.etcd.io/etcd/server/v3", 1)
-HELM: Final = GoProgram("helm", "newest", "helm.sh/helm/v3/cmd/helm", 1)
-OLD_KUBECTL: Final = GoProgram("kubectl", "oldest", "k8s.io/kubernetes/cmd/kubectl", 1)
-APISERVER_CONFIG: Final = GoProgram("apiserver-config", "oldest", "./apiserver-config", 1)
-BETA_CONFIG: Final = GoProgram("apiserver-config", "beta", "./apiserver-config", 1)
-PROGRAMS: Final = (KUBECTL, KUBE_APISERVER, ETCD, HELM, OLD_KUBECTL, APISERVER_CONFIG, BETA_CONFIG)
+KUBECTL: Final = GoProgram("kubectl", "kubernetes/newest", "k8s.io/kubernetes/cmd/kubectl", 2)
+KUBE_APISERVER: Final = GoProgram("kube-apiserver", "kubernetes/newest", "k8s.io/kubernetes/cmd/kube-apiserver", 3)
+ETCD: Final = GoProgram("etcd", "kubernetes/newest", "go.etcd.io/etcd/server/v3", 1)
+HELM: Final = GoProgram("helm", "kubernetes/newest", "helm.sh/helm/v3/cmd/helm", 1)
+OLD_KUBECTL: Final = GoProgram("kubectl", "kubernetes/oldest", "k8s.io/kubernetes/cmd/kubectl", 1)
+APISERVER_CONFIG: Final = GoProgram("apiserver-config", "kubernetes/oldest", "./apiserver-config", 1)
+BETA_CONFIG: Final = GoProgram("apiserver-config", "kubernetes/beta", "./apiserver-config", 1)
+ORAS: Final = GoProgram("oras", "registries", "oras.land/oras/cmd/oras", 1)
+CRANE: Final = GoProgram("crane", "registries", "github.com/google/go-containerregistry/cmd/crane", 1)
+DOCKER_LOGIN: Final = GoProgram("docker-login", "registries", "./docker-login", 1)
+PROGRAMS: Final = (
+    KUBECTL,
+    KUBE_APISERVER,
+    ETCD,
+    HELM,
+    OLD_KUBECTL,
+    APISERVER_CONFIG,
+    BETA_CONFIG,
+    ORAS,
+    CRANE,
+    DOCKER_LOGIN,
+)
 
 
 def program(wanted: GoProgram) -> Path:

@@ -1,0 +1,76 @@
+"""The files of whoever pulls from the sandbox's GitLab: the minter, Docker and its kin, Git, and the registry itself."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from juniperd.sandbox.company import MINTED_PROJECTS
+from juniperd.sandbox.environment import program
+from juniperd.sandbox.folder import Folder
+from juniperd.sandbox.gitlab_registry import ISSUER, SERVICE
+
+if TYPE_CHECKING:
+    from juniperd.sandbox.files import Addresses
+
+REGISTRY_FILE: Final = "registry/config.json"
+BUNDLE: Final = "registry/gitlab.pem"
+DOCKER: Final = "docker"
+GIT: Final = "git/config"
+MINTER: Final = "minter.toml"
+
+
+def write(folder: Folder, at: Addresses, minter_token: str, certificate: str, key: str) -> None:
+    """Write all of them."""
+    folder.write("minter.token", f"{minter_token}\n")
+    folder.write(MINTER, _minter_toml(at, certificate, key))
+    folder.write(f"{DOCKER}/config.json", json.dumps({"credHelpers": {at.registry: "juniper"}}, indent="\t") + "\n")
+    folder.write(GIT, _git_config(at, folder))
+    # YAML, which the registry reads, contains JSON.
+    folder.write(REGISTRY_FILE, json.dumps(_registry(folder, at, certificate, key), indent=2))
+    (folder / "minter-state").mkdir(mode=0o700, exist_ok=True)
+
+
+def _minter_toml(at: Addresses, certificate: str, key: str) -> str:
+    return f"""\
+version = 1
+sandbox = true
+
+[minter]
+listen = "{at.minter.partition("://")[2]}"
+tls_cert = "{certificate}"
+tls_key = "{key}"
+state = "minter-state"
+issuer = "{at.issuer}"
+projects = {list(MINTED_PROJECTS)}
+
+[gitlab]
+url = "{at.gitlab}"
+token_file = "minter.token"
+
+[network]
+ca_file = "ca.pem"
+"""
+
+
+def _git_config(at: Addresses, folder: Folder) -> str:
+    return f"""\
+[credential "{at.gitlab}"]
+\thelper =
+\thelper = {program("git-credential-juniper")}
+\tuseHttpPath = true
+[http "{at.gitlab}"]
+\tsslCAInfo = {folder / "ca.pem"}
+"""
+
+
+def _registry(folder: Folder, at: Addresses, certificate: str, key: str) -> dict[str, object]:
+    token = {"realm": f"{at.gitlab}/jwt/auth", "service": SERVICE, "issuer": ISSUER}
+    tls = {"certificate": str(folder / certificate), "key": str(folder / key)}
+    return {
+        "version": 0.1,
+        "log": {"accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "registry/images")}},
+        "http": {"addr": at.registry, "tls": tls},
+        "auth": {"token": {**token, "rootcertbundle": str(folder / BUNDLE)}},
+    }
