@@ -8,11 +8,22 @@ import re
 import pytest
 
 from juniperd import exchanges, identity, protocols
+from juniperd.address import is_host
 from juniperd.errors import ConfigError, JuniperError, LoginRequired, TargetUnknown
 from juniperd.exchanges import ExchangeSettings
 from juniperd.identity import ErrorRead
-from juniperd.model import AwsCredential, BearerToken, Credential, CredentialRequest, Kind, Lease, LeaseKey, Secret
-from juniperd.protocols import ToolProtocol
+from juniperd.model import (
+    AwsCredential,
+    BasicLogin,
+    BearerToken,
+    Credential,
+    CredentialRequest,
+    Kind,
+    Lease,
+    LeaseKey,
+    Secret,
+)
+from juniperd.protocols import Reply, ToolProtocol
 from juniperd.wire import Request
 
 TOOLS = protocols.discover()
@@ -27,12 +38,18 @@ ASKS: dict[str, Request] = {
     "juniper-aws": Request((b"juniper-aws", b"--scope", b"archive")),
     "juniper-kubectl": Request((b"juniper-kubectl",), {"KUBERNETES_EXEC_INFO": json.dumps(EXEC_INFO)}),
     "juniper-token": Request((b"juniper-token", b"--audience", b"billing-api", b"--scope", b"archive")),
+    "docker-credential-juniper": Request((b"docker-credential-juniper", b"get"), {}, b"registry.example.com"),
+    "git-credential-juniper": Request(
+        (b"git-credential-juniper", b"get"), {}, b"protocol=https\nhost=gitlab.example.com\npath=shop/billing.git\n\n"
+    ),
 }
 """A request that each tool really makes; a new protocol adds its own."""
 CREDENTIALS: dict[Kind, Credential] = {
     Kind.AWS: AwsCredential("ASIA1", Secret("key"), Secret("token"), "111122223333", "arn"),
     Kind.KUBERNETES: BearerToken(Secret("token")),
     Kind.API: BearerToken(Secret("token")),
+    Kind.REGISTRY: BasicLogin("juniper-7-developer", Secret("token")),
+    Kind.GIT: BasicLogin("juniper-7-developer", Secret("token")),
 }
 
 
@@ -43,7 +60,7 @@ def asked_of(tool: ToolProtocol) -> CredentialRequest:
 
 
 def test_the_plugs_of_this_release() -> None:
-    assert set(TOOLS) == {"juniper-aws", "juniper-kubectl", "juniper-token"}
+    assert set(TOOLS) == set(ASKS)
     assert set(PROVIDERS) == {"oidc", "okta", "entra"}
     assert KINDS == [Kind.API, Kind.AWS, Kind.GIT, Kind.KUBERNETES, Kind.REGISTRY]
 
@@ -54,13 +71,33 @@ class TestProtocols:
         assert re.fullmatch(r"[a-z][a-z-]+", tool.HELPER)
 
     def test_it_understands_its_tool(self, tool: ToolProtocol) -> None:
-        assert asked_of(tool).scope == "archive"
-        assert asked_of(tool) == asked_of(tool)
+        asked = asked_of(tool)
+        assert (asked.scope == "archive") != is_host(asked.host)
+        assert asked == asked_of(tool)
+
+    def test_it_is_asked_with_its_input_where_it_needs_that(self, tool: ToolProtocol) -> None:
+        request = ASKS[tool.HELPER]
+        assert bool(request.stdin) == (request.arguments[:1] != () and request.arguments[0] in tool.INPUT)
 
     @pytest.mark.parametrize("arguments", [(), (b"\xff\xfe",), (b"",) * 200, (b"--scope", b"\x00"), (b"x" * 60000,)])
-    def test_it_refuses_rubbish_with_one_of_our_errors(self, tool: ToolProtocol, arguments: tuple[bytes, ...]) -> None:
-        with pytest.raises(JuniperError):
-            tool.parse(Request((tool.HELPER.encode(), *arguments)))
+    def test_rubbish_is_no_request(self, tool: ToolProtocol, arguments: tuple[bytes, ...]) -> None:
+        """One of our errors; a tool whose contract has words or silence for it is answered in those."""
+        try:
+            answer = tool.parse(Request((tool.HELPER.encode(), *arguments)))
+        except JuniperError:
+            return
+        assert tool.INPUT
+        assert isinstance(answer, Reply)
+        assert (answer.stdout + answer.stderr).count(b"\n") <= 1
+
+    @pytest.mark.parametrize("stdin", [b"", b"\xff\xfe", b"\n" * 200, b"\x00=\x00", b"x" * 65_536, b"[]", b"a=b\n\nc"])
+    def test_rubbish_as_input_is_no_request_either(self, tool: ToolProtocol, stdin: bytes) -> None:
+        for action in tool.INPUT:
+            try:
+                answer = tool.parse(Request((tool.HELPER.encode(), action.encode()), {}, stdin))
+            except JuniperError:
+                continue
+            assert isinstance(answer, Reply)
 
     def test_a_failure_is_one_line_and_never_success(self, tool: ToolProtocol) -> None:
         reply = tool.render_error(LoginRequired("nobody is signed in"), ASKS[tool.HELPER])
