@@ -16,7 +16,7 @@ from typing import cast
 from urllib.parse import unquote
 
 from juniperd.address import is_host, parts_of
-from juniperd.errors import HostUnknown, JuniperError, ProtocolError
+from juniperd.errors import HostUnknown, JuniperError, ProtocolError, TargetUnknown
 from juniperd.model import BasicLogin, CredentialRequest, Kind, Lease, Rejection, Secret
 from juniperd.protocols import Reply
 from juniperd.wire import Request
@@ -145,7 +145,7 @@ def render_error(error: JuniperError, request: Request) -> Reply:
     if isinstance(error, HostUnknown):
         return NOTHING
     # Without `quit` Git would go on and ask the person for a password, which is no cure of ours; with it Git ends and says
-    # who told it to (credential_fill in git's credential.c, which reads this whatever our status). Of a request that
-    # cannot be read nobody knows whether its host is ours.
-    ends = request.arguments[:1] == ("get",) and not isinstance(error, ProtocolError)
+    # who told it to (credential_fill in git's credential.c, which reads this whatever our status). A request that cannot
+    # be read, or is for a project that no scope reaches, may be somebody else's to answer, so Git goes on with those.
+    ends = request.arguments[:1] == ("get",) and not isinstance(error, ProtocolError | TargetUnknown)
     return Reply(stdout=b"quit=1\n" if ends else b"", stderr=f"{HELPER}: {error}\n".encode(), status=1)
