@@ -17,7 +17,15 @@ def main() -> int:
     args = parser.parse_args()
     measured: list[figures.Figure] = []
     with company() as place:
-        for part in (agent.helper, agent.warm, kubectl.get, agent.cold_callers, agent.cold_mint, issuer.tokens):
+        for part in (
+            agent.helper,
+            agent.pulls,
+            agent.warm,
+            kubectl.get,
+            agent.cold_callers,
+            agent.cold_mint,
+            issuer.tokens,
+        ):
             for figure in part(place):
                 print(figure.line(), flush=True)
                 measured.append(figure)

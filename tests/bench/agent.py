@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import statistics
 import subprocess
@@ -23,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 UPSTREAM = 0.050
 
 
-def process(words: Sequence[str | Path], environ: dict[str, str]) -> float:
-    """Seconds of a whole process, as whoever waits for it sees them."""
-    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+def process(words: Sequence[str | Path], environ: dict[str, str], said: str | Path = os.devnull) -> float:
+    """Seconds of a whole process that reads this file, as whoever waits for it sees them."""
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_OPEN, 0, said, os.O_RDONLY, 0)]
     begun = time.perf_counter()
     pid = os.posix_spawn(words[0], [str(w) for w in words], environ, file_actions=quiet)
     _, status = os.waitpid(pid, 0)
@@ -65,6 +66,29 @@ def helper(place: Company) -> Iterator[Figure]:
     yield Figure("helper in C, warm lease, whole process / /bin/true", median(took["c"]) / base, "x", 2, detail=detail)
     detail = f"median {median(took['twin']) * 1e3:.2f} ms"
     yield Figure("helper's Python twin, the same", median(took["twin"]) / base, "x", detail=detail)
+
+
+def pulls(place: Company) -> Iterator[Figure]:
+    """What Docker and Git run, in turn with ``/bin/true``, each told on its standard input what is meant."""
+    host = next(iter(json.loads((place.folder / "docker/config.json").read_text())["credHelpers"]))
+    code = place.environ["BILLING_CODE"].removeprefix("https://").partition("/")
+    said = {
+        "docker-credential-juniper": host,
+        "git-credential-juniper": f"protocol=https\nhost={code[0]}\npath={code[2]}\n",
+    }
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        took: dict[str, list[float]] = {name: [] for name in ("true", *said)}
+        for name, text in said.items():
+            (Path(folder) / name).write_text(text)
+            process([BIN / name, "get"], place.environ, Path(folder) / name)
+        for _ in range(100):
+            took["true"].append(process(["/bin/true"], place.environ))
+            for name in said:
+                took[name].append(process([BIN / name, "get"], place.environ, Path(folder) / name))
+    base = median(took["true"])
+    for name in said:
+        detail = f"median {median(took[name]) * 1e3:.2f} ms, /bin/true {base * 1e3:.2f} ms"
+        yield Figure(f"{name} get, warm, / /bin/true", median(took[name]) / base, "x", 2, detail=detail)
 
 
 @contextmanager

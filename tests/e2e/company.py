@@ -21,6 +21,7 @@ import pytest
 from juniperd.sandbox import control
 from juniperd.sandbox.processes import Process
 from tests.requirements import require_peer
+from tests.sandbox.real_registry import UNPACKED
 
 BIN = Path(sysconfig.get_path("scripts"))
 SCOPE = "invoice-archive-writer"
@@ -204,10 +205,14 @@ class Company:
         note = json.loads((self.folder / "sandbox.json").read_text())
         return [Process(**row) for row in note["processes"]]
 
+    def process(self, name: str) -> Process:
+        """One of them."""
+        return next(process for process in self.processes if process.name == name)
+
     @property
     def agent(self) -> Process:
         """The agent that ``up`` started."""
-        return next(process for process in self.processes if process.name == "agent")
+        return self.process("agent")
 
     @property
     def run_dir(self) -> Path:
@@ -231,7 +236,7 @@ def company(place: Path) -> Iterator[Company]:
     home, folder, temporary = place / "home", place / "shop", place / "t"
     for made in (home, temporary):
         made.mkdir(mode=0o700)
-    plain = {"HOME": str(home), "PATH": f"{BIN}:{os.defpath}", "LANG": "C.UTF-8", "AWS_PAGER": ""}
+    plain = {"HOME": str(home), "PATH": f"{BIN}:{UNPACKED.parent}:{os.defpath}", "LANG": "C.UTF-8", "AWS_PAGER": ""}
     plain |= {"TMPDIR": str(temporary)}
     try:
         done(run(("juniper", "sandbox", "up", "--dir", str(folder)), plain)).good()
