@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,30 +23,51 @@ EXAMPLES = """examples:
   juniper setup aws --diff
   juniper setup aws
   juniper setup aws --undo
-  juniper setup kubectl"""
+  juniper setup kubectl
+  juniper setup docker --project shop/billing
+  juniper setup git"""
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """What to set up, and how careful to be."""
-    parser.add_argument("what", metavar="URL|aws|kubectl", help="the issuer's URL, or the tool to set up")
+    parser.add_argument("what", metavar="URL|aws|kubectl|docker|git", help="the issuer's URL, or the tool to set up")
     parser.add_argument("--diff", action="store_true", help="show what would change and write nothing")
     parser.add_argument("--undo", action="store_true", help="take out what juniper wrote")
     parser.add_argument("--yes", action="store_true", help="do not ask; needs --issuer-host with a URL")
     parser.add_argument("--issuer-host", metavar="H", help="the host you expect the issuer to be")
+    parser.add_argument("--project", metavar="GROUP/PROJECT", help="docker: what a bare registry's name means")
+    parser.add_argument("--host", metavar="HOST", help="docker: the registry, where --project is at several")
 
 
 def run(args: argparse.Namespace) -> int:
     """Set up the issuer or the tool."""
-    if args.what == "aws":
-        return _aws(args)
-    if args.what == "kubectl":
-        from juniperd.cli import setup_kubectl
-
-        return setup_kubectl.run(diff=args.diff, undo=args.undo)
+    if args.what != "docker" and (args.project is not None or args.host is not None):
+        msg = "--project and --host say what a registry's name means"
+        raise ConfigError(msg, "run: juniper setup docker --project GROUP/PROJECT")
     if "://" in args.what:
         return _issuer(args)
-    msg = f"nothing to set up is called '{args.what}'"
-    raise ConfigError(msg, "run: juniper setup aws, juniper setup kubectl, or: juniper setup https://your-issuer")
+    if args.what not in _TOOLS:
+        msg = f"nothing to set up is called '{args.what}'"
+        raise ConfigError(msg, f"run: juniper setup {'|'.join(_TOOLS)}, or: juniper setup https://your-issuer")
+    return _TOOLS[args.what](args)
+
+
+def _kubectl(args: argparse.Namespace) -> int:
+    from juniperd.cli import setup_kubectl
+
+    return setup_kubectl.run(diff=args.diff, undo=args.undo)
+
+
+def _docker(args: argparse.Namespace) -> int:
+    from juniperd.cli import setup_docker
+
+    return setup_docker.run(diff=args.diff, undo=args.undo, project=args.project, host=args.host)
+
+
+def _git(args: argparse.Namespace) -> int:
+    from juniperd.cli import setup_git
+
+    return setup_git.run(diff=args.diff, undo=args.undo)
 
 
 def _issuer(args: argparse.Namespace) -> int:
@@ -170,3 +192,11 @@ def _profiles() -> list[Profile]:
         for target in scope["targets"]
         if target["kind"] == "aws"
     ]
+
+
+_TOOLS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "aws": _aws,
+    "kubectl": _kubectl,
+    "docker": _docker,
+    "git": _git,
+}

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from juniperd.errors import ConfigError, one_line
+from juniperd.setup import block
 
-BEGIN = "# >>> juniper >>>  written by: juniper setup aws    undo: juniper setup aws --undo"
-END = "# <<< juniper <<<"
-_BLOCK = re.compile(r"\n?^# >>> juniper >>>.*?^# <<< juniper <<<[^\n]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
+COMMAND = "juniper setup aws"
 _SECTION = re.compile(r"^\s*\[\s*(?:profile\s+)?[\"']?([^\]\"']+?)[\"']?\s*\]", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SCOPE = re.compile(r"([A-Za-z0-9._-]{1,64}/)?[a-z][a-z0-9-]{0,47}")
@@ -59,9 +58,7 @@ def with_profiles(text: str, profiles: Sequence[Profile], helper: Path) -> str:
             raise ConfigError(msg, "rename it there, then run: juniper setup aws")
     if not profiles:
         return rest
-    gap = "" if not rest else "\n" if rest.endswith("\n") else "\n\n"
-    body = "\n".join(_section(p, helper) for p in profiles)
-    return f"{rest}{gap}{BEGIN}\n{body}{END}\n"
+    return block.added(rest, "\n".join(_section(p, helper) for p in profiles), COMMAND)
 
 
 def _check(profile: Profile) -> None:
@@ -79,11 +76,7 @@ def _check(profile: Profile) -> None:
 
 def without_profiles(text: str) -> str:
     """The file's text without our block: what ``--undo`` leaves."""
-    rest = _BLOCK.sub("", text)
-    if "# >>> juniper >>>" in rest or END in rest:
-        msg = "the juniper block in your AWS configuration has lost its first or last line"
-        raise ConfigError(msg, "remove the rest of the block by hand, then run: juniper setup aws")
-    return rest
+    return block.removed(text, file="AWS configuration", command=COMMAND)
 
 
 def _section(profile: Profile, helper: Path) -> str:

@@ -37,6 +37,10 @@ def write(path: Path, old: str, new: str) -> Path | None:
     target = path.resolve()
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     exists = target.exists()
+    if exists and not target.is_file():
+        # A variable may name /dev/null, which a rename would make an ordinary file for the whole machine.
+        msg = f"{path} is not a file"
+        raise ConfigError(msg, "unset the variable that names it, or name a file")
     mode = target.stat().st_mode & 0o777 if exists else 0o600
     backup = target.with_name(target.name + BACKUP) if exists else None
     if backup is not None:

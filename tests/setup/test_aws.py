@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from juniperd.errors import ConfigError
-from juniperd.setup import aws, files
+from juniperd.setup import aws, block, files
 from juniperd.setup.aws import Profile
 
 pytestmark = pytest.mark.as_user
@@ -59,7 +60,7 @@ def test_a_profile_of_that_name_is_never_overwritten(heading: str) -> None:
 
 
 def test_a_block_without_its_end_is_left_to_the_person() -> None:
-    broken = aws.with_profiles("", [WRITER], HELPER).replace(aws.END, "")
+    broken = aws.with_profiles("", [WRITER], HELPER).replace(block.END, "")
     with pytest.raises(ConfigError, match="by hand"):
         aws.without_profiles(broken)
 
@@ -131,6 +132,15 @@ def test_a_write_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypa
         files.write(path, "old", "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["config"]
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    """``AWS_CONFIG_FILE=/dev/null`` is how people say "no file"."""
+    pipe = tmp_path / "config"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="is not a file"):
+        files.write(pipe, "", "new")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 def test_a_diff_is_what_diff_would_show(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""``juniper setup docker``: a helper for each registry that the person holds a scope at, and what a bare host means."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from juniperd.cli import setup_hosts
+from juniperd.cli.setup_hosts import Change
+from juniperd.errors import ConfigError
+from juniperd.protocols.docker import HELPER
+from juniperd.setup import docker, files, hosts
+from juniperd.setup.hosts import Offer, Rows
+
+KIND = "registry"
+
+
+def run(*, diff: bool, undo: bool, project: str | None, host: str | None) -> int:
+    """Write both files, or take out of them what is ours."""
+    if host is not None and project is None:
+        msg = "--host says where the project is, and none is named"
+        raise ConfigError(msg, "add: --project GROUP/PROJECT")
+    if undo and project is not None:
+        msg = "--undo takes out all that is ours, whatever the project"
+        raise ConfigError(msg, "leave --project away")
+    path = docker.config_file(os.environ, Path.home())
+    old = files.read(path)
+    current = docker.read(path, old)
+    found = [] if undo else _held(current)
+    rows = {} if undo else hosts.rows(found, setup_hosts.recorded(lambda h: dict(h.registries)), project, host)
+    named = [one for of_issuer in rows.values() for one in of_issuer]
+    new = current.with_helpers(named)
+    shown = files.diff(path, docker.shown(current), docker.shown(docker.read(path, new)))
+    # An empty file that stays without our lines stays as it was.
+    change = Change(path, old, new if shown else old, shown)
+    setup_hosts.apply([change, setup_hosts.in_juniper_toml(KIND, rows)], diff=diff)
+    _tell(found, rows)
+    return 0
+
+
+def _held(current: docker.DockerConfig) -> list[Offer]:
+    """What is held at registries that no other helper answers for."""
+    offered = setup_hosts.held(KIND)
+    if not offered:
+        msg = "you hold no scope at a registry"
+        raise ConfigError(msg, "run: juniper status")
+    every = list(dict.fromkeys(one.host for one in offered))
+    helper = Path(sys.argv[0]).resolve().with_name(HELPER)
+    for shadow in docker.shadows(current, every, os.environ, helper):
+        print(f"warning: {shadow}", file=sys.stderr)
+    others = current.others(every)
+    return [one for one in offered if one.host not in others]
+
+
+def _tell(found: Sequence[Offer], rows: Rows) -> None:
+    """What the bare host means now: all that Docker says of an image is the registry's name."""
+    for of_issuer in rows.values():
+        for host, project in of_issuer.items():
+            held = list(dict.fromkeys(one.project for one in found if one.host == host))
+            if project and project not in held:
+                cure = f"run: {docker.COMMAND} --project GROUP/PROJECT"
+                print(f"warning: {host} means {project}, which is none that you hold; {cure}", file=sys.stderr)
+            elif project:
+                print(f"{host} means {project}")
+            elif len(held) > 1:
+                print(f"{host} has several of your projects: {', '.join(held)}")
+                print(f"next: {docker.COMMAND} --project GROUP/PROJECT --host {host}")
