@@ -1,6 +1,6 @@
-"""The composition root: either program, each put together in a function of its own.
+"""The composition root: each program, each put together in a function of its own.
 
-The imports stand inside, so that neither program loads the other.
+The imports stand inside, so that no program loads another.
 """
 
 from __future__ import annotations
@@ -27,3 +27,17 @@ def run_issuer(config: Path) -> int:
     from juniperd.issuer import app
 
     return app.run(config)
+
+
+def run_minter(config: Path) -> int:
+    """``juniper minter serve``, in the foreground."""
+    from juniperd.minter import app
+
+    return app.run(config)
+
+
+def check_minter(config: Path) -> str:
+    """What a minter of this configuration would do."""
+    from juniperd.minter import app
+
+    return app.check(config)

@@ -21,7 +21,9 @@ Every leaf says whose fault it is (``blame``) and ends with the command or setti
     │  ├─ UpstreamUnreachable      upstream          no connection, or none in time
     │  ├─ UpstreamUntrusted        upstream          TLS, redirect or plain http where there must be none
     │  └─ UpstreamAnswer           upstream          an answer too large, not JSON, or of an unexpected status
-    │     └─ ProviderRefused       upstream          an OAuth error that is no word about the sign-in itself
+    │     ├─ ProviderRefused       upstream          an OAuth error that is no word about the sign-in itself
+    │     └─ UpstreamRefused       upstream          a clear no, after which nothing was done
+    ├─ OrderRefused                configuration     an order that a minter is not set up for
     ├─ IssuerError                 issuer
     │  ├─ IssuerUnreachable        issuer
     │  ├─ SubjectRejected          person            the issuer does not take the sign-in
@@ -211,6 +213,18 @@ class UpstreamAnswer(UpstreamError):
 
 class ProviderRefused(UpstreamAnswer):
     """The identity provider said no to the client, with an error of RFC 6749 section 5.2."""
+
+
+class UpstreamRefused(UpstreamAnswer):
+    """The server said no, in a way that leaves no doubt that it did nothing."""
+
+
+class OrderRefused(JuniperError):
+    """An order of the issuer's that this minter is not set up for."""
+
+    blame = Blame.CONFIGURATION
+    exit_status = 77
+    remedy = "compare the issuer's policy with minter.toml"
 
 
 class IssuerError(JuniperError):

@@ -25,6 +25,7 @@ VERBS = {
     "setup": "configure this laptop, or one tool on it",
     "explain": "why you may, or may not, hold a scope",
     "issuer": "run and steer the team's issuer",
+    "minter": "run the team's minter of deploy tokens",
     "policy": "check the issuer's policy files",
     "audit": "read and verify the issuer's trail",
     "sandbox": "a small company on loopback, to learn and to test",

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import secrets
 import signal
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,25 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from aiohttp import web
-
-from juniperd.errors import ConfigError, JuniperError, StateError
+from juniperd.errors import JuniperError, StateError
 from juniperd.http import Http
 from juniperd.issuer import admin, audit, heads, links, lint, policy_file
 from juniperd.issuer import config as configuration
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.code_flow import CodeFlow, dice
-from juniperd.issuer.config import IssuerConfig, Listen
+from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.desk import Desk
 from juniperd.issuer.gitlab import Gitlab
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import InForce, Judge
 from juniperd.issuer.keys import Keys
-from juniperd.issuer.limits import CHECKS_PER_SECOND, MAX_HEADER, Rate
+from juniperd.issuer.limits import CHECKS_PER_SECOND, Rate
 from juniperd.issuer.link_flows import Flows
 from juniperd.issuer.link_site import LinkSite
-from juniperd.issuer.listener import KEEPALIVE, LINES, Listener, most_connections
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.proof import EVERY, SOON, Proof
 from juniperd.issuer.proofs import Proofs
@@ -46,12 +42,12 @@ from juniperd.issuer.sweep import Sweep
 from juniperd.issuer.token import TokenEndpoint
 from juniperd.issuer.web import Parts, api_app, public_app, whole_app
 from juniperd.jwks import KeySets
+from juniperd.listener import listening, most_connections
 from juniperd.model import Clock
+from juniperd.settings import Listen
 
 log = logging.getLogger("juniperd.issuer")
 HEAD_EVERY = 60.0
-_GRACE = 5.0
-_LINGER = 2.0
 _ADDRESS_SHARE = 8
 """One address holds an eighth of a listener's connections at most."""
 
@@ -205,55 +201,14 @@ async def _listen(stack: AsyncExitStack, config: IssuerConfig, parts: Parts) -> 
         wanted = [(config.listen, whole_app(parts))]
     else:
         wanted = [(config.listen, public_app(parts)), (config.api_listen, api_app(parts))]
-    tls = _tls(config)
+    tls = config.tls.context() if config.tls is not None else None
     most = most_connections() // len(wanted)
     # Behind a proxy every connection is the proxy's, which keeps its own count.
     most_each = None if tls is None else max(1, most // _ADDRESS_SHARE)
     found = []
     for listen, app in wanted:
-        listener = Listener(await _runner(stack, app), tls=tls, most=most, most_each=most_each)
-        found.append(await _start(stack, listener, listen))
+        found.append(await listening(stack, app, listen, tls=tls, most=most, most_each=most_each))
     return tuple(found)
-
-
-def _tls(config: IssuerConfig) -> ssl.SSLContext | None:
-    if config.tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(config.tls.cert, config.tls.key)
-    except (OSError, ssl.SSLError):
-        msg = f"the certificate {config.tls.cert} or its key cannot be read"
-        raise ConfigError(msg, "mend tls_cert and tls_key in issuer.toml") from None
-    return context
-
-
-async def _runner(stack: AsyncExitStack, app: web.Application) -> web.AppRunner:
-    app[LINES] = {}
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=_GRACE,
-        keepalive_timeout=KEEPALIVE,
-        lingering_time=_LINGER,
-        max_field_size=MAX_HEADER,
-        max_line_size=MAX_HEADER,
-    )
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    return runner
-
-
-async def _start(stack: AsyncExitStack, listener: Listener, listen: Listen) -> Listen:
-    stack.push_async_callback(listener.close)
-    try:
-        port = await listener.start(listen.host, listen.port)
-    except OSError as error:
-        msg = f"cannot listen on {listen} ({error.strerror})"
-        raise ConfigError(msg, "name another port in issuer.toml, or stop who has it") from None
-    return Listen(listen.host, port)
 
 
 async def serve(config: IssuerConfig, *, clock: Clock = time.time) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from juniperd import tomlfile
+from juniperd import settings, tomlfile
 from juniperd.address import is_loopback
-from juniperd.errors import ConfigError
 from juniperd.issuer.link_rule import LinkRule, link_rule
 from juniperd.model import Secret
+from juniperd.settings import Listen, Network, Tls, base_url, secret_file
 from juniperd.tomlfile import Table
 
 VERSION = 1
@@ -25,17 +25,6 @@ _OKTA_PATH = re.compile(r"(?:/oauth2/[A-Za-z0-9]+)?")
 
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([smh])")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """A host and a port to listen on; IPv6 hosts without their brackets."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,45 +75,12 @@ class GitlabConfig:
 
     def token(self) -> Secret:
         """The reader token, from a file that nobody else may read."""
-        return _private("the reader token", self.token_file, "put GitLab's reader token there, mode 0600")
+        return secret_file("the reader token", self.token_file, "put GitLab's reader token there, mode 0600")
 
     def client_secret(self) -> Secret:
         """The secret of the page's client, kept like the token."""
         cure = "put the secret of GitLab's application there, mode 0600"
-        return _private("the client secret", self.client_secret_file or Path("client_secret_file"), cure)
-
-
-def _private(what: str, path: Path, cure: str) -> Secret:
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        msg = f"{what} {path} cannot be read"
-        raise ConfigError(msg, cure) from None
-    if mode & 0o077:
-        msg = f"{what} {path} can be read by others"
-        raise ConfigError(msg, f"run: chmod 600 {path}")
-    if not text or not text.isascii() or not text.isprintable():
-        msg = f"{what} {path} is empty or not one line of text"
-        raise ConfigError(msg, cure)
-    return Secret(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Certificate and key of both listeners."""
-
-    cert: Path
-    key: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """How upstreams are reached; nothing of it comes from the environment."""
-
-    proxy: str | None = None
-    no_proxy: tuple[str, ...] = ()
-    ca_file: Path | None = None
+        return secret_file("the client secret", self.client_secret_file or Path("client_secret_file"), cure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +107,7 @@ class IssuerConfig:
     relying_parties: Path | None
     identities: Mapping[str, Identity]
     gitlab: GitlabConfig
-    network: Network = Network()
+    network: Network = field(default_factory=Network)
     limits: Limits = Limits()
     sandbox: bool = False
 
@@ -175,7 +131,7 @@ def load(path: Path) -> IssuerConfig:
         raise root.error("identity", "two identities have the same issuer", "keep one of them")
     on_page = any(i.link.on_page for i in identities.values())
     gitlab = _gitlab(root.table("gitlab"), path.parent, sandbox=sandbox, on_page=on_page)
-    network = _network(root.table("network"), path.parent)
+    network = settings.network(root.table("network"))
     config = _issuer(issuer, path, sandbox=sandbox, parts=(identities, gitlab, network))
     limits = _limits(root.table("limits"))
     root.finish()
@@ -187,15 +143,15 @@ def _issuer(
 ) -> IssuerConfig:
     folder = path.parent
     identities, gitlab, network = parts
-    url = _url(table, "url", sandbox=sandbox)
-    listen = _listen(table, "listen")
+    url = base_url(table, "url", sandbox=sandbox)
+    first = settings.listen(table, "listen")
     relying_parties = table.text("relying_parties", "")
     config = IssuerConfig(
         path=path,
         url=url,
-        api_url=_url(table, "api_url", sandbox=sandbox, default=url),
-        listen=listen,
-        api_listen=_listen(table, "api_listen", listen),
+        api_url=base_url(table, "api_url", sandbox=sandbox, default=url),
+        listen=first,
+        api_listen=settings.listen(table, "api_listen", first),
         tls=_tls(table, folder),
         keys=folder / table.text("keys"),
         state=folder / table.text("state"),
@@ -231,7 +187,7 @@ def _identity(table: Table, *, sandbox: bool, max_age: float) -> Identity:
     identity = Identity(
         name=table.name,
         kind=kind,
-        issuer=_url(table, "issuer", sandbox=sandbox, strip=False),
+        issuer=base_url(table, "issuer", sandbox=sandbox, strip=False),
         client_id=table.text("client_id"),
         device_client_id=table.text("device_client_id", ""),
         scopes=table.texts("scopes", ("openid", "profile", "offline_access")),
@@ -290,7 +246,7 @@ def _check_entra(table: Table, identity: Identity) -> None:
 def _gitlab(table: Table, folder: Path, *, sandbox: bool, on_page: bool) -> GitlabConfig:
     client_id, secret_file = table.text("client_id", ""), table.text("client_secret_file", "")
     config = GitlabConfig(
-        url=_url(table, "url", sandbox=sandbox),
+        url=base_url(table, "url", sandbox=sandbox),
         token_file=folder / table.text("token_file"),
         unlicensed=table.choice("protected_environments", ("licensed", "unlicensed"), "licensed") == "unlicensed",
         client_id=client_id,
@@ -301,17 +257,6 @@ def _gitlab(table: Table, folder: Path, *, sandbox: bool, on_page: bool) -> Gitl
         message = "client_id and client_secret_file are for the link page, and go together with it"
         raise table.error("client_id", message, "set both where an identity has link.page = true, else neither")
     return config
-
-
-def _network(table: Table, folder: Path) -> Network:
-    ca_file = table.text("ca_file", "")
-    network = Network(
-        proxy=table.text("proxy", "") or None,
-        no_proxy=table.texts("no_proxy", ()),
-        ca_file=folder / ca_file if ca_file else None,
-    )
-    table.finish()
-    return network
 
 
 def _limits(table: Table) -> Limits:
@@ -328,25 +273,6 @@ def _tls(table: Table, folder: Path) -> Tls | None:
     if bool(cert) != bool(key):
         raise table.error("tls_cert", "tls_cert and tls_key go together", "set both, or neither behind a proxy")
     return Tls(folder / cert, folder / key) if cert else None
-
-
-def _url(table: Table, key: str, *, sandbox: bool, default: str | None = None, strip: bool = True) -> str:
-    """A URL without query and fragment; https, or plain http on loopback in the sandbox."""
-    url = table.text(key, default)
-    parts = urlsplit(url)
-    plain = parts.scheme == "http" and sandbox and is_loopback(url)
-    if not parts.hostname or parts.query or parts.fragment or not (parts.scheme == "https" or plain):
-        raise table.error(key, f"'{url}' is not an https URL without query")
-    return url.rstrip("/") if strip else url
-
-
-def _listen(table: Table, key: str, default: Listen | None = None) -> Listen:
-    text = table.text(key, str(default) if default else None)
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (host and colon and port.isascii() and port.isdigit() and 0 <= int(port) <= 65535):
-        raise table.error(key, f"'{text}' is not HOST:PORT")
-    return Listen(host, int(port))
 
 
 def duration(table: Table, key: str, default: str | None = None) -> float:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from juniperd.errors import ConfigError, StateError, TokenRejected
-from juniperd.issuer.state import private_folder
 from juniperd.jose import SigningKey
+from juniperd.premises import private_folder
 
 JWKS_MAX_AGE = 300
 """Seconds a verifier may keep the key set (``Cache-Control`` of the JWKS)."""
@@ -42,7 +42,7 @@ class Keys:
     """The keys of one folder."""
 
     def __init__(self, folder: Path, *, now: float) -> None:
-        self._folder = private_folder(folder)
+        self._folder = private_folder(folder, named_in="issuer.toml")
         self._entries = self._read()
         self._signers = {e.kid: self._load(e.kid) for e in self._entries}
         if not self._entries:

@@ -7,11 +7,9 @@ raises, and whoever asked for it gives nothing out.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import queue
 import sqlite3
-import stat
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from juniperd.errors import StateError
+from juniperd.premises import lock, private_folder
 
 T = TypeVar("T")
 VERSION = 3
@@ -66,35 +65,6 @@ class _Job:
     work: Work
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
-
-
-def private_folder(path: Path) -> Path:
-    """The folder, made with mode 0700; one that others may enter or own is refused."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.lstat()
-    except OSError as error:
-        msg = f"the folder {path} cannot be made ({error.strerror})"
-        raise StateError(msg, "check the path in issuer.toml") from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        msg = f"{path} is not a folder of this user"
-        raise StateError(msg, f"run as the owner of {path}, or name another folder in issuer.toml")
-    if found.st_mode & 0o077:
-        msg = f"the folder {path} is open to others"
-        raise StateError(msg, f"run: chmod 700 {path}")
-    return path
-
-
-def lock(folder: Path) -> int:
-    """The data folder's lock, held until the descriptor is closed; a second process is refused."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        msg = f"another issuer works on {folder}"
-        raise StateError(msg, "stop it first, or give this one a state folder of its own") from None
-    return descriptor
 
 
 def connect(folder: Path, *, readonly: bool = False) -> sqlite3.Connection:
@@ -161,8 +131,8 @@ class State:
     """The open data base: reads on the loop, writes in one thread."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = private_folder(folder)
-        self._lock = lock(folder)
+        self.folder = private_folder(folder, named_in="issuer.toml")
+        self._lock = lock(folder, holder="issuer")
         try:
             self._writer = _prepare(folder)
             self._reader = connect(folder, readonly=True)

@@ -17,7 +17,6 @@ from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
 from juniperd.issuer.limits import MAX_BODY, Rate
 from juniperd.issuer.link_site import LinkSite
-from juniperd.issuer.listener import timed
 from juniperd.issuer.proofs import Proofs, remember
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.session_endpoint import SessionEndpoint
@@ -25,6 +24,7 @@ from juniperd.issuer.sign_ins import SignIns
 from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subject, Subjects
 from juniperd.issuer.token import TokenEndpoint, parse
+from juniperd.listener import timed
 from juniperd.model import Clock
 
 log = logging.getLogger("juniperd.issuer")

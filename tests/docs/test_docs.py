@@ -96,7 +96,7 @@ def keys_read_by(module: str) -> set[str]:
     text = (ROOT / module).read_text()
     return set(
         re.findall(r"""(?:table|inner|link)\.(?:text|texts|choice|flag|integer|table|raw)\(\s*"(\w+)\"""", text)
-    ) | set(re.findall(r"""_(?:number|words|url|listen)\(table, "(\w+)\"""", text))
+    ) | set(re.findall(r"""(?:number|words|url|listen)\(table, "(\w+)\"""", text))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ import pytest
 
 from juniperd.errors import ConfigError, StateError, TokenRejected
 from juniperd.issuer import commands, discovery
-from juniperd.issuer.config import Listen, load
+from juniperd.issuer.config import load
 from juniperd.issuer.proofs import Proofs
 from juniperd.issuer.state import VERSION, State, connect
+from juniperd.settings import Listen
 from tests.issuer.doubles import open_company, write_files
 
 

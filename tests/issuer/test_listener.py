@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from juniperd.issuer import listener as module
-from juniperd.issuer.listener import LINES, Listener, most_connections, timed
+from juniperd import listener as module
+from juniperd.listener import LINES, Listener, most_connections, timed
 from tests.issuer.doubles import Company, open_company
 from tests.issuer.test_serve import certificate
 

@@ -13,11 +13,13 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import cast
 
 from aiohttp import web
 
-from juniperd.issuer.refusal import OAuthError
+from juniperd.errors import ConfigError
+from juniperd.settings import Listen
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,6 +30,10 @@ KEEPALIVE = 75.0
 _LONGEST_REQUEST = 120.0
 """Seconds an answer may take; GitLab's and the identity provider's own limits come long before."""
 _GRACE = 10.0
+_SHUTDOWN = 5.0
+_LINGER = 2.0
+MAX_HEADER = 20 * 1024
+"""Bytes of one header: an ID token stands in ``Authorization``."""
 _OPEN_FILES = 16_384
 _RESERVED_FILES = 200
 """Descriptors for the data base, for GitLab and the identity provider, and for administrators."""
@@ -69,7 +75,7 @@ async def _have_body(request: web.Request) -> None:
         async with asyncio.timeout(BODY):
             await request.read()
     except TimeoutError:
-        raise OAuthError("invalid_request", "the body did not come in time", status=408) from None
+        raise web.HTTPRequestTimeout(reason="the body did not come in time") from None
 
 
 class _Line(asyncio.Protocol):
@@ -209,3 +215,40 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+async def listening(
+    stack: AsyncExitStack,
+    app: web.Application,
+    listen: Listen,
+    *,
+    tls: ssl.SSLContext | None,
+    most: int,
+    most_each: int | None = None,
+) -> Listen:
+    """Serve the application until the stack unwinds; where it listens, with the port that it got."""
+    listener = Listener(await _runner(stack, app), tls=tls, most=most, most_each=most_each)
+    stack.push_async_callback(listener.close)
+    try:
+        port = await listener.start(listen.host, listen.port)
+    except OSError as error:
+        msg = f"cannot listen on {listen} ({error.strerror})"
+        raise ConfigError(msg, "name another port in the configuration, or stop who has it") from None
+    return Listen(listen.host, port)
+
+
+async def _runner(stack: AsyncExitStack, app: web.Application) -> web.AppRunner:
+    app[LINES] = {}
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=_SHUTDOWN,
+        keepalive_timeout=KEEPALIVE,
+        lingering_time=_LINGER,
+        max_field_size=MAX_HEADER,
+        max_line_size=MAX_HEADER,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    return runner
