@@ -153,6 +153,7 @@ class IssuerConfig:
     gitlab: GitlabConfig
     network: Network = Network()
     limits: Limits = Limits()
+    minter: str | None = None
     sandbox: bool = False
 
     @property
@@ -178,8 +179,9 @@ def load(path: Path) -> IssuerConfig:
     network = _network(root.table("network"), path.parent)
     config = _issuer(issuer, path, sandbox=sandbox, parts=(identities, gitlab, network))
     limits = _limits(root.table("limits"))
+    minter = _minter(root.table("minter"), sandbox=sandbox) if "minter" in root else None
     root.finish()
-    return replace(config, limits=limits)
+    return replace(config, limits=limits, minter=minter)
 
 
 def _issuer(
@@ -321,6 +323,12 @@ def _limits(table: Table) -> Limits:
     if min(limits.per_subject, limits.per_address) < 1:
         raise table.error("per_subject", "a limit is 1 a minute or more")
     return limits
+
+
+def _minter(table: Table, *, sandbox: bool) -> str:
+    url = _url(table, "url", sandbox=sandbox)
+    table.finish()
+    return url
 
 
 def _tls(table: Table, folder: Path) -> Tls | None:
