@@ -86,13 +86,14 @@ class Http:
         params: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         json: object = None,
+        body: bytes | None = None,
         timeout: float = TIMEOUT,
         max_bytes: int = MAX_BODY,
         alone: bool = False,
     ) -> Answer:
         """One call, whatever its status; redirects come back as answers, failures as :class:`UpstreamError`.
 
-        ``alone``: on a connection of its own. One that was kept while the laptop slept may be dead, and of what is
+        ``body`` is of the type that ``headers`` say. ``alone``: on a connection of its own. One that was kept while the laptop slept may be dead, and of what is
         sent into it nobody knows whether it arrived.
         """
         self._check(url)
@@ -108,7 +109,7 @@ class Http:
                     url,
                     headers=headers,
                     params=params,
-                    data=form,
+                    data=form if body is None else body,
                     json=json,
                     proxy=self._proxy_for(url),
                     allow_redirects=False,

@@ -17,11 +17,12 @@ from typing import IO
 
 from juniperd.errors import JuniperError, StateError
 from juniperd.http import Http
-from juniperd.issuer import admin, audit, heads, links, lint, policy_file
+from juniperd.issuer import admin, audit, heads, links, lint, orders, policy_file
 from juniperd.issuer import config as configuration
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.code_flow import CodeFlow, dice
 from juniperd.issuer.config import IssuerConfig
+from juniperd.issuer.deploy_tokens import DeployTokens
 from juniperd.issuer.desk import Desk
 from juniperd.issuer.gitlab import Gitlab
 from juniperd.issuer.ground import Ground
@@ -31,9 +32,11 @@ from juniperd.issuer.keys import Keys
 from juniperd.issuer.limits import CHECKS_PER_SECOND, Rate
 from juniperd.issuer.link_flows import Flows
 from juniperd.issuer.link_site import LinkSite
+from juniperd.issuer.minting import Minting
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.proof import EVERY, SOON, Proof
 from juniperd.issuer.proofs import Proofs
+from juniperd.issuer.revocation import Revocation
 from juniperd.issuer.session_endpoint import SessionEndpoint
 from juniperd.issuer.sign_ins import SignIns
 from juniperd.issuer.state import State
@@ -68,6 +71,7 @@ class Issuer:
     gitlab: Gitlab
     clock: Clock
     sweep: Sweep
+    minting: Minting
     addresses: tuple[Listen, ...] = ()
     blind_on_record: frozenset[int] = frozenset()
     reloaded: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,6 +84,7 @@ class Issuer:
             policy=lambda: self.in_force.policy,
             reload=self.reload,
             clock=self.clock,
+            ended=self.minting.look,
         )
 
     def reload(self) -> Policy:
@@ -114,7 +119,8 @@ class Issuer:
 
 def load_policy(config: IssuerConfig) -> Policy:
     """The policy that the configuration names."""
-    return policy_file.load(config.policy, config.relying_parties, sandbox=config.sandbox)
+    minter = config.minter is not None
+    return policy_file.load(config.policy, config.relying_parties, sandbox=config.sandbox, minter=minter)
 
 
 @asynccontextmanager
@@ -138,18 +144,22 @@ async def running(
                 plain_loopback=config.sandbox,
             )
         )
+        await state.write(orders.end_lost)
+        ground = Ground(config, state, clock, ids)
         gitlab = Gitlab(http, url=config.gitlab.url, token=token, clock=clock)
-        issuer = Issuer(config, state, InForce(policy), keys, gitlab, clock, Sweep(state, clock=clock))
-        parts = _parts(issuer, http, KeySets(http, clock=clock), ids)
+        minting = Minting(ground, http, keys=lambda: issuer.keys)
+        sweep = Sweep(state, clock=clock, ended=minting.look)
+        issuer = Issuer(config, state, InForce(policy), keys, gitlab, clock, sweep, minting)
+        parts = _parts(issuer, ground, http, KeySets(http, clock=clock))
+        stack.push_async_callback(parts.token.close)
         issuer.addresses = await _listen(stack, config, parts)
         await stack.enter_async_context(admin.door(config.state, issuer.desk()))
         await issuer.record("policy", {"policy": policy.digest})
         yield issuer
 
 
-def _parts(issuer: Issuer, http: Http, key_sets: KeySets, ids: Callable[[], str]) -> Parts:
-    config, state, clock = issuer.config, issuer.state, issuer.clock
-    ground = Ground(config, state, clock, ids)
+def _parts(issuer: Issuer, ground: Ground, http: Http, key_sets: KeySets) -> Parts:
+    config, state, clock, ended = issuer.config, issuer.state, issuer.clock, issuer.minting.look
     inquiry = Inquiry(
         issuer.gitlab,
         unlicensed=config.gitlab.unlicensed,
@@ -170,10 +180,12 @@ def _parts(issuer: Issuer, http: Http, key_sets: KeySets, ids: Callable[[], str]
             keys=lambda: issuer.keys,
             proofs=proofs,
             by_subject=by_subject,
+            deploy_tokens=DeployTokens(ground, judge=judge, minting=issuer.minting),
         ),
-        sign_ins=SignIns(ground, inquiry=inquiry),
+        revocation=Revocation(ground, proofs=proofs, ended=ended),
+        sign_ins=SignIns(ground, inquiry=inquiry, ended=ended),
         catalogue=Catalogue(ground, judge=judge, inquiry=inquiry),
-        sessions=SessionEndpoint(ground, judge=judge, changed=issuer.sweep.look),
+        sessions=SessionEndpoint(ground, judge=judge, changed=issuer.sweep.look, ended=ended),
         subjects=subjects,
         proofs=proofs,
         state=state,
@@ -222,7 +234,9 @@ async def serve(config: IssuerConfig, *, clock: Clock = time.time) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(asyncio.ensure_future(_reload(issuer))))
-        chores = [asyncio.create_task(work) for work in (_keep_proving(issuer), issuer.sweep.run())]
+        chores = [
+            asyncio.create_task(work) for work in (_keep_proving(issuer), issuer.sweep.run(), issuer.minting.run())
+        ]
         _say(sys.stderr, f"listening on {', '.join(map(str, issuer.addresses))}")
         while not stop.is_set():
             _tell_head(issuer)

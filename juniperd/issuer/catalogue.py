@@ -12,7 +12,7 @@ from juniperd.issuer.facts import Fact, User
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import Judge
-from juniperd.issuer.policy import AwsTarget, KubernetesTarget, Scope, Target
+from juniperd.issuer.policy import AwsTarget, GitTarget, KubernetesTarget, RegistryTarget, Scope, Target
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.subject import Subject
 from juniperd.issuer.verdict import Permitted, Refused, Verdict
@@ -161,9 +161,23 @@ def _target(target: Target) -> dict[str, object]:
     said: dict[str, object] = {"relying_party": party.name, "kind": party.kind.value}
     if isinstance(target, KubernetesTarget):
         return said | _cluster(target)
+    if isinstance(target, RegistryTarget):
+        return said | _registry(target)
+    if isinstance(target, GitTarget):
+        return said | {"host": party.host}
     if not isinstance(target, AwsTarget):
         return said
     said |= {"role_arn": target.role_arn, "region": target.region, "account_id": target.account_id}
+    return said | {"endpoint": party.endpoint} if party.endpoint else said
+
+
+def _registry(target: RegistryTarget) -> dict[str, object]:
+    """A registry's host and whose it is; of ECR where its logins are made, of GitLab's what ours may do there."""
+    party = target.relying_party
+    said: dict[str, object] = {"host": party.host, "provider": party.provider}
+    if not target.is_ecr:
+        return said | {"permissions": list(target.permissions)}
+    said |= {"region": party.region}
     return said | {"endpoint": party.endpoint} if party.endpoint else said
 
 

@@ -12,7 +12,7 @@ from typing import NewType
 
 from juniperd.issuer.facts import User
 from juniperd.issuer.keys import LONGEST_LIFE, TOKEN_LIFE
-from juniperd.issuer.policy import ROLES, ApiTarget, AwsTarget, KubernetesTarget, Target
+from juniperd.issuer.policy import ROLES, ApiTarget, AwsTarget, KubernetesTarget, SignedTarget, Target
 from juniperd.issuer.verdict import Grant
 from juniperd.model import Origin
 
@@ -53,7 +53,7 @@ def scope_group(scope: str) -> str:
     return f"juniper:scope:{scope}"
 
 
-def build(grant: Grant, target: Target, stamp: Stamp) -> SignedClaims:
+def build(grant: Grant, target: SignedTarget, stamp: Stamp) -> SignedClaims:
     """The claims of one issued token."""
     claims: dict[str, object] = {
         "iss": stamp.issuer,
@@ -74,7 +74,7 @@ def build(grant: Grant, target: Target, stamp: Stamp) -> SignedClaims:
     return SignedClaims(claims | _of_target(grant, target))
 
 
-def _of_target(grant: Grant, target: Target) -> dict[str, object]:
+def _of_target(grant: Grant, target: SignedTarget) -> dict[str, object]:
     if isinstance(target, AwsTarget):
         return _aws(grant, target)
     return _kubernetes(grant, target) if isinstance(target, KubernetesTarget) else _api(grant)
@@ -139,6 +139,6 @@ def _api(grant: Grant) -> dict[str, object]:
     return {"client_id": CLIENT_ID, "scope": grant.scope.name, "preferred_username": grant.user.label}
 
 
-def token_type(target: Target) -> str:
+def token_type(target: SignedTarget) -> str:
     """The ``typ`` of its header: an access token says so (RFC 9068 section 2.1)."""
     return "at+jwt" if isinstance(target, ApiTarget) else "JWT"

@@ -109,6 +109,7 @@ class IssuerConfig:
     gitlab: GitlabConfig
     network: Network = field(default_factory=Network)
     limits: Limits = Limits()
+    minter: str | None = None
     sandbox: bool = False
 
     @property
@@ -134,8 +135,9 @@ def load(path: Path) -> IssuerConfig:
     network = settings.network(root.table("network"))
     config = _issuer(issuer, path, sandbox=sandbox, parts=(identities, gitlab, network))
     limits = _limits(root.table("limits"))
+    minter = _minter(root.table("minter"), sandbox=sandbox) if "minter" in root else None
     root.finish()
-    return replace(config, limits=limits)
+    return replace(config, limits=limits, minter=minter)
 
 
 def _issuer(
@@ -266,6 +268,12 @@ def _limits(table: Table) -> Limits:
     if min(limits.per_subject, limits.per_address) < 1:
         raise table.error("per_subject", "a limit is 1 a minute or more")
     return limits
+
+
+def _minter(table: Table, *, sandbox: bool) -> str:
+    url = base_url(table, "url", sandbox=sandbox)
+    table.finish()
+    return url
 
 
 def _tls(table: Table, folder: Path) -> Tls | None:

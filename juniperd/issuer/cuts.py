@@ -1,4 +1,4 @@
-"""What cuts credentials that are already out: nothing here can, so each relying party's own way is printed."""
+"""What cuts credentials that are already out: each relying party's own way; deploy tokens alone end by themselves."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import json
 import shlex
 from collections.abc import Iterable
 
-from juniperd.issuer.policy import AwsTarget, KubernetesTarget, RelyingParty, Scope, Target
+from juniperd.issuer.policy import (
+    AwsTarget,
+    KubernetesTarget,
+    RegistryTarget,
+    RelyingParty,
+    Scope,
+    Target,
+    token_scopes,
+)
 from juniperd.model import Kind, rfc3339
 
 
 def advice(scopes: Iterable[Scope], *, who: str | None, now: float) -> list[str]:
     """One block per role or cluster; ``who`` narrows to one person's source identity or user name."""
-    said: dict[str, None] = {}
-    for scope in scopes:
-        for target in scope.targets:
-            said[_block(target, who, scope.name, now)] = None
-    return list(said)
+    blocks = (_block(target, who, scope.name, now) for scope in scopes for target in scope.targets)
+    return list(dict.fromkeys(blocks))
 
 
 def _block(target: Target, who: str | None, scope: str, now: float) -> str:
@@ -24,7 +29,17 @@ def _block(target: Target, who: str | None, scope: str, now: float) -> str:
         return _aws(target, who, now)
     if isinstance(target, KubernetesTarget):
         return _kubernetes(target, who, scope)
+    if token_scopes(target):
+        return f"{_named(target)}: nothing; the issuer has its deploy tokens deleted, each an order_ended in: juniper audit tail"
+    if isinstance(target, RegistryTarget):
+        return (
+            f"{_named(target)}: the deny policy on its role of {target.account_id} ends logins too; else they live 12 h"
+        )
     return f"api {target.relying_party.name}: refuse what was issued until now, or wait: its tokens die within the hour"
+
+
+def _named(target: Target) -> str:
+    return f"{target.relying_party.kind} {target.relying_party.name}"
 
 
 def _aws(target: AwsTarget, who: str | None, now: float) -> str:
@@ -55,11 +70,14 @@ def _kubernetes(target: KubernetesTarget, who: str | None, scope: str) -> str:
 def distrust(parties: Iterable[RelyingParty], scopes: Iterable[Scope], *, now: float) -> list[str]:
     """What makes each relying party stop believing keys that are published no more, then what cuts what they bought.
 
-    Taking a key out of the key set is not enough anywhere: verifiers go on with what they fetched.
+    Taking a key out of the key set is not enough anywhere: verifiers go on with what they fetched. The minter is one.
     """
+    targets = [(scope, target) for scope in scopes for target in scope.targets]
+    bought = [_block(target, None, scope.name, now) for scope, target in targets if not token_scopes(target)]
     return [
-        *(_BELIEVES[p.kind].format(name=p.name, audience=p.audience) for p in parties),
-        *advice(scopes, who=None, now=now),
+        *(_BELIEVES[p.kind].format(name=p.name, audience=p.audience) for p in parties if p.kind in _BELIEVES),
+        *([_MINTER] if any(token_scopes(target) for _, target in targets) else []),
+        *dict.fromkeys(bought),
     ]
 
 
@@ -74,3 +92,7 @@ _BELIEVES = {
     ),
     Kind.API: "api {name}: drop its cached key set (restart it), then check that a token of an old key is refused",
 }
+_MINTER = (
+    "minter: restart it, so that it forgets the old key set; then delete the deploy tokens named 'juniper …' in the "
+    "projects of its list, for orders signed with an old key were carried out"
+)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from juniperd.errors import ConfigError
-from juniperd.issuer import audit, cuts, denials, links, pins, sessions
+from juniperd.issuer import audit, cuts, denials, links, orders, pins, sessions
 from juniperd.issuer.denials import Denial
 from juniperd.issuer.keys import Entry, Keys
 from juniperd.issuer.policy import Policy
@@ -22,7 +22,10 @@ Document = dict[str, object]
 
 
 class Desk:
-    """The acts, by name; :meth:`act` is what socket and command line both call."""
+    """The acts, by name; :meth:`act` is what socket and command line both call.
+
+    ``ended`` is called whenever an act may have ended something that the minter made.
+    """
 
     def __init__(
         self,
@@ -32,12 +35,14 @@ class Desk:
         policy: Callable[[], Policy],
         reload: Callable[[], Policy],
         clock: Clock,
+        ended: Callable[[], None],
     ) -> None:
         self._state = state
         self._keys = keys
         self._policy = policy
         self._reload = reload
         self._clock = clock
+        self._ended = ended
 
     async def act(self, verb: str, params: Mapping[str, object]) -> Document:
         """Do one act and say what came of it."""
@@ -66,7 +71,9 @@ class Desk:
             audit.append(connection, event, at=now, fields={**fields, "changed": result})
             return result
 
-        return await self._state.write(both)
+        done = await self._state.write(both)
+        self._ended()
+        return done
 
     async def _deny(self, params: Mapping[str, object]) -> Document:
         kind, value = _denial(params)
@@ -79,6 +86,11 @@ class Desk:
             denials.add(connection, denial)
             if kind == "user":
                 sessions.end_of_user(connection, int(value), "denied", denial.denied_at)
+                orders.end_of_user(connection, int(value), "denied")
+            elif kind == "scope":
+                orders.end_of_scope(connection, value, "denied")
+            else:
+                orders.end_all(connection, "denied")
 
         await self._record("denial", {"kind": kind, "value": value}, work)
         return {"denied": kind, "value": value, "cuts": self._cuts(kind, value)}
@@ -121,6 +133,7 @@ class Desk:
 
         def work(connection: sqlite3.Connection) -> int:
             sessions.end_of_user(connection, user_id, "unlinked", now)
+            orders.end_of_user(connection, user_id, "unlinked")
             return links.remove(connection, user_id)
 
         return {"removed": await self._record("link_removed", {"user_id": user_id}, work)}
@@ -130,6 +143,7 @@ class Desk:
 
         def work(connection: sqlite3.Connection) -> int:
             sessions.end_of_user(connection, user_id, "freed", now)
+            orders.end_of_user(connection, user_id, "freed")
             mine = [k for k in links.all_links(connection) if k.user_id == user_id]
             return sum(pins.free_all(connection, identity=k.identity, key=k.subject, now=now) for k in mine)
 

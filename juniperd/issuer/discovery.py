@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from juniperd.issuer.config import IssuerConfig
-from juniperd.issuer.token import GRANT_TYPE
+from juniperd.issuer.token_request import GRANT_TYPE
 
 OLDEST_AGENT = "0.1.0"
 _CLAIMS = [
@@ -49,11 +49,13 @@ def metadata(config: IssuerConfig) -> dict[str, object]:
         "issuer": config.url,
         "jwks_uri": f"{config.url}/jwks",
         "token_endpoint": f"{config.api_url}/token",
+        "revocation_endpoint": f"{config.api_url}/revoke",
         "grant_types_supported": [GRANT_TYPE],
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "token_endpoint_auth_methods_supported": ["none"],
+        "revocation_endpoint_auth_methods_supported": ["none"],
         "dpop_signing_alg_values_supported": ["ES256", "RS256"],
         "scopes_supported": ["openid"],
         "claims_supported": _CLAIMS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from juniperd.issuer.config import Identity, IssuerConfig
-from juniperd.issuer.policy import Policy, Scope
+from juniperd.issuer.policy import Policy, Scope, token_scopes
 from juniperd.model import Origin
 
 
@@ -24,6 +24,9 @@ def _of_scope(scope: Scope, policy: Policy) -> list[str]:
     production = literal and policy.is_production(scope.environment or "")
     if production and Origin.LAPTOP in scope.origins and scope.laptop_production is None:
         found.append(f"scope {scope.name} is production: no laptop holds it without laptop_production")
+    pushes = any("write_registry" in token_scopes(target) for target in scope.targets)
+    if pushes and Origin.LAPTOP in scope.origins:
+        found.append(f"scope {scope.name} lets laptops push images: what runs from them is built where nobody looks")
     return found
 
 

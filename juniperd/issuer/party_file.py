@@ -1,19 +1,24 @@
-"""Relying parties from their TOML tables: one audience, one party, one kind."""
+"""Relying parties from their TOML tables: one audience or host, one party, one kind."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 
-from juniperd import fingerprint
-from juniperd.address import is_api_server, is_loopback
-from juniperd.issuer.policy import RelyingParty
+from juniperd import fingerprint, order
+from juniperd.address import is_api_server, is_host, is_loopback
+from juniperd.issuer.policy import ECR, GITLAB, RelyingParty
 from juniperd.model import NAME, Kind
 from juniperd.tomlfile import Document, Table
 
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-_KINDS = (Kind.AWS, Kind.KUBERNETES, Kind.API)
+_WITH_HOST = (Kind.REGISTRY, Kind.GIT)
+"""Kinds that are shown no token of ours: they have a host, and no audience."""
+_ECR = re.compile(
+    rf"[0-9]{{12}}\.dkr[.-]ecr(-fips)?\.(?P<region>{REGION.pattern})"
+    r"\.(amazonaws\.com(\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)"
+)
 
 
 def read(document: Document, parties: dict[str, RelyingParty], *, sandbox: bool) -> None:
@@ -22,32 +27,68 @@ def read(document: Document, parties: dict[str, RelyingParty], *, sandbox: bool)
         party = _party(table, sandbox=sandbox)
         if party.name in parties:
             raise table.error("kind", f"relying party '{party.name}' is declared twice", "keep one of them")
-        other = next((p for p in parties.values() if p.audience == party.audience), None)
-        if other is not None:
+        _check_alone(table, party, parties)
+        parties[party.name] = party
+
+
+def _check_alone(table: Table, party: RelyingParty, parties: dict[str, RelyingParty]) -> None:
+    """One audience is one party's, and so is one host among the parties of a kind."""
+    for other in parties.values():
+        if party.audience and other.audience == party.audience:
             raise table.error(
                 "audience",
                 f"audience '{party.audience}' is already the one of '{other.name}'",
                 "give each relying party an audience of its own",
             )
-        parties[party.name] = party
+        if party.host and (other.kind, other.host) == (party.kind, party.host):
+            raise table.error("host", f"host '{party.host}' is already the one of '{other.name}'", "keep one of them")
 
 
 def _party(table: Table, *, sandbox: bool) -> RelyingParty:
     check_name(table, "kind")
-    kind = Kind(table.choice("kind", _KINDS))
+    kind = Kind(table.choice("kind", tuple(Kind)))
+    party = RelyingParty(table.name, kind, "" if kind in _WITH_HOST else _audience(table))
+    if kind in _WITH_HOST:
+        party = replace(party, host=_host(table))
+    if kind is Kind.AWS:
+        party = replace(party, endpoint=_endpoint(table, sandbox=sandbox))
+    elif kind is Kind.KUBERNETES:
+        party = _cluster(table, party)
+    elif kind is Kind.REGISTRY:
+        party = _registry(table, party, sandbox=sandbox)
+    table.finish()
+    return party
+
+
+def _audience(table: Table) -> str:
     audience = table.text("audience")
     if not audience or len(audience) > 255 or not audience.isprintable() or " " in audience:
         raise table.error("audience", "an audience is 1 to 255 characters without spaces")
-    party = RelyingParty(
-        name=table.name,
-        kind=kind,
-        audience=audience,
-        endpoint=_endpoint(table, sandbox=sandbox) if kind is Kind.AWS else "",
-    )
-    if kind is Kind.KUBERNETES:
-        party = _cluster(table, party)
-    table.finish()
-    return party
+    if audience == order.AUDIENCE:
+        raise table.error("audience", f"'{audience}' is the audience of orders to the minter", "choose another one")
+    return audience
+
+
+def _host(table: Table) -> str:
+    if "audience" in table:
+        raise table.error("audience", "no token of ours is shown to a registry or a Git server", "remove audience")
+    host = table.text("host")
+    if not is_host(host):
+        cure = "write it in lower case, without https://, with its port where that is not 443"
+        raise table.error("host", f"'{host}' is no host as tools name it", cure)
+    return host
+
+
+def _registry(table: Table, party: RelyingParty, *, sandbox: bool) -> RelyingParty:
+    """Whose registry it is; ECR's host says in which account and region it lies."""
+    provider = table.choice("provider", (GITLAB, ECR))
+    if provider == GITLAB:
+        return replace(party, provider=provider)
+    found = _ECR.fullmatch(party.host)
+    if found is None:
+        cure = "write it as ACCOUNT.dkr.ecr.REGION.amazonaws.com"
+        raise table.error("host", f"'{party.host}' is no registry of ECR", cure)
+    return replace(party, provider=provider, region=found["region"], endpoint=_endpoint(table, sandbox=sandbox))
 
 
 def _cluster(table: Table, party: RelyingParty) -> RelyingParty:

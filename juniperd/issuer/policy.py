@@ -23,6 +23,8 @@ ROLES: Mapping[str, int] = {
     "owner": 50,
 }
 """GitLab's access levels that a policy may ask for."""
+GITLAB, ECR = "gitlab", "ecr"
+"""Whose a registry is."""
 
 
 class Access(StrEnum):
@@ -45,6 +47,7 @@ class RelyingParty:
 
     Of a cluster: where it is, the fingerprint of its CA (empty for one that the world trusts) and the CA itself where
     the policy has it. With ``eks`` its tokens are signed with the scope's AWS credentials, and the issuer signs none.
+    A registry and a Git server are known by their ``host`` and have no audience, for no token of ours is shown there.
     """
 
     name: str
@@ -56,6 +59,8 @@ class RelyingParty:
     certificate_authority: str = ""
     eks: str = ""
     region: str = ""
+    host: str = ""
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,41 @@ class ApiTarget:
     relying_party: RelyingParty
 
 
-Target = AwsTarget | KubernetesTarget | ApiTarget
+@dataclass(frozen=True, slots=True)
+class RegistryTarget:
+    """A scope at a registry: GitLab's own, with what its deploy token may do there, or ECR, where the role says that."""
+
+    relying_party: RelyingParty
+    permissions: tuple[str, ...] = ()
+
+    @property
+    def is_ecr(self) -> bool:
+        """Whether its logins are made of the scope's AWS credentials."""
+        return self.relying_party.provider == ECR
+
+    @property
+    def account_id(self) -> str:
+        """The account that a registry of ECR belongs to, with which its host begins."""
+        return self.relying_party.host.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class GitTarget:
+    """A scope at a Git server: to clone and to fetch, never to push."""
+
+    relying_party: RelyingParty
+
+
+SignedTarget = AwsTarget | KubernetesTarget | ApiTarget
+"""Where a token that the issuer signs is traded or shown."""
+Target = SignedTarget | RegistryTarget | GitTarget
+
+
+def token_scopes(target: Target) -> tuple[str, ...]:
+    """The scopes of the deploy token that a target is reached with; none where it is reached with something else."""
+    if isinstance(target, GitTarget):
+        return ("read_repository",)
+    return target.permissions if isinstance(target, RegistryTarget) else ()
 
 
 @dataclass(frozen=True, slots=True)

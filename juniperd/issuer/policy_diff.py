@@ -8,9 +8,11 @@ from juniperd.issuer.claims import role_name
 from juniperd.issuer.policy import (
     Activation,
     AwsTarget,
+    GitTarget,
     KubernetesTarget,
     LaptopProduction,
     Policy,
+    RegistryTarget,
     RelyingParty,
     Scope,
     Target,
@@ -39,7 +41,7 @@ def compare(old: Policy, new: Policy) -> list[str]:
 def _moved(old: RelyingParty, new: RelyingParty, policy: Policy) -> Iterator[str]:
     """Where a party is and how it is known decides to whom credentials are shown."""
     reach = [s.name for s in policy.scopes.values() if any(t.relying_party.name == new.name for t in s.targets)]
-    for field in ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region"):
+    for field in ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region", "host", "provider"):
         before, after = getattr(old, field), getattr(new, field)
         if before != after:
             change = f"{new.name} {field} was {_shown(before or None)}, is {_shown(after or None)}"
@@ -68,6 +70,11 @@ def _place(target: Target) -> str:
     if isinstance(target, KubernetesTarget):
         groups = f" as {', '.join(target.groups)}" if target.groups else ""
         return f"namespace {target.namespace} at {target.relying_party.name}{groups}"
+    if isinstance(target, RegistryTarget):
+        allowed = f" with {', '.join(target.permissions)}" if target.permissions else ""
+        return f"the registry {target.relying_party.name}{allowed}"
+    if isinstance(target, GitTarget):
+        return f"the repository at {target.relying_party.name}"
     return f"the API {target.relying_party.name}"
 
 

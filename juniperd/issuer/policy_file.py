@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
-from juniperd import tomlfile
+from juniperd import order, tomlfile
 from juniperd.errors import PolicyError
 from juniperd.issuer import glob, party_file, slug
 from juniperd.issuer.config import duration
@@ -21,12 +21,15 @@ from juniperd.issuer.policy import (
     Activation,
     ApiTarget,
     AwsTarget,
+    GitTarget,
     KubernetesTarget,
     LaptopProduction,
     Policy,
+    RegistryTarget,
     RelyingParty,
     Scope,
     Target,
+    token_scopes,
 )
 from juniperd.model import Kind, Origin
 from juniperd.tomlfile import Document, Table
@@ -35,6 +38,7 @@ VERSION = 1
 _ROLE_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,128}")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PROJECT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
+_PERMISSIONS = ("read_registry", "write_registry")
 _HOUR = 3600.0
 _SHORTEST_TOKEN = 600.0
 """Seconds: a token that is used as it is, and not traded at once, is not made for less."""
@@ -45,15 +49,19 @@ class _Draft:
     """What was read so far, and where each name stood, for complaints about two files."""
 
     sandbox: bool
+    minter: bool
     parties: dict[str, RelyingParty] = field(default_factory=dict)
     scopes: dict[str, Scope] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     production: tuple[str, ...] | None = None
 
 
-def load(policy: Path, relying_parties: Path | None = None, *, sandbox: bool = False) -> Policy:
-    """Read every file, then compile; relying parties stand in the policy's files only where they have none."""
-    draft = _Draft(sandbox)
+def load(policy: Path, relying_parties: Path | None = None, *, sandbox: bool = False, minter: bool = True) -> Policy:
+    """Read every file, then compile; relying parties stand in the policy's files only where they have none.
+
+    ``minter``: whether the issuer has one to order deploy tokens of; who reads the files alone cannot know.
+    """
+    draft = _Draft(sandbox, minter)
     digest = hashlib.sha256()
     scope_files = list(_documents(policy, digest))
     party_files = list(_documents(relying_parties, digest)) if relying_parties else scope_files
@@ -157,6 +165,8 @@ def _scope(table: Table, draft: _Draft) -> Scope:
     )
     table.finish()
     _check_project(table, scope)
+    _check_deploy_tokens(table, scope, draft)
+    _check_ecr(table, scope)
     _check_groups(table, scope)
     _check_selectors(table, scope)
     _check_ttl(table, scope)
@@ -234,6 +244,40 @@ def _check_groups(table: Table, scope: Scope) -> None:
             raise table.error("kubernetes", f"the group '{group}' is of another {told}", cure)
 
 
+def _check_deploy_tokens(table: Table, scope: Scope, draft: _Draft) -> None:
+    """A deploy token is one project's, made by the minter, and pushes only where the scope writes."""
+    for target in scope.targets:
+        wanted, key = token_scopes(target), target.relying_party.kind.value
+        if not wanted:
+            continue
+        if scope.project_id is None:
+            raise table.error(key, "a deploy token is made in one project", "name one project and its project_id")
+        if not draft.minter:
+            cure = 'add [minter] url = "https://…" to issuer.toml'
+            raise table.error(key, "deploy tokens are made by the minter, and none is configured", cure)
+        if "write_registry" in wanted and scope.access is not Access.WRITE:
+            raise table.error(key, "write_registry is for scopes that write", 'write access = "write", or remove it')
+
+
+def _check_ecr(table: Table, scope: Scope) -> None:
+    """An ECR login is made on the laptop of the scope's AWS credentials, which outlives them."""
+    role = next((t for t in scope.targets if isinstance(t, AwsTarget)), None)
+    for target in scope.targets:
+        if not isinstance(target, RegistryTarget) or not target.is_ecr:
+            continue
+        account = target.account_id
+        if role is None:
+            cure = f"add [scope.{scope.name}.aws] with a role of the account {account}"
+            raise table.error(
+                "registry", "a registry of ECR is reached with the scope's AWS role, and it has none", cure
+            )
+        if role.account_id != account:
+            told = f"the registry is of the account {account}, and the scope's role of {role.account_id}"
+            raise table.error("registry", told, f"name a role of {account}, or another registry")
+        if not scope.outlives:
+            raise table.error("outlives", "an ECR login lives 12 h, longer than any scope", "add outlives = true")
+
+
 def _check_selectors(table: Table, scope: Scope) -> None:
     if scope.environment is not None:
         _check_pattern(table, "environment", scope.environment)
@@ -283,6 +327,10 @@ def _targets(table: Table, draft: _Draft) -> tuple[Target, ...]:
         targets.append(_kubernetes(table.table("kubernetes"), draft))
     if "api" in table:
         targets.append(_api(table.table("api"), draft))
+    if "registry" in table:
+        targets.append(_registry(table.table("registry"), draft))
+    if "git" in table:
+        targets.append(_git(table.table("git"), draft))
     _check_eks(table, targets)
     if not targets:
         raise table.error("about", "the scope has no target", f"add [scope.{table.name}.aws]")
@@ -299,6 +347,27 @@ def _check_eks(table: Table, targets: list[Target]) -> None:
 
 def _api(table: Table, draft: _Draft) -> ApiTarget:
     target = ApiTarget(_relying_party(table, draft, Kind.API))
+    table.finish()
+    return target
+
+
+def _registry(table: Table, draft: _Draft) -> RegistryTarget:
+    party = _relying_party(table, draft, Kind.REGISTRY)
+    if RegistryTarget(party).is_ecr:
+        if "permissions" in table:
+            raise table.error("permissions", "at ECR the scope's AWS role says what may be done", "remove permissions")
+        table.finish()
+        return RegistryTarget(party)
+    wanted = _words(table, "permissions", _PERMISSIONS) if "permissions" in table else frozenset(_PERMISSIONS[:1])
+    table.finish()
+    if _PERMISSIONS[0] not in wanted:
+        cure = f'write permissions = ["{_PERMISSIONS[0]}"], with or without {_PERMISSIONS[1]}'
+        raise table.error("permissions", "whoever pushes also pulls", cure)
+    return RegistryTarget(party, tuple(word for word in order.SCOPES if word in wanted))
+
+
+def _git(table: Table, draft: _Draft) -> GitTarget:
+    target = GitTarget(_relying_party(table, draft, Kind.GIT))
     table.finish()
     return target
 

@@ -40,7 +40,12 @@ def too_many() -> OAuthError:
     return OAuthError("temporarily_unavailable", "too many requests; try again in a minute", status=429, retry_after=60)
 
 
-_ERRORS = {"unknown_scope": "invalid_scope", "unknown_target": "invalid_target"}
+_ERRORS = {
+    "unknown_scope": "invalid_scope",
+    "unknown_target": "invalid_target",
+    "token_type": "invalid_request",
+    "minter_refused": "invalid_target",
+}
 _ABOUT_SIGN_IN = frozenset(
     {
         "auth_time_missing",
@@ -70,6 +75,7 @@ _ABOUT_SESSION = frozenset(
 _PASSING = {
     "policy_changed": "the policy was changed meanwhile; try again",
     "state": "the issuer's table of links cannot be read now; try again",
+    "order_ended": "the deploy token was ended before it could be handed over; try again",
 }
 
 _OF_GITLAB = frozenset({"gitlab_unreachable", "reader_token"})
@@ -99,6 +105,8 @@ def _passing(refused: Refused) -> str:
     """Why there is no verdict now; which host failed, and how, is said to everybody, for it says nothing of anybody."""
     if refused.reason in _PASSING:
         return _PASSING[refused.reason]
+    if refused.reason == "minter_late":
+        return f"the minter cannot be asked now: {refused.text}; try again"
     if refused.reason not in _OF_GITLAB:
         return "GitLab cannot be asked now; try again"
     why = refused.text if "; " in refused.text else f"{refused.text}; try again"

@@ -47,14 +47,15 @@ class _Judged:
 
 
 class SessionEndpoint:
-    """Answers a verified person; ``changed`` is called whenever a session's end was set."""
+    """Answers a verified person; ``changed`` is called whenever a session's end was set, ``ended`` when one has ended."""
 
-    def __init__(self, ground: Ground, *, judge: Judge, changed: Callable[[], None]) -> None:
+    def __init__(self, ground: Ground, *, judge: Judge, changed: Callable[[], None], ended: Callable[[], None]) -> None:
         self._state = ground.state
         self._clock = ground.clock
         self._new_id = ground.new_id
         self._judge = judge
         self._changed = changed
+        self._ended = ended
 
     async def open(self, subject: Subject, asked: OpenRequest) -> Document:
         """Open one for every scope asked for that this person may hold; without names, all of the environment."""
@@ -106,6 +107,7 @@ class SessionEndpoint:
             return found
 
         await self._found(subject, await self._state.write(work))
+        self._ended()
 
     async def listing(self, subject: Subject) -> Document:
         """This person's open sessions; ``here`` are those of the key that asks."""

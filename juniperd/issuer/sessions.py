@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from juniperd.issuer import audit
+from juniperd.issuer import audit, orders
 from juniperd.issuer.policy import Scope
 from juniperd.issuer.subject import Subject
 from juniperd.issuer.verdict import Refused
@@ -141,9 +141,10 @@ def extend(connection: sqlite3.Connection, session: Session, ends_at: float) -> 
 
 
 def end(connection: sqlite3.Connection, session: Session, cause: str, now: float) -> None:
-    """End one that has not ended, with its record; one that ran out ended when it did, whenever that is noticed."""
+    """End one that has not ended, and what was ordered in it; one that ran out ended when it did, noticed or not."""
     ended_at, cause = min(now, session.ends_at), cause if now < session.ends_at else "time"
     connection.execute("UPDATE sessions SET ended_at = ?, cause = ? WHERE id = ?", (ended_at, cause, session.id))
+    orders.end_of_session(connection, session.id)
     fields = {
         "session": session.id,
         "cause": cause,

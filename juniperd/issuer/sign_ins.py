@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from juniperd.errors import StateError
-from juniperd.issuer import audit, links, pins, refusal, sessions
+from juniperd.issuer import audit, links, orders, pins, refusal, sessions
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.facts import Trouble, User
 from juniperd.issuer.ground import Ground
@@ -22,15 +22,16 @@ T = TypeVar("T")
 
 
 class SignIns:
-    """Writes and undoes pins; tells the person who they are at GitLab."""
+    """Writes and undoes pins; tells the person who they are at GitLab. ``ended`` is called after a logout."""
 
-    def __init__(self, ground: Ground, *, inquiry: Inquiry) -> None:
+    def __init__(self, ground: Ground, *, inquiry: Inquiry, ended: Callable[[], None]) -> None:
         self._issuer_url = ground.config.url
         self._longest = ground.config.longest_sign_in
         self._state = ground.state
         self._clock = ground.clock
         self._new_id = ground.new_id
         self._inquiry = inquiry
+        self._ended = ended
 
     async def begin(self, subject: Subject) -> dict[str, object]:
         """Pin the key, then find the person at GitLab; the pin comes first, for the first key is the one that counts."""
@@ -52,15 +53,17 @@ class SignIns:
         }
 
     async def end(self, subject: Subject) -> None:
-        """Free the pins of this key and end its sessions: only a logout signed by the key itself gets here."""
+        """Free the pins of this key, end its sessions and what it holds: only a logout signed by it gets here."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
             freed = pins.free(connection, subject, now=now)
             audit.append(connection, "sign_out", at=now, fields={**_who(subject), "freed": freed})
             sessions.end_of_key(connection, subject, now)
+            orders.end_of_key(connection, subject)
 
         await self._write(work)
+        self._ended()
 
     def _pin(self, connection: sqlite3.Connection, subject: Subject, number: str, now: float) -> Refused | None:
         oldest = now - self._longest - 2 * LEEWAY

@@ -21,7 +21,7 @@ from juniperd.errors import StateError
 from juniperd.premises import lock, private_folder
 
 T = TypeVar("T")
-VERSION = 3
+VERSION = 4
 Work = Callable[[sqlite3.Connection], Any]
 
 _SCHEMA = """
@@ -56,7 +56,16 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_of ON sessions (identity, subject, thumbprint);
 ALTER TABLE links ADD COLUMN basis TEXT NOT NULL DEFAULT 'extern_uid';
 """
-_STEPS = (_SCHEMA, _FREED, _SESSIONS)
+_ORDERS = """
+CREATE TABLE orders (
+  id TEXT PRIMARY KEY, decision TEXT NOT NULL, identity TEXT NOT NULL, subject TEXT NOT NULL, thumbprint TEXT NOT NULL,
+  user_id INTEGER NOT NULL, scope TEXT NOT NULL, session TEXT, project_id INTEGER NOT NULL, ordered_at REAL NOT NULL,
+  ends_at REAL NOT NULL, digest TEXT, state TEXT NOT NULL, cause TEXT
+) WITHOUT ROWID;
+CREATE INDEX orders_in_state ON orders (state);
+CREATE INDEX orders_by_digest ON orders (digest);
+"""
+_STEPS = (_SCHEMA, _FREED, _SESSIONS, _ORDERS)
 """What brings a data base from each version to the next; the first makes it."""
 
 

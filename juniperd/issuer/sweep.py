@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from juniperd.errors import StateError
 from juniperd.issuer import sessions
@@ -16,11 +17,15 @@ LOOK_AGAIN = 60.0
 
 
 class Sweep:
-    """What wakes when the next session's time is over; a session that is over wakes nothing before it is swept."""
+    """What wakes when the next session's time is over; a session that is over wakes nothing before it is swept.
 
-    def __init__(self, state: State, *, clock: Clock) -> None:
+    ``ended`` is called whenever some may have ended.
+    """
+
+    def __init__(self, state: State, *, clock: Clock, ended: Callable[[], None]) -> None:
         self._state = state
         self._clock = clock
+        self._ended = ended
         self._changed = asyncio.Event()
 
     def look(self) -> None:
@@ -31,6 +36,7 @@ class Sweep:
         """End what is due."""
         now = self._clock()
         await self._state.write(lambda c: sessions.end_due(c, now))
+        self._ended()
 
     async def run(self) -> None:
         """Sweep until cancelled."""

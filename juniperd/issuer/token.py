@@ -3,75 +3,36 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from juniperd.errors import StateError, TokenRejected, UpstreamError, one_line
-from juniperd.issuer import audit, claims, decision, links, pins, proofs, refusal, sessions
+from juniperd.errors import StateError, TokenRejected, UpstreamError
+from juniperd.issuer import audit, claims, decision, links, orders, pins, proofs, refusal, sessions
 from juniperd.issuer import subject as subjects
+from juniperd.issuer.deploy_tokens import DeployTokens, Wanted
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.judge import Judge
 from juniperd.issuer.keys import Keys
 from juniperd.issuer.limits import Rate
-from juniperd.issuer.policy import ApiTarget, AwsTarget, KubernetesTarget, Scope, Target
+from juniperd.issuer.policy import (
+    ApiTarget,
+    AwsTarget,
+    GitTarget,
+    KubernetesTarget,
+    RegistryTarget,
+    Scope,
+    SignedTarget,
+    Target,
+    token_scopes,
+)
 from juniperd.issuer.proofs import Proofs, Used
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.sessions import Session
 from juniperd.issuer.subject import Subject, Subjects
+from juniperd.issuer.token_request import DEPLOY_TOKEN, JWT, TokenRequest
 from juniperd.issuer.verdict import Case, Grant, Permitted, Refused, Verdict
 from juniperd.jose import Proof
-
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
-ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
-JWT = "urn:ietf:params:oauth:token-type:jwt"
-_REQUIRED = ("grant_type", "subject_token", "subject_token_type", "scope")
-_OPTIONAL = ("requested_token_type", "audience", "environment", "ref", "session", "claimed_program", "claimed_host")
-_LONGEST = 512
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
-    """The parameters of one request, each at most once; selections and hearsay, no facts."""
-
-    subject_token: str
-    scope: str
-    audience: str | None = None
-    environment: str | None = None
-    ref: str | None = None
-    session: str | None = None
-    claimed_program: str | None = None
-    claimed_host: str | None = None
-
-
-def parse(form: Sequence[tuple[str, str]]) -> TokenRequest:
-    """The request, or ``invalid_request`` naming the parameter that is wrong."""
-    given = _once(form)
-    if given.get("grant_type", GRANT_TYPE) != GRANT_TYPE:
-        raise OAuthError("unsupported_grant_type", "grant_type must be token exchange (RFC 8693)")
-    for name in _REQUIRED:
-        if not given.get(name):
-            raise OAuthError("invalid_request", f"{name} is missing")
-    if given["subject_token_type"] != ID_TOKEN:
-        raise OAuthError("invalid_request", "subject_token_type must be an ID token's")
-    if given.get("requested_token_type", JWT) != JWT:
-        raise OAuthError("invalid_request", "requested_token_type must be a JWT's")
-    if " " in given["scope"]:
-        raise OAuthError("invalid_scope", "ask for one scope at a time")
-    chosen = {name: given[name] for name in (*_OPTIONAL[1:], "subject_token", "scope") if name in given}
-    return TokenRequest(**chosen)
-
-
-def _once(form: Sequence[tuple[str, str]]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for name, value in form:
-        if name not in _REQUIRED + _OPTIONAL:
-            raise OAuthError("invalid_request", f"unknown parameter '{one_line(name, 40)}'")
-        if name in given:
-            raise OAuthError("invalid_request", f"parameter '{name}' stands twice")
-        if name != "subject_token" and len(value) > _LONGEST:
-            raise OAuthError("invalid_request", f"parameter '{name}' is longer than {_LONGEST} characters")
-        given[name] = value
-    return given
+from juniperd.model import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +47,18 @@ class _Decided:
     """Whether the person may know what is wrong with a name that no scope has."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Issued:
+    """What is handed over; ``username`` is the one that a deploy token is used with."""
+
+    token: Secret
+    type: str
+    ends_at: float
+    username: str = ""
+
+
 class TokenEndpoint:
-    """Verifies, judges, signs and records; the record is on disk before the token leaves."""
+    """Verifies, judges, signs or orders, and records; the record is on disk before the token leaves."""
 
     def __init__(
         self,
@@ -98,6 +69,7 @@ class TokenEndpoint:
         keys: Callable[[], Keys],
         proofs: Proofs,
         by_subject: Rate,
+        deploy_tokens: DeployTokens,
     ) -> None:
         self._issuer_url = ground.config.url
         self._state = ground.state
@@ -108,16 +80,21 @@ class TokenEndpoint:
         self._keys = keys
         self._proofs = proofs
         self._by_subject = by_subject
+        self._deploy_tokens = deploy_tokens
 
-    async def answer(self, request: TokenRequest, dpop: list[str]) -> dict[str, object]:
-        """The body of a 200; every other answer is raised as OAuthError."""
+    async def answer(self, request: TokenRequest, dpop: list[str], *, there: Callable[[], bool]) -> dict[str, object]:
+        """The body of a 200; every other answer is raised as OAuthError. ``there``: whether anybody still waits for it."""
         proof = self._proof(dpop)
         subject = await self._subject(request.subject_token, proof)
         if not self._by_subject.spend(subject.name):
             raise refusal.too_many()
         used = self._use(proof)
         decided = await self._decide(subject, request)
-        return await self._conclude(subject, request, decided, used)
+        return await self._conclude(subject, request, decided, used, there)
+
+    async def close(self) -> None:
+        """Wait for the deploy tokens under way."""
+        await self._deploy_tokens.close()
 
     def _proof(self, dpop: list[str]) -> Proof:
         try:
@@ -166,9 +143,15 @@ class TokenEndpoint:
         # Only facts say who may be told which parties there are.
         if not late and (target is None or _signs_by_itself(target)):
             verdict = Refused("select", "unknown_target", _which(scope))
-        elif isinstance(verdict, Permitted) and session and not isinstance(target, AwsTarget):
-            verdict = sessions.ending(session, self._clock()) or verdict
+        elif isinstance(verdict, Permitted) and target is not None:
+            verdict = _of_another_type(request, target) or self._ending(session, target) or verdict
         return _Decided(verdict, case, target, session_ends=session.ends_at if session else None)
+
+    def _ending(self, session: Session | None, target: Target) -> Refused | None:
+        """Why nothing is made any more that would end with the session; what is traded at AWS does not."""
+        if session is None or isinstance(target, AwsTarget):
+            return None
+        return sessions.ending(session, self._clock())
 
     def _session(self, subject: Subject, request: TokenRequest, scope: Scope | None) -> Session | Refused | None:
         """The session that the request names, before the scope is looked at: its owner alone hears of it."""
@@ -194,12 +177,12 @@ class TokenEndpoint:
         return _Decided(Refused("select", "unknown_scope", text), belongs=belongs)
 
     async def _conclude(
-        self, subject: Subject, request: TokenRequest, decided: _Decided, used: Used
+        self, subject: Subject, request: TokenRequest, decided: _Decided, used: Used, there: Callable[[], bool]
     ) -> dict[str, object]:
-        """Sign, record, and only then answer; what came meanwhile is seen in the same transaction."""
+        """Sign or order, record, and only then answer; what came meanwhile is seen in the same transaction."""
         number, jti, now = self._new_id(), self._new_id(), self._clock()
         stamp = self._stamp(decided, jti, now)
-        signed = self._sign(decided, stamp)
+        issued, order = self._sign(decided, stamp), self._order(subject, decided, stamp, number)
 
         def work(connection: sqlite3.Connection) -> Verdict:
             verdict = decided.verdict
@@ -207,31 +190,46 @@ class TokenEndpoint:
                 verdict = self._judge.last_look(connection, subject, decided.case, verdict)
             fields = self._record(subject, request, decided, verdict) | {"id": number}
             if isinstance(verdict, Permitted):
-                fields["jti"] = jti
+                fields |= {"jti": jti} if order is None else {"order": order.entry.id}
                 _remember_link(connection, subject, verdict.grant, now)
+                if order is not None:
+                    orders.add(connection, order.entry)
             proofs.remember(connection, used)
             audit.append(connection, "decision", at=now, fields=fields)
             return verdict
 
         try:
             verdict = await self._state.write(work)
+            if order is not None and isinstance(verdict, Permitted):
+                minted = await self._deploy_tokens.fetch(order, there=there)
+                if isinstance(minted, Refused):
+                    verdict = minted
+                else:
+                    issued = _Issued(minted.secret, DEPLOY_TOKEN, minted.ends_at, minted.username)
         except StateError as error:
             raise OAuthError("server_error", error.message, status=503, retry_after=refusal.RETRY_AFTER) from error
         if isinstance(verdict, Refused):
             entitled = decided.belongs if decided.case is None else decision.entitled(decided.case)
             raise refusal.of(verdict, decision=number, entitled=entitled)
-        return self._answer(verdict.grant, decided, signed, number, stamp)
+        return self._answer(verdict.grant, decided.target, issued, number)
 
     def _stamp(self, decided: _Decided, jti: str, now: float) -> claims.Stamp:
         policy = decided.case.policy.digest if decided.case else ""
         session = decided.case.session if decided.case else None
         return claims.Stamp(self._issuer_url, jti, now, policy, session, decided.session_ends)
 
-    def _sign(self, decided: _Decided, stamp: claims.Stamp) -> str:
-        if not isinstance(decided.verdict, Permitted) or decided.target is None:
-            return ""
-        built = claims.build(decided.verdict.grant, decided.target, stamp)
-        return self._keys().signer(stamp.now).sign(built, typ=claims.token_type(decided.target))
+    def _sign(self, decided: _Decided, stamp: claims.Stamp) -> _Issued | None:
+        if not isinstance(decided.verdict, Permitted) or not isinstance(decided.target, SignedTarget):
+            return None
+        grant = decided.verdict.grant
+        built = claims.build(grant, decided.target, stamp)
+        signed = self._keys().signer(stamp.now).sign(built, typ=claims.token_type(decided.target))
+        return _Issued(Secret(signed), JWT, stamp.ends(grant, decided.target))
+
+    def _order(self, subject: Subject, decided: _Decided, stamp: claims.Stamp, number: str) -> Wanted | None:
+        if not isinstance(decided.verdict, Permitted) or decided.case is None or decided.target is None:
+            return None
+        return self._deploy_tokens.wanted(subject, decided.case, decided.verdict, decided.target, stamp, number)
 
     def _record(
         self, subject: Subject, request: TokenRequest, decided: _Decided, verdict: Verdict
@@ -254,19 +252,17 @@ class TokenEndpoint:
             "claimed_host": audit.hearsay(request.claimed_host),
         }
 
-    def _answer(
-        self, grant: Grant, decided: _Decided, signed: str, number: str, stamp: claims.Stamp
-    ) -> dict[str, object]:
-        if decided.target is None or not signed:
+    def _answer(self, grant: Grant, target: Target | None, issued: _Issued | None, number: str) -> dict[str, object]:
+        if target is None or issued is None:
             raise OAuthError("server_error", "a grant without a target", status=500)
         return {
-            "access_token": signed,
-            "issued_token_type": JWT,
-            "token_type": "Bearer" if isinstance(decided.target, ApiTarget) else "N_A",
-            "expires_in": int(stamp.ends(grant, decided.target)) - int(stamp.now),
+            "access_token": issued.token.reveal(),
+            "issued_token_type": issued.type,
+            "token_type": "Bearer" if isinstance(target, ApiTarget) else "N_A",
+            "expires_in": int(issued.ends_at) - int(self._clock()),
             "scope": grant.scope.name,
             "decision": number,
-            "target": describe(grant, decided.target),
+            "target": describe(grant, target) | ({"username": issued.username} if issued.username else {}),
         }
 
 
@@ -289,12 +285,23 @@ def describe(grant: Grant, target: Target) -> dict[str, object]:
     if isinstance(target, ApiTarget):
         return said
     party = target.relying_party
+    if isinstance(target, RegistryTarget | GitTarget):
+        return said | {"host": party.host}
     return said | {"namespace": target.namespace, "server": party.server, "ca_sha256": party.ca_sha256}
 
 
 def _signs_by_itself(target: Target) -> bool:
     """Whether a laptop makes this party's tokens of other credentials, so that none of ours would count there."""
-    return isinstance(target, KubernetesTarget) and bool(target.relying_party.eks)
+    if isinstance(target, KubernetesTarget):
+        return bool(target.relying_party.eks)
+    return isinstance(target, RegistryTarget) and target.is_ecr
+
+
+def _of_another_type(request: TokenRequest, target: Target) -> Refused | None:
+    """Where a deploy token is asked for by its type and none is made; a JWT's type asks for whatever there is."""
+    if request.requested_token_type != DEPLOY_TOKEN or token_scopes(target):
+        return None
+    return Refused("select", "token_type", f"no deploy token is made for {target.relying_party.name}; ask for a JWT")
 
 
 def _which(scope: Scope) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from aiohttp import web
 
 from juniperd.errors import JuniperError, StateError, TokenRejected, UpstreamError, one_line
-from juniperd.issuer import discovery, refusal, session_request
+from juniperd.issuer import discovery, refusal, revocation, session_request
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
@@ -19,11 +19,13 @@ from juniperd.issuer.limits import MAX_BODY, Rate
 from juniperd.issuer.link_site import LinkSite
 from juniperd.issuer.proofs import Proofs, remember
 from juniperd.issuer.refusal import OAuthError
+from juniperd.issuer.revocation import Revocation
 from juniperd.issuer.session_endpoint import SessionEndpoint
 from juniperd.issuer.sign_ins import SignIns
 from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subject, Subjects
-from juniperd.issuer.token import TokenEndpoint, parse
+from juniperd.issuer.token import TokenEndpoint
+from juniperd.issuer.token_request import parse
 from juniperd.listener import timed
 from juniperd.model import Clock
 
@@ -37,6 +39,7 @@ class Parts:
 
     config: IssuerConfig
     token: TokenEndpoint
+    revocation: Revocation
     sign_ins: SignIns
     catalogue: Catalogue
     sessions: SessionEndpoint
@@ -143,6 +146,7 @@ def _add_api(app: web.Application, parts: Parts) -> None:
     api = _Api(parts)
     path = urlsplit(parts.config.api_url).path.rstrip("/")
     app.router.add_post(f"{path}/token", api.token)
+    app.router.add_post(f"{path}{revocation.PATH}", api.revoke)
     app.router.add_post(f"{path}/sign-ins", api.begin)
     app.router.add_delete(f"{path}/sign-ins", api.end)
     app.router.add_get(f"{path}/catalogue", api.catalogue)
@@ -163,18 +167,31 @@ class _Api:
         self._strangers = 0
 
     async def token(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/x-www-form-urlencoded":
-            raise self._unverified(request, OAuthError("invalid_request", "the body must be a form"))
         try:
-            asked = parse(_form(await request.read()))
+            asked = parse(await _form(request))
             self._admit(request, asked.subject_token)
-            body = await self._parts.token.answer(asked, request.headers.getall("DPoP", []))
+            proofs = request.headers.getall("DPoP", [])
+            body = await self._parts.token.answer(asked, proofs, there=lambda: _there(request))
         except OAuthError as error:
             # An answer to a verified subject carries its decision; any other but a limit's was never verified.
             if error.refusal is None and error.status < 429:
                 raise self._unverified(request, error) from None
             raise
         return _json(body)
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        try:
+            token = revocation.parse(await _form(request))
+            self._admit(request, token.reveal())
+            known = await self._parts.revocation.revoke(token, request.headers.getall("DPoP", []))
+        except OAuthError as error:
+            raise self._unverified(request, error) if error.status < 429 else error from None
+        if not known:
+            # Told to nobody, and counted: whoever guesses is one whom nobody could verify.
+            counted = self._unverified(request, OAuthError("invalid_request", "no deploy token of this key"))
+            if counted.status == 429:
+                raise counted
+        return web.Response()
 
     async def begin(self, request: web.Request) -> web.Response:
         subject = await self._verified(request, "/sign-ins")
@@ -265,7 +282,15 @@ def _authorization(request: web.Request) -> str:
     return token
 
 
-def _form(body: bytes) -> list[tuple[str, str]]:
+def _there(request: web.Request) -> bool:
+    """Whether the connection that a request came by still stands."""
+    return request.transport is not None and not request.transport.is_closing()
+
+
+async def _form(request: web.Request) -> list[tuple[str, str]]:
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise OAuthError("invalid_request", "the body must be a form")
+    body = await request.read()
     try:
         return parse_qsl(
             body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=64

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from juniperd.issuer import claims
 from juniperd.issuer.claims import Stamp
 from juniperd.issuer.facts import Environment, Project, User
-from juniperd.issuer.policy import ApiTarget, AwsTarget, KubernetesTarget, RelyingParty, Target
+from juniperd.issuer.policy import ApiTarget, AwsTarget, KubernetesTarget, RelyingParty, SignedTarget
 from juniperd.issuer.verdict import Grant
 from juniperd.model import Kind
 from tests.issuer.test_gitlab_answers import SCOPE
@@ -22,6 +22,7 @@ STAGING = Environment(3, "staging", "staging", "staging", "available")
 GRANT = Grant(SCOPE, USER, PROJECT, 30, "push", STAGING, None)
 STAMP = Stamp("https://issuer.test", "j1", 1_790_000_000.7, "sha256:ab")
 (AWS,) = SCOPE.targets
+assert isinstance(AWS, AwsTarget)
 EKS = KubernetesTarget(
     RelyingParty("eu", Kind.KUBERNETES, "staging-eu", server="https://k8s.test"),
     "billing",
@@ -134,7 +135,6 @@ def test_a_session_name_is_always_one_that_aws_takes(login: str, number: int) ->
 
 
 def test_only_the_aws_target_pins_a_role() -> None:
-    assert isinstance(AWS, AwsTarget)
     assert claims.build(GRANT, AWS, STAMP)["https://aws.amazon.com/roles"] == [AWS.role_arn]
 
 
@@ -159,7 +159,7 @@ def test_an_api_hears_who_it_is_and_for_which_client() -> None:
     ],
 )
 def test_a_token_ends_soon_where_it_is_traded_else_with_the_scope_or_the_session(
-    target: Target, ttl: float, session_left: float | None, life: int
+    target: SignedTarget, ttl: float, session_left: float | None, life: int
 ) -> None:
     now = 1_790_000_000.0
     ends = None if session_left is None else now + session_left

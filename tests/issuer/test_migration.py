@@ -32,7 +32,9 @@ def old_folder(folder: Path, version: int) -> Path:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for number in range(ROWS):
             audit.append(connection, "decision", at=float(number), fields={"verdict": "permitted"})
-        connection.execute("INSERT INTO links VALUES ('company', 'u-1', 7, 'developer', 0)")
+        connection.execute(
+            "INSERT INTO links (identity, subject, user_id, login, linked_at) VALUES ('company', 'u-1', 7, 'developer', 0)"
+        )
         for name in ("state.db", "state.db-wal"):
             (left / name).write_bytes((made / name).read_bytes())
             (left / name).chmod(0o600)
@@ -58,7 +60,8 @@ def test_the_backup_has_what_was_in_the_log_alone(tmp_path: Path, version: int) 
     try:
         with closing(State(folder)) as opened:
             assert opened.read(lambda c: c.execute("SELECT basis FROM links").fetchall()) == [("extern_uid",)]
-            assert opened.read(lambda c: c.execute("SELECT count(*) FROM sessions").fetchone()) == (0,)
+            for table in ("sessions", "orders"):
+                assert opened.read(lambda c, name=table: c.execute(f"SELECT count(*) FROM {name}").fetchone()) == (0,)
     finally:
         os.umask(mask)
     backup = folder / f"state.db.version-{version}"
