@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -134,11 +135,23 @@ def env_lines(folder: Folder) -> list[str]:
         "BILLING_IMAGES": f"{note.urls['registry']}/{IMAGES}",
         "BILLING_CODE": f"{note.urls['gitlab']}/{CODE}",
     }
+    # These win over what configuration files say, so whoever has them set needs the sandbox's CA in them.
+    variables |= dict.fromkeys(("SSL_CERT_FILE", "GIT_SSL_CAINFO"), str(_bundle(folder)))
     helpers = str(program("docker-credential-juniper").parent)
     if helpers not in os.environ.get("PATH", os.defpath).split(os.pathsep):
         # Docker and its kin look their helpers up there.
         variables["PATH"] = f"{helpers}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return [f"export {name}='{value}'" for name, value in variables.items()]
+
+
+def _bundle(folder: Folder) -> Path:
+    """The authorities that this shell trusts, and the sandbox's own."""
+    theirs = Path(os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().openssl_cafile)
+    path = folder / "ca-bundle.pem"
+    if theirs != path:
+        known = theirs.read_bytes() if theirs.is_file() else b""
+        folder.write(path.name, known + b"\n" + (folder / "ca.pem").read_bytes())
+    return path
 
 
 def drill(folder: Folder, words: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ def write(folder: Folder, at: Addresses, minter_token: str, certificate: str, ke
     folder.write("minter.token", f"{minter_token}\n")
     folder.write(MINTER, _minter_toml(at, certificate, key))
     folder.write(f"{DOCKER}/config.json", json.dumps({"credHelpers": {at.registry: "juniper"}}, indent="\t") + "\n")
-    folder.write(GIT, _git_config(at, folder))
+    folder.write(GIT, _git_config(at))
     # YAML, which the registry reads, contains JSON.
     folder.write(REGISTRY_FILE, json.dumps(_registry(folder, at, certificate, key), indent=2))
     (folder / "minter-state").mkdir(mode=0o700, exist_ok=True)
@@ -53,19 +53,19 @@ ca_file = "ca.pem"
 """
 
 
-def _git_config(at: Addresses, folder: Folder) -> str:
+def _git_config(at: Addresses) -> str:
     return f"""\
 [credential "{at.gitlab}"]
 \thelper =
 \thelper = {program("git-credential-juniper")}
 \tuseHttpPath = true
-[http "{at.gitlab}"]
-\tsslCAInfo = {folder / "ca.pem"}
 """
 
 
 def _registry(folder: Folder, at: Addresses, certificate: str, key: str) -> dict[str, object]:
-    token = {"realm": f"{at.gitlab}/jwt/auth", "service": SERVICE, "issuer": ISSUER}
+    # By name: some clients show no login to a realm that is an address of this machine (go-containerregistry, bearer.go).
+    realm = f"{at.gitlab.replace('127.0.0.1', 'localhost')}/jwt/auth"
+    token = {"realm": realm, "service": SERVICE, "issuer": ISSUER}
     tls = {"certificate": str(folder / certificate), "key": str(folder / key)}
     return {
         "version": 0.1,

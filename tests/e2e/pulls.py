@@ -50,11 +50,11 @@ class Pulls:
         return self.company.env["BILLING_CODE"]
 
     def client(self, program: str | Path, *words: str, **variables: str) -> Done:
-        """A client that trusts the sandbox's CA, and is nobody's terminal."""
+        """A client that is nobody's terminal."""
         path = program if isinstance(program, Path) else shutil.which(program)
         if path is None:
             require_peer(str(program), "it is one of the registry's real clients")
-        env = {**self.company.env, "SSL_CERT_FILE": str(self.company.folder / "ca.pem"), "GIT_TERMINAL_PROMPT": "0"}
+        env = {**self.company.env, "GIT_TERMINAL_PROMPT": "0"}
         made = subprocess.run(
             [str(path), *words],
             env={**env, **self.company.changed, **variables},

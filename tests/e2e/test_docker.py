@@ -11,7 +11,7 @@ import pytest
 
 from tests.peers.go_programs import CRANE, DOCKER_LOGIN, ORAS, program
 
-from .company import company
+from .company import company, shell_variables
 from .pulls import LEDGER, OTHER_PROJECT, PROJECT, Pulls
 
 pytestmark = pytest.mark.e2e
@@ -87,9 +87,12 @@ def test_docker_py_finds_it_and_is_not_broken_by_what_is_not_ours(made: Pulls) -
     assert every[made.host]["Username"] == mine["Username"]
 
 
-def test_a_path_says_which_project_is_meant(made: Pulls) -> None:
-    """Crane sends the whole repository first, and pulls with a token of that project."""
-    said = made.client(program(CRANE), "manifest", f"{made.host}/{OTHER_PROJECT}/api:staging")
+def test_a_path_says_which_project_is_meant(made: Pulls, tmp_path: Path) -> None:
+    """Where it is registered by its whole name, crane asks for that, and pulls with a token of its project."""
+    repository = f"{made.host}/{OTHER_PROJECT}/api"
+    helpers = {made.host: "juniper", repository: "juniper"}
+    (tmp_path / "config.json").write_text(json.dumps({"credHelpers": helpers}))
+    said = made.client(program(CRANE), "manifest", f"{repository}:staging", DOCKER_CONFIG=str(tmp_path))
     assert "MANIFEST_UNKNOWN" in said.stderr, "the realm let it in, and there is no such image"
     decision = made.company.decisions()[-1]
     assert (decision["scope"], decision["verdict"]) == ("ledger-image-reader", "permitted")
@@ -164,9 +167,9 @@ def test_a_person_who_may_not_hears_why_and_nothing_is_minted(refused: Pulls) ->
 
 def test_a_session_s_token_ends_with_it_and_a_pull_in_the_middle_goes_on_with_a_new_login(cold: Pulls) -> None:
     opened = cold.company.juniper(
-        "session", "open", PROJECT, "--env", "staging", "--for", "30m", "--reason", "invoices stuck", "--json"
+        "session", "open", PROJECT, "--env", "staging", "--for", "30m", "--reason", "invoices stuck"
     )
-    socket = str(json.loads(opened.good())["socket"])
+    socket = shell_variables(opened.good())["JUNIPER_SESSION_SOCKET"]
     within = Pulls(cold.company.under(JUNIPER_SESSION_SOCKET=socket))
     old = within.login()
     (row,) = cold.deploy_tokens()

@@ -102,7 +102,7 @@ def test_a_broken_line_is_refused_in_one_line(made: Pulls, said: str) -> None:
 
 def test_set_up_writes_a_block_that_git_follows_and_takes_it_out_again(made: Pulls, tmp_path: Path) -> None:
     mine = tmp_path / "gitconfig"
-    mine.write_text(f"[user]\n\tname = Dev # me\n[http]\n\tsslCAInfo = {made.company.folder / 'ca.pem'}\n")
+    mine.write_text("[user]\n\tname = Dev # me\n")
     before = mine.read_text()
     alone = {"GIT_CONFIG_GLOBAL": str(mine), "GIT_CONFIG_COUNT": "0"}
     person = Pulls(made.company.under(**alone))

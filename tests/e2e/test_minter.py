@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import ssl
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -73,11 +74,11 @@ class Dying:
         """A pull whose order has reached GitLab, which thinks about it."""
         self.company.drill("gitlab", "slow", SLOW, CREATE)
         command = [installed("docker-credential-juniper"), "get"]
-        pipe = subprocess.PIPE
-        pull = subprocess.Popen(command, env=dict(self.company.env), stdin=pipe, stdout=pipe, stderr=pipe)
-        assert pull.stdin is not None
-        pull.stdin.write(self.pulls.host.encode())
-        pull.stdin.close()
+        with tempfile.TemporaryFile() as said:
+            said.write(self.pulls.host.encode())
+            said.seek(0)
+            pipe = subprocess.PIPE
+            pull = subprocess.Popen(command, env=dict(self.company.env), stdin=said, stdout=pipe, stderr=pipe)
         until(lambda: self.rows("minter-state/ledger.db", "written") == 1)
         # From the ledger's page to the call is no time at all, and GitLab notes the call when it comes.
         time.sleep(0.2)
