@@ -20,6 +20,7 @@ STRAYS_EVERY = 600.0
 """Seconds between two looks through all tokens of all projects."""
 AT_ONCE = 8
 _LONGEST_PAUSE = 60.0
+_DOUBLED = 6
 
 
 class Sweep:
@@ -65,7 +66,7 @@ class Sweep:
             whole, due = False, None
         self._failures = 0 if whole else self._failures + 1
         if not whole:
-            return min(2.0**self._failures, _LONGEST_PAUSE)
+            return min(2.0 ** min(self._failures, _DOUBLED), _LONGEST_PAUSE)
         return LOOK_AGAIN if due is None else min(max(due - self._clock(), 0.0), LOOK_AGAIN)
 
     async def _end_what_is_over(self) -> bool:

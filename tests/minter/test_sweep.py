@@ -60,6 +60,8 @@ async def test_an_end_that_gitlab_missed_stays_due(bench: Bench, caplog: pytest.
     with caplog.at_level(logging.WARNING):
         assert [await bench.minter.sweep._pause() for _ in range(8)] == [2, 4, 8, 16, 32, 60, 60, 60]
     assert "stays due" in caplog.text
+    bench.minter.sweep._failures = 5000
+    assert await bench.minter.sweep._pause() == 60
     assert len(bench.tokens) == 2
     bench.front.down = False
     assert await bench.minter.sweep._pause() == LOOK_AGAIN
