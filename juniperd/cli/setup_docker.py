@@ -15,6 +15,8 @@ from juniperd.setup import docker, files, hosts
 from juniperd.setup.hosts import Offer, Rows
 
 KIND = "registry"
+ECR = "ecr"
+"""The provider whose repositories have names of AWS's, so that the only project that is held there is the one meant."""
 
 
 def run(*, diff: bool, undo: bool, project: str | None, host: str | None) -> int:
@@ -56,14 +58,14 @@ def _held(current: docker.DockerConfig) -> list[Offer]:
 
 def _tell(found: Sequence[Offer], rows: Rows) -> None:
     """What the bare host means now: all that Docker says of an image is the registry's name."""
-    for of_issuer in rows.values():
-        for host, project in of_issuer.items():
-            held = list(dict.fromkeys(one.project for one in found if one.host == host))
-            if project and project not in held:
-                cure = f"run: {docker.COMMAND} --project GROUP/PROJECT"
-                print(f"warning: {host} means {project}, which is none that you hold; {cure}", file=sys.stderr)
-            elif project:
-                print(f"{host} means {project}")
-            elif len(held) > 1:
-                print(f"{host} has several of your projects: {', '.join(held)}")
-                print(f"next: {docker.COMMAND} --project GROUP/PROJECT --host {host}")
+    for host, project in [row for of_issuer in rows.values() for row in of_issuer.items()]:
+        there = [one for one in found if one.host == host]
+        held = list(dict.fromkeys(one.project for one in there))
+        one_of = held[0] if len(held) == 1 else "GROUP/PROJECT"
+        choose = f"{docker.COMMAND} --project {one_of} --host {host}"
+        if project and project not in held:
+            print(f"warning: {host} means {project}, which is none that you hold; run: {choose}", file=sys.stderr)
+        elif project:
+            print(f"{host} means {project}")
+        elif len(held) > 1 or any(one.provider != ECR for one in there):
+            print(f"{host} means no project yet; you hold {', '.join(held)}\nnext: {choose}")

@@ -11,7 +11,6 @@ from juniperd.settings import Listen, Network, Tls, base_url
 from juniperd.tomlfile import Table
 
 VERSION = 1
-FILE = "minter.toml"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from juniperd.http import Answer, Http
 from juniperd.model import Secret, rfc3339
 from juniperd.order import Minted, Order
 
-TIMEOUT = 5.0
+TIMEOUT = 4.0
+"""Seconds, and fewer than a listener that stops gives its requests: who waits for a token still gets it."""
 PER_PAGE = 100
 MAX_PAGES = 100
 _NEAR = 1.0

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from juniperd.errors import StateError, UpstreamError, UpstreamUnreachable
+from juniperd.errors import JuniperError, StateError, UpstreamError
 from juniperd.minter.gitlab import Gitlab, Row
 from juniperd.minter.ledger import Entry, Ledger
 from juniperd.minter.mint import Mint
@@ -18,7 +18,9 @@ LOOK_AGAIN = 30.0
 """Seconds between two sweeps where nothing is due before."""
 STRAYS_EVERY = 600.0
 """Seconds between two looks through all tokens of all projects."""
+AT_ONCE = 8
 _LONGEST_PAUSE = 60.0
+_DOUBLED = 6
 
 
 class Sweep:
@@ -31,6 +33,7 @@ class Sweep:
         self._projects = projects
         self._clock = clock
         self._changed = asyncio.Event()
+        self._gate = asyncio.Semaphore(AT_ONCE)
         self._strays_at = 0.0
         self._failures = 0
 
@@ -63,23 +66,23 @@ class Sweep:
             whole, due = False, None
         self._failures = 0 if whole else self._failures + 1
         if not whole:
-            return min(2.0**self._failures, _LONGEST_PAUSE)
+            return min(2.0 ** min(self._failures, _DOUBLED), _LONGEST_PAUSE)
         return LOOK_AGAIN if due is None else min(max(due - self._clock(), 0.0), LOOK_AGAIN)
 
     async def _end_what_is_over(self) -> bool:
-        whole = True
-        for entry in await self._ledger.due(self._clock()):
-            try:
+        """A few at a time, each for itself: one that GitLab will not delete holds up no other."""
+        return all(await asyncio.gather(*(self._end(entry) for entry in await self._ledger.due(self._clock()))))
+
+    async def _end(self, entry: Entry) -> bool:
+        try:
+            async with self._gate:
                 await self._gitlab.delete(entry.project_id, entry.token_id)
-            except UpstreamError as error:
-                log.warning("order %s: its end in project %d stays due (%s)", entry.order, entry.project_id, error)
-                whole = False
-                if isinstance(error, UpstreamUnreachable):
-                    return False  # the others would wait for the same silence
-            else:
-                await self._ledger.ended(entry.order, now=self._clock())
-                log.info("order %s: over in project %d", entry.order, entry.project_id)
-        return whole
+            await self._ledger.ended(entry.order, now=self._clock())
+        except JuniperError as error:
+            log.warning("order %s: its end in project %d stays due (%s)", entry.order, entry.project_id, error)
+            return False
+        log.info("order %s: over in project %d", entry.order, entry.project_id)
+        return True
 
     async def _look_through_projects(self) -> bool:
         """Tokens of orders that were never answered, and at times those that nobody remembers."""

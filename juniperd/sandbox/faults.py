@@ -67,6 +67,8 @@ class Faults:
             if fault is None:
                 return await handler(request)
             if fault.delay:
+                # Servers take a request in whole, and act on it even where its caller has gone meanwhile.
+                await request.read()
                 await self.sleep(fault.delay)
             if fault.status is not None:
                 return web.Response(

@@ -21,11 +21,12 @@ _PROJECT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A scope that the person holds at a host."""
+    """A scope that the person holds at a host; ``provider`` is whose registry it is, where that matters."""
 
     issuer: str
     host: str
     project: str
+    provider: str = ""
 
 
 def offers(catalogues: object, kind: str) -> list[Offer]:
@@ -33,7 +34,7 @@ def offers(catalogues: object, kind: str) -> list[Offer]:
     if not isinstance(catalogues, Mapping):
         return []
     return [
-        _offer(str(issuer), str(target.get("host")), str(scope["project"]))
+        _checked(Offer(str(issuer), str(target.get("host")), str(scope["project"]), str(target.get("provider") or "")))
         for issuer, catalogue in catalogues.items()
         for scope in catalogue["scopes"]
         if scope["held"]
@@ -42,12 +43,12 @@ def offers(catalogues: object, kind: str) -> list[Offer]:
     ]
 
 
-def _offer(issuer: str, host: str, project: str) -> Offer:
-    for text, good in ((host, is_host(host)), (project, _PROJECT.fullmatch(project))):
+def _checked(offer: Offer) -> Offer:
+    for text, good in ((offer.host, is_host(offer.host)), (offer.project, _PROJECT.fullmatch(offer.project))):
         if not good:
             msg = f"the issuer's catalogue says '{one_line(text, 60)}' where a host or project should be"
             raise ConfigError(msg, "tell whoever runs the issuer; nothing was written")
-    return Offer(issuer, host, project)
+    return offer
 
 
 def rows(found: Sequence[Offer], recorded: Rows, project: str | None = None, host: str | None = None) -> Rows:
@@ -119,19 +120,18 @@ def _set(issuers: Any, name: str, kind: str, hosts: Mapping[str, str]) -> None: 
     import tomlkit
 
     entry = issuers[name]
+    before = entry.pop(kind, {})
     if not hosts:
-        del entry[kind]
         return
-    if kind not in entry:
-        entry[kind] = tomlkit.table(is_super_table=True)
-    for gone in [host for host in entry[kind] if host not in hosts]:
-        del entry[kind][gone]
+    # Made anew of the rows that stay: where single rows are taken out, tomlkit leaves their blank lines behind.
+    entry[kind] = table = tomlkit.table(is_super_table=True)
     for host, project in hosts.items():
-        row = entry[kind].get(host)
+        row = before.get(host)
         if row is not None and project and "project" in row:
             row["project"] = project
         elif row is None or row.get("project", "") != project:
-            entry[kind][host] = _row(project)
+            row = _row(project)
+        table[host] = row
 
 
 def _row(project: str) -> Any:  # noqa: ANN401 - as above

@@ -15,6 +15,7 @@ from juniperd import errors
 from juniperd.cli import VERBS
 from juniperd.errors import JuniperError
 from juniperd.issuer import config, policy_file
+from juniperd.minter import config as minter_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -91,6 +92,14 @@ def test_the_example_issuer_is_a_configuration(tmp_path: Path) -> None:
     assert kinds == ["oidc", "okta", "entra", "oidc"]
 
 
+def test_the_example_minter_is_a_configuration(tmp_path: Path) -> None:
+    (whole,) = blocks(ROOT / "docs/minter.md", "toml")
+    (tmp_path / "minter.toml").write_text(whole)
+    found = minter_config.load(tmp_path / "minter.toml")
+    assert found.issuer == "https://juniper.example.com"
+    assert (sorted(found.projects), sorted(found.scopes)) == ([42, 43], ["read_registry", "read_repository"])
+
+
 def keys_read_by(module: str) -> set[str]:
     """The keys a reader of ours takes from its TOML, as its source names them."""
     text = (ROOT / module).read_text()
@@ -100,15 +109,16 @@ def keys_read_by(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("module", "pages"),
+    ("modules", "pages"),
     [
-        ("juniperd/issuer/policy_file.py", ["docs/policy.md"]),
-        ("juniperd/issuer/config.py", ["docs/operations.md", "docs/identity.md"]),
+        (["issuer/policy_file"], ["docs/policy.md"]),
+        (["issuer/config", "settings"], ["docs/operations.md", "docs/identity.md"]),
+        (["minter/config", "settings"], ["docs/minter.md"]),
     ],
 )
-def test_every_setting_is_documented(module: str, pages: list[str]) -> None:
+def test_every_setting_is_documented(modules: list[str], pages: list[str]) -> None:
     text = "".join((ROOT / page).read_text() for page in pages)
-    keys = keys_read_by(module)
+    keys = set().union(*(keys_read_by(f"juniperd/{module}.py") for module in modules))
     assert len(keys) > 10
     assert sorted(k for k in keys if not re.search(rf"\b{k}\b", text)) == []
 

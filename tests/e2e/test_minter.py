@@ -87,8 +87,8 @@ class Dying:
     def settled(self, *, made: int) -> None:
         """Every deploy token is gone, and one that was made is among those: GitLab counts them."""
         self.company.drill("gitlab", "heal")
-        until(lambda: self.rows("minter-state/ledger.db", "written") == 0)
         self.pulls.until(lambda rows: not rows)
+        self.company.sign_in()
         self.pulls.login()
         (row,) = self.pulls.deploy_tokens()
         assert row["id"] == made + 2, "one for the pull that died, one for this"
@@ -137,6 +137,7 @@ def test_the_minter_dies_while_gitlab_makes_the_token(dying: Dying) -> None:
     dying.kill("minter")
     said, _ = pull.communicate(timeout=PATIENCE)
     assert (pull.returncode, said.count(b"\n")) == (1, 1)
+    dying.pulls.until(lambda rows: [row["id"] for row in rows] == [made + 1])
     dying.start("minter")
     dying.settled(made=made)
 
@@ -148,6 +149,7 @@ def test_the_issuer_dies_while_gitlab_makes_the_token(dying: Dying) -> None:
     said, _ = pull.communicate(timeout=PATIENCE)
     assert (pull.returncode, said.count(b"\n")) == (1, 1)
     dying.start("issuer")
+    until(lambda: dying.rows("minter-state/ledger.db", "written") == 0)
     dying.settled(made=made)
 
 
@@ -157,6 +159,7 @@ def test_the_agent_dies_while_gitlab_makes_the_token(dying: Dying) -> None:
     dying.company.kill_agent()
     pull.communicate(timeout=PATIENCE)
     assert pull.returncode == 1
+    until(lambda: dying.rows("minter-state/ledger.db", "written") == 0)
     dying.company.juniper("up").good()
     dying.company.sign_in()
     dying.settled(made=made)

@@ -182,6 +182,12 @@ async def test_every_page_is_looked_through(bench: Bench) -> None:
     assert bench.tokens[230:] == ["juniper for ever"]
 
 
+async def test_a_list_without_an_end_is_not_believed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PAGES", 1)
+    bench.gitlab.deploy_tokens.add(PROJECT, ("read_registry",), name="of a person", expires_at=None)
+    assert not await bench.minter.sweep.once()
+
+
 async def test_a_list_that_is_none_is_not_swept(bench: Bench) -> None:
     for body in ('{"message": "none"}', "[1]", '[{"id": 1}]', "<html>"):
         bench.gitlab.faults.add(Fault(TOKENS, status=200, body=body))

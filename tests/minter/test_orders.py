@@ -16,6 +16,7 @@ import pytest
 
 from juniperd import jose, listener
 from juniperd import order as orders
+from juniperd.errors import StateError
 from juniperd.minter import ledger, web
 from juniperd.order import Order
 from tests.agent.harness import until
@@ -218,6 +219,29 @@ async def test_a_project_has_so_many_live_tokens(bench: Bench, monkeypatch: pyte
     assert "has 2 live tokens of this minter; end some" in said["error_description"]
     await bench.order(end(first))
     assert (await bench.order(bench.issuer.mint()))[0] == 201
+
+
+async def test_a_ledger_that_cannot_be_written_stops_every_mint(bench: Bench) -> None:
+    bench.minter.sweep._ledger._connection.close()
+    status, said = await bench.order(bench.issuer.mint())
+    assert (status, said["error"]) == (503, "temporarily_unavailable")
+    assert "check the disk of the state folder" in said["error_description"]
+    assert bench.gitlab.asked == []
+    assert await bench.minter.sweep._pause() == 2
+
+
+async def test_a_token_that_could_not_be_written_down_is_handed_to_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise StateError("the disk is full", "make room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger.Ledger, "minted", full)
+        status, said = await bench.order(bench.issuer.mint())
+    assert (status, "token" in said, len(bench.tokens)) == (503, False, 1)
+    assert await bench.minter.sweep.once()
+    assert bench.tokens == []
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

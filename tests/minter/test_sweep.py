@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from juniperd.minter.sweep import LOOK_AGAIN
+from juniperd.sandbox.faults import Fault
 from tests.agent.harness import until
 
 from .harness import Bench, end
@@ -59,6 +60,8 @@ async def test_an_end_that_gitlab_missed_stays_due(bench: Bench, caplog: pytest.
     with caplog.at_level(logging.WARNING):
         assert [await bench.minter.sweep._pause() for _ in range(8)] == [2, 4, 8, 16, 32, 60, 60, 60]
     assert "stays due" in caplog.text
+    bench.minter.sweep._failures = 5000
+    assert await bench.minter.sweep._pause() == 60
     assert len(bench.tokens) == 2
     bench.front.down = False
     assert await bench.minter.sweep._pause() == LOOK_AGAIN
@@ -75,6 +78,16 @@ async def test_what_is_under_way_is_none_of_its_business(bench: Bench) -> None:
     assert ((await minting)[0], bench.tokens) == (201, [order.name])
     assert await bench.minter.sweep.once()
     assert bench.tokens == [order.name]
+
+
+async def test_one_token_that_stays_holds_up_no_other(bench: Bench) -> None:
+    first, second = (bench.issuer.mint(ends_at=bench.clock() + 60) for _ in range(2))
+    await bench.order(first)
+    await bench.order(second)
+    bench.gitlab.faults.add(Fault("*/deploy_tokens/1", status=500))
+    bench.clock.pass_(61)
+    assert not await bench.minter.sweep.once()
+    assert bench.tokens == [first.name]
 
 
 async def test_one_project_that_fails_holds_up_no_other(bench: Bench) -> None:

@@ -209,8 +209,25 @@ def test_a_file_that_was_not_there_is_private(home: Path, offer: Offering, capsy
     path = home / ".docker/config.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text())["credHelpers"] == {HOST: "juniper", OTHER: "juniper"}
-    out = capsys.readouterr().out.splitlines()
-    assert out[-1] == f"next: juniper setup docker --project GROUP/PROJECT --host {HOST}"
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        f"{HOST} means no project yet; you hold shop/billing, shop/tax",
+        f"next: juniper setup docker --project GROUP/PROJECT --host {HOST}",
+        f"{OTHER} means no project yet; you hold shop/tax",
+        f"next: juniper setup docker --project shop/tax --host {OTHER}",
+    ]
+
+
+def test_the_only_project_at_ecr_is_the_one_that_is_meant(
+    home: Path, offer: Offering, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ecr = {**AT_HOST, "provider": "ecr"}
+    offer(team=[("shop/billing", ecr), ("shop/billing", ecr)])
+    assert docker_verb() == 0
+    assert "means no project yet" not in capsys.readouterr().out
+    offer(team=[("shop/billing", ecr), ("shop/tax", ecr)])
+    assert docker_verb() == 0
+    assert f"next: juniper setup docker --project GROUP/PROJECT --host {HOST}" in capsys.readouterr().out
+    assert (home / ".docker/config.json").exists()
 
 
 def test_undo_before_anything_was_set_up_makes_no_file(home: Path) -> None:
@@ -236,7 +253,10 @@ def test_a_recorded_project_that_is_held_no_more_is_said(
     toml = home / "config/juniper.toml"
     toml.write_text(f'{TOML}\n[issuer.team.registry."{HOST}"]\nproject = "shop/gone"\n')
     assert docker_verb() == 0
-    assert "shop/gone, which is none that you hold; run: juniper setup docker" in capsys.readouterr().err
+    assert (
+        "shop/gone, which is none that you hold; run: juniper setup docker --project shop/billing --host"
+        in capsys.readouterr().err
+    )
     assert "shop/gone" in toml.read_text()
 
 
