@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from juniperd.cli import setup_hosts
@@ -11,7 +12,7 @@ from juniperd.cli.setup_hosts import Change
 from juniperd.errors import ConfigError
 from juniperd.protocols.git import HELPER
 from juniperd.setup import files, git, hosts
-from juniperd.setup.hosts import Rows
+from juniperd.setup.hosts import Offer, Rows
 
 KIND = "git"
 
@@ -20,8 +21,9 @@ def run(*, diff: bool, undo: bool) -> int:
     """Write both files, or take out of them what is ours."""
     path = git.config_file(os.environ, Path.home())
     old = files.read(path)
-    rows = {} if undo else _rows()
-    named = [host for of_issuer in rows.values() for host in of_issuer]
+    offered = [] if undo else _offered()
+    rows = _rows(offered)
+    named = {host: _projects(offered, host) for of_issuer in rows.values() for host in of_issuer}
     if not undo:
         git.check(path, old)
     new = git.with_hosts(old, named, Path(sys.argv[0]).resolve().with_name(HELPER))
@@ -34,10 +36,18 @@ def run(*, diff: bool, undo: bool) -> int:
     return 0
 
 
-def _rows() -> Rows:
+def _offered() -> list[Offer]:
     offered = setup_hosts.held(KIND)
     if not offered:
         msg = "you hold no scope at a Git server"
         raise ConfigError(msg, "run: juniper status")
+    return offered
+
+
+def _projects(offered: Sequence[Offer], host: str) -> list[str]:
+    return sorted({offer.project for offer in offered if offer.host == host})
+
+
+def _rows(offered: Sequence[Offer]) -> Rows:
     found = hosts.rows(offered, setup_hosts.recorded(lambda h: dict.fromkeys(h.git, "")))
     return {issuer: dict.fromkeys(of_issuer, "") for issuer, of_issuer in found.items()}

@@ -1,7 +1,8 @@
-"""Git's own configuration: one block of ours at its end, with one section per host.
+"""Git's own configuration: one block of ours at its end, with a section per host, and one per project that is held there.
 
-An empty ``helper`` drops those named before, so that nobody else is asked for these hosts or stores what we give; and
-``useHttpPath`` has Git say which repository it means (gitcredentials(7)). At the end, as Git reads helpers in order.
+``useHttpPath`` has Git say which repository it means, and an empty ``helper`` drops those named before (gitcredentials(7)).
+That is done for the projects alone: nobody else is asked for those, or stores what we give, and every other repository of
+the host stays with the person's own helpers. At the end, as Git reads helpers in order.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from juniperd.errors import ConfigError, one_line
@@ -31,12 +32,13 @@ def config_file(environ: Mapping[str, str], home: Path) -> Path:
     return other if other.exists() and not own.exists() else own
 
 
-def with_hosts(text: str, hosts: Sequence[str], helper: Path) -> str:
-    """The file's text with our block as it should be; the same block again changes nothing."""
+def with_hosts(text: str, hosts: Mapping[str, Sequence[str]], helper: Path) -> str:
+    """The file's text with our block as it should be, from hosts and their projects; once more changes nothing."""
     rest = without_hosts(text)
     if not hosts:
         return rest
-    return block.added(rest, "\n".join(_section(host, helper) for host in hosts), COMMAND)
+    sections = [section for host, projects in hosts.items() for section in _sections(host, projects, helper)]
+    return block.added(rest, "\n".join(sections), COMMAND)
 
 
 def without_hosts(text: str) -> str:
@@ -44,14 +46,13 @@ def without_hosts(text: str) -> str:
     return block.removed(text, file="git configuration", command=COMMAND)
 
 
-def _section(host: str, helper: Path) -> str:
-    lines = [
-        f'[credential "https://{host}"]',
-        "\thelper =",
-        f"\thelper = {_quoted(helper)}",
-        "\tuseHttpPath = true",
-    ]
-    return "\n".join(lines) + "\n"
+def _sections(host: str, projects: Sequence[str], helper: Path) -> Iterator[str]:
+    """Git takes a section for the repositories below its path, of which a project has two spellings."""
+    ours = f"\thelper = {_quoted(helper)}\n"
+    yield f'[credential "https://{host}"]\n{ours}\tuseHttpPath = true\n'
+    for project in projects:
+        for path in (project, f"{project}.git"):
+            yield f'[credential "https://{host}/{path}"]\n\thelper =\n{ours}'
 
 
 def _quoted(path: Path) -> str:

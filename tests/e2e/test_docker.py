@@ -148,6 +148,7 @@ def refused(made: Pulls) -> Iterator[Pulls]:
     made.company.drill("gitlab", "set-role", "developer", PROJECT, "reporter")
     yield made
     made.company.drill("gitlab", "set-role", "developer", PROJECT, "developer")
+    made.company.juniper("issuer", "reload").good()
     made.company.sign_in()
 
 

@@ -20,6 +20,7 @@ from .conftest import TOML, Offering
 pytestmark = pytest.mark.as_user
 
 HOST = "gitlab.example.com"
+PROJECTS = ["shop/billing"]
 HELPER = Path("/opt/juniper/bin/git-credential-juniper")
 AT_HOST = {"kind": "git", "host": HOST}
 THEIRS = "# mine\n[user]\n\tname = A\n[credential]\n\thelper = store   ; theirs\n"
@@ -48,7 +49,7 @@ def write_helper(folder: Path, body: str) -> Path:
 @pytest.mark.parametrize("host", [HOST, f"{HOST}:8443", "[::1]:8443"])
 def test_real_git_asks_us_alone_and_names_the_repository(tmp_path: Path, host: str) -> None:
     helper = write_helper(tmp_path / "my tools", f"printf '{LOGIN}'".replace("\n", "\\n"))
-    (tmp_path / ".gitconfig").write_text(git.with_hosts(THEIRS, [HOST, host], helper))
+    (tmp_path / ".gitconfig").write_text(git.with_hosts(THEIRS, {HOST: PROJECTS, host: PROJECTS}, helper))
     asked = f"protocol=https\nhost={host}\npath=shop/billing.git\n"
     code, said, _ = real_git(tmp_path, "credential", "fill", stdin=asked + "\n")
     assert (code, said) == (0, asked + LOGIN)
@@ -59,9 +60,19 @@ def test_real_git_asks_us_alone_and_names_the_repository(tmp_path: Path, host: s
     assert (tmp_path / "heard").read_text().endswith(f"erase\n{asked}{LOGIN}")
 
 
+def test_other_repositories_of_the_host_stay_with_their_helpers(tmp_path: Path) -> None:
+    helper = write_helper(tmp_path / "bin", f"printf '{LOGIN}'".replace("\n", "\\n"))
+    (tmp_path / ".gitconfig").write_text(git.with_hosts(THEIRS, {HOST: PROJECTS}, helper))
+    (tmp_path / ".git-credentials").write_text(f"https://me:mine@{HOST}/shop/tax.git\n")
+    for path, password in (("shop/tax.git", "mine"), ("shop/billing", "x"), ("shop/billing.git/info/lfs", "x")):
+        asked = f"protocol=https\nhost={HOST}\npath={path}\n\n"
+        code, said, _ = real_git(tmp_path, "credential", "fill", stdin=asked)
+        assert (code, f"password={password}\n" in said) == (0, True), path
+
+
 def test_other_hosts_stay_with_their_helpers(tmp_path: Path) -> None:
     helper = write_helper(tmp_path / "bin", "")
-    (tmp_path / ".gitconfig").write_text(git.with_hosts(THEIRS, [HOST], helper))
+    (tmp_path / ".gitconfig").write_text(git.with_hosts(THEIRS, {HOST: PROJECTS}, helper))
     (tmp_path / ".git-credentials").write_text("https://me:mine@elsewhere.example.com\n")
     asked = "protocol=https\nhost=elsewhere.example.com\n\n"
     code, said, _ = real_git(tmp_path, "credential", "fill", stdin=asked)
@@ -72,7 +83,7 @@ def test_other_hosts_stay_with_their_helpers(tmp_path: Path) -> None:
 def test_a_failure_of_ours_is_said_once_and_git_asks_for_no_password(tmp_path: Path) -> None:
     """``quit=1`` with status 1, as the protocol answers: one line of ours, and git's own that it ended."""
     helper = write_helper(tmp_path / "bin", "echo 'nobody is signed in; run: juniper login' >&2; echo quit=1; exit 1")
-    (tmp_path / ".gitconfig").write_text(git.with_hosts(THEIRS, [HOST], helper))
+    (tmp_path / ".gitconfig").write_text(git.with_hosts(THEIRS, {HOST: PROJECTS}, helper))
     code, said, complaint = real_git(tmp_path, "credential", "fill", stdin=f"protocol=https\nhost={HOST}\n\n")
     assert (code, said) == (128, "")
     first, second = complaint.splitlines()
@@ -82,7 +93,7 @@ def test_a_failure_of_ours_is_said_once_and_git_asks_for_no_password(tmp_path: P
 
 @pytest.mark.parametrize("host", [HOST, f"{HOST}:8443"])
 def test_the_line_that_is_printed_sends_pushes_to_ssh(tmp_path: Path, host: str) -> None:
-    (tmp_path / ".gitconfig").write_text(git.with_hosts(THEIRS, [host], HELPER))
+    (tmp_path / ".gitconfig").write_text(git.with_hosts(THEIRS, {host: PROJECTS}, HELPER))
     program, *words = shlex.split(git.push_line(host))
     assert program == "git"
     assert real_git(tmp_path, *words)[0] == 0
@@ -101,15 +112,15 @@ def test_the_line_is_one_word_a_shell_leaves_alone() -> None:
 @given(texts, st.booleans())
 def test_undo_gives_back_every_line(theirs: str, newline: bool) -> None:
     text = theirs + ("\n" if newline and theirs else "")
-    ours = git.with_hosts(text, [HOST], HELPER)
+    ours = git.with_hosts(text, {HOST: PROJECTS}, HELPER)
     assert git.without_hosts(ours).rstrip("\n") == text.rstrip("\n")
-    assert git.with_hosts(ours, [HOST], HELPER) == ours
-    assert git.with_hosts(ours, [], HELPER) == git.without_hosts(ours)
+    assert git.with_hosts(ours, {HOST: PROJECTS}, HELPER) == ours
+    assert git.with_hosts(ours, {}, HELPER) == git.without_hosts(ours)
 
 
 @pytest.mark.parametrize("lost", [block.begin(git.COMMAND), block.END])
 def test_a_block_without_its_first_or_last_line_is_left_to_the_person(lost: str) -> None:
-    broken = git.with_hosts(THEIRS, [HOST], HELPER).replace(lost, "")
+    broken = git.with_hosts(THEIRS, {HOST: PROJECTS}, HELPER).replace(lost, "")
     with pytest.raises(ConfigError, match="by hand, then run: juniper setup git"):
         git.without_hosts(broken)
 
@@ -119,7 +130,7 @@ def test_a_block_without_its_first_or_last_line_is_left_to_the_person(lost: str)
 )
 def test_a_path_with_shell_characters_is_refused(path: str) -> None:
     with pytest.raises(ConfigError, match="install juniperd below a path of letters"):
-        git.with_hosts("", [HOST], Path(path))
+        git.with_hosts("", {HOST: PROJECTS}, Path(path))
 
 
 def test_where_git_looks(tmp_path: Path) -> None:
@@ -145,7 +156,7 @@ def test_both_files_are_shown_written_once_and_given_back(
     path.write_text(THEIRS)
     assert setup_git.run(diff=True, undo=False) == 0
     out = capsys.readouterr().out
-    assert f'+[credential "https://{HOST}"]\n+\thelper =\n+\thelper = {HELPER}\n+\tuseHttpPath = true\n' in out
+    assert f'+[credential "https://{HOST}"]\n+\thelper = {HELPER}\n+\tuseHttpPath = true\n' in out
     assert f'+[issuer.team.git."{HOST}"]\n' in out
     assert (path.read_text(), toml.read_text(), asked) == (THEIRS, TOML, ["catalogue"])
     assert setup_git.run(diff=False, undo=False) == 0
