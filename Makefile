@@ -22,7 +22,7 @@ $(VENV)/.peers: $(VENV)/.ready $(GO)
 	@if $(BIN)/python -m tests.peers.go_programs; then touch $@; fi
 
 demo: $(VENV)/.ready  ## a small company on loopback, one sign-in, real aws
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh packaging/demo.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/build/docker-registry/usr/bin" sh packaging/demo.sh
 
 test: setup  ## everything, in one pytest run on two cores; the tests of a file stay together
 	$(BIN)/pytest -n 2 --dist loadfile

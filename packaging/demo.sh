@@ -1,5 +1,6 @@
 #!/bin/sh
-# `make demo`: a small company on loopback, one sign-in by device flow, and the real aws, kubectl and curl with the scopes GitLab allows.
+# `make demo`: a small company on loopback, one sign-in by device flow, and the real aws, kubectl, curl, git and skopeo with
+# the scopes GitLab allows.
 # Leaves nothing behind. On a terminal a person approves the sign-in; without one the sandbox approves it by itself.
 set -eu
 folder=$(mktemp -d "${TMPDIR:-/tmp}/juniper-demo.XXXXXX")
@@ -31,7 +32,7 @@ refused() {
     cat "$folder/out"
 }
 
-say "a company on loopback: identity provider, GitLab, AWS, two clusters, an API, and a real issuer; and an agent for this laptop"
+say "a company on loopback: identity provider, GitLab, AWS, two clusters, an API, a real issuer with its minter; and an agent"
 show juniper sandbox up --dir "$company"
 eval "$(juniper sandbox env --dir "$company")"
 unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION AWS_DEFAULT_REGION || true
@@ -79,6 +80,20 @@ if command -v curl >/dev/null 2>&1; then
     curl -sS --noproxy '*' --cacert "$JUNIPER_SANDBOX_CA" -H "@$folder/header" "$BILLING_API/invoices"
     rm "$folder/header"
     echo
+fi
+
+if command -v git >/dev/null 2>&1; then
+    say "the project's code over https, with a deploy token that GitLab made for this hour; pushing stays with one's own key"
+    show git clone --quiet "$BILLING_CODE" "$folder/billing"
+    show cat "$folder/billing/README.md"
+fi
+
+if command -v skopeo >/dev/null 2>&1 && command -v docker-registry >/dev/null 2>&1; then
+    say "the project's images, through Docker's own credential helper; not those of another project"
+    show skopeo inspect --format '{{.Name}} {{.Digest}}' "docker://$BILLING_IMAGES/api:staging"
+    refused skopeo inspect "docker://${BILLING_IMAGES%%/*}/shop/payments/ledger/api:staging"
+else
+    say "skopeo or docker-registry is not installed here, so the images of this company are left out"
 fi
 
 say "a scope that sleeps, until a debugging session wakes it for a while and for a reason"

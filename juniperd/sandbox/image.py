@@ -67,11 +67,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Pusher:
-    """Whoever may push: where to, and the login that the realm takes."""
+    """Whoever may push: where to, and the header that the realm takes."""
 
     registry: str
     realm: str
-    login: aiohttp.BasicAuth
+    login: str
     tls: ssl.SSLContext
 
     async def push(self, image: Image, name: str, tag: str) -> None:
@@ -88,7 +88,8 @@ class Pusher:
 
     async def _token(self, session: aiohttp.ClientSession, name: str) -> str:
         asked = {"service": "container_registry", "scope": f"repository:{name}:pull,push"}
-        async with session.get(self.realm, params=asked, auth=self.login, ssl=self.tls) as answer:
+        headers = {"Authorization": self.login}
+        async with session.get(self.realm, params=asked, headers=headers, ssl=self.tls) as answer:
             return str((await answer.json())["token"])
 
     async def _send(  # one call of HTTP has this many parts

@@ -234,7 +234,7 @@ async def _fill_registry(doubles: Doubles, at: Addresses, tls: Contexts) -> None
     """One image, pushed with a deploy token that is gone afterwards: nobody else holds one in a new sandbox."""
     tokens, project = doubles.gitlab.deploy_tokens, doubles.gitlab.world.project(IMAGES)
     token, secret = tokens.add(project.id, ("read_registry", "write_registry"), name="pipeline", expires_at=None)
-    login = aiohttp.BasicAuth(token.username, secret)
+    login = aiohttp.encode_basic_auth(token.username, secret)
     pusher = Pusher(f"https://{at.registry}", f"{at.gitlab}/jwt/auth", login, tls.trusting)
     await pusher.push(Image.of_file("srv/invoice.txt", b"invoice 1001\n"), f"{IMAGES}/api", "staging")
     tokens.rows.remove(token)

@@ -26,6 +26,8 @@ from juniperd.issuer import app as issuer_app
 from juniperd.issuer import audit
 from juniperd.issuer import config as issuer_config
 from juniperd.journal import Journal
+from juniperd.minter import app as minter_app
+from juniperd.minter import config as minter_config
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.company import company
@@ -35,7 +37,7 @@ from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble
 from juniperd.sandbox.listening import Listening
 from juniperd.sandbox.places import Places
-from juniperd.sandbox.supervisor import ChildUrls, addresses, furnish, people, register_page
+from juniperd.sandbox.supervisor import ChildUrls, addresses, furnish, minter_account, people, register_page
 from juniperd.sandbox.verbs import Doubles, act
 from tests.faults.hostile import Doors
 
@@ -86,6 +88,7 @@ class Whole:
     issuer: issuer_app.Issuer
     agent: Agent
     socket: Path
+    minter: minter_app.Minter
 
     def drill(self, *words: str) -> None:
         """As ``juniper sandbox …``."""
@@ -133,21 +136,28 @@ class Whole:
         records = self.issuer.state.read(lambda connection: list(audit.records(connection)))
         return [record for record in records if record["event"] == kind]
 
-    async def _speak(self, *argv: str, socket: Path | None = None) -> Answer:
+    async def docker(self, server: str) -> Answer:
+        """Ask as Docker does."""
+        return await self._speak("docker-credential-juniper", "get", said=server.encode())
+
+    async def _speak(self, *argv: str, socket: Path | None = None, said: bytes = b"") -> Answer:
         reader, writer = await asyncio.open_unix_connection(socket or self.socket)
         try:
             writer.write(wire.encode_request(wire.Request(tuple(word.encode() for word in argv))))
-            return await _answer(reader)
+            return await _answer(reader, writer, said)
         finally:
             writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader) -> Answer:
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: bytes) -> Answer:
     decoder, got = wire.Decoder(), {"o": b"", "e": b""}
     while data := await reader.read(65536):
         for frame in decoder.feed(data):
             if frame.kind == "x":
                 return Answer(frame.payload[0], got["o"], got["e"].decode().strip())
+            if frame.kind == "s":
+                writer.write(wire.encode_bytes("i", said) + wire.encode(wire.Frame("i")))
+                continue
             got[frame.kind] += frame.payload
     pytest.fail(f"the agent went away after {got}")
 
@@ -173,17 +183,20 @@ async def whole(
     monkeypatch.setattr("juniperd.identity.device.LONGEST_INTERVAL", 0.01)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     idp, gitlab, aws = (Listening.reserve() if doors is None else doors.reserve(name) for name in UPSTREAMS)
-    folder, issuer_urls = Folder(place), ChildUrls.free()
+    folder, child_urls = Folder(place), ChildUrls.free()
     tls = write_certificates(folder)
     doubles = Doubles(
         IdpDouble(people(), clock=clock, interval=0.01, listening=idp),
-        GitLabDouble(company(), ReaderToken("glpat-of-the-tests"), clock=clock, listening=gitlab),
+        GitLabDouble(
+            company(), ReaderToken("glpat-of-the-tests"), clock=clock, listening=gitlab, minter=minter_account()
+        ),
         AwsDouble(account, tls.trusting, clock, listening=aws),
-        Places.furnished(account, issuer_urls.public, tls, clock),
+        Places.furnished(account, child_urls.public, tls, clock),
     )
-    at = addresses(doubles, issuer_urls)
+    at = addresses(doubles, child_urls)
     secret = register_page(doubles, at)
-    write_files(folder, at, reader_token=doubles.gitlab.token.value, page_secret=secret if link_page else None)
+    tokens = {"reader_token": doubles.gitlab.token.value, "minter_token": doubles.gitlab.minter_secret}
+    write_files(folder, at, **tokens, page_secret=secret if link_page else None)
     if change is not None:
         change(folder)
     furnish(account, at)
@@ -194,11 +207,13 @@ async def whole(
             await stack.enter_async_context(double)
         config = issuer_config.load(folder / "issuer.toml")
         issuer = await stack.enter_async_context(issuer_app.running(config, clock=clock))
+        minting = minter_config.load(folder / "minter.toml")
+        minter = await stack.enter_async_context(minter_app.running(minting, clock=clock))
         agent, socket = _agent(folder, clock), place / "agent.sock"
         serving = asyncio.create_task(agent.serve(open_door(socket), socket_path=socket))
         stack.push_async_callback(_end, agent, serving)
         await asyncio.sleep(0)
-        yield Whole(clock, doubles, issuer, agent, socket)
+        yield Whole(clock, doubles, issuer, agent, socket, minter)
 
 
 def _agent(folder: Folder, clock: Clock) -> Agent:
