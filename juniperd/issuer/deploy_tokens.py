@@ -25,6 +25,7 @@ from juniperd.issuer.verdict import Case, Permitted, Refused
 from juniperd.model import rfc3339
 from juniperd.order import Act, Minted, Order
 
+_HUNG_UP = Refused("mint", "hung_up", "nobody waited for the deploy token any more", passing=True)
 _ENDED = Refused("mint", "order_ended", "the deploy token was ended before it could be handed over", passing=True)
 
 
@@ -94,6 +95,7 @@ class DeployTokens:
     async def _fetch(self, wanted: Wanted, there: Callable[[], bool]) -> Minted | Refused:
         try:
             found = await self._minting.mint(wanted.order)
+            found = found if there() else _HUNG_UP
             refused = await self._state.write(lambda c: self._conclude(c, wanted, found))
         except JuniperError:
             self._minting.drop(wanted.order.id, "failed")
@@ -101,8 +103,6 @@ class DeployTokens:
         if refused is not None:
             self._minting.look()
             return refused
-        if not there():
-            self._minting.drop(wanted.order.id, "hung_up")
         return found
 
     def _conclude(self, connection: sqlite3.Connection, wanted: Wanted, found: Minted | Refused) -> Refused | None:
