@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from juniperd.errors import StateError
+from juniperd.errors import JuniperError
 from juniperd.issuer import audit, orders
 from juniperd.issuer.claims import Stamp
 from juniperd.issuer.facts import User
@@ -25,6 +25,7 @@ from juniperd.issuer.verdict import Case, Permitted, Refused
 from juniperd.model import rfc3339
 from juniperd.order import Act, Minted, Order
 
+_HUNG_UP = Refused("mint", "hung_up", "nobody waited for the deploy token any more", passing=True)
 _ENDED = Refused("mint", "order_ended", "the deploy token was ended before it could be handed over", passing=True)
 
 
@@ -76,34 +77,28 @@ class DeployTokens:
 
     async def fetch(self, wanted: Wanted, *, there: Callable[[], bool]) -> Minted | Refused:
         """The token, on record; ``there`` says whether anybody still waits for it."""
-        task = asyncio.create_task(self._fetch(wanted))
+        task = asyncio.create_task(self._fetch(wanted, there))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         try:
-            found = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(lambda done: self._nobody_waits(done, wanted))
+            task.add_done_callback(lambda _: self._minting.drop(wanted.order.id, "hung_up"))
             raise
-        if not there():
-            self._minting.drop(wanted.order.id, "hung_up")
-        return found
 
     async def close(self) -> None:
         """Wait for what is under way, and write down what nobody waits for."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.sleep(0)  # what is called at their end has been called by then
         await self._minting.settle()
 
-    def _nobody_waits(self, done: asyncio.Task[Minted | Refused], wanted: Wanted) -> None:
-        if not done.cancelled():
-            done.exception()  # looked at, so that asyncio does not complain of one that nobody saw
-        self._minting.drop(wanted.order.id, "hung_up")
-
-    async def _fetch(self, wanted: Wanted) -> Minted | Refused:
-        found = await self._minting.mint(wanted.order)
+    async def _fetch(self, wanted: Wanted, there: Callable[[], bool]) -> Minted | Refused:
         try:
+            found = await self._minting.mint(wanted.order)
+            found = found if there() else _HUNG_UP
             refused = await self._state.write(lambda c: self._conclude(c, wanted, found))
-        except StateError:
-            self._minting.drop(wanted.order.id, "state")
+        except JuniperError:
+            self._minting.drop(wanted.order.id, "failed")
             raise
         if refused is not None:
             self._minting.look()

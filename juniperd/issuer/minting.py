@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from juniperd.address import host_of
-from juniperd.errors import StateError, UpstreamAnswer, UpstreamError
+from juniperd.errors import JuniperError, UpstreamAnswer, UpstreamError
 from juniperd.http import Answer, Http
 from juniperd.issuer import orders
 from juniperd.issuer.ground import Ground
@@ -53,9 +53,11 @@ class Minting:
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._tries: dict[str, _Try] = {}
         self._dropped: dict[str, str] = {}
+        self._asked: set[str] = set()
 
     async def mint(self, order: Order) -> Minted | Refused:
         """The token that was ordered, or why there is none; after a failure it may exist all the same."""
+        self._asked.add(order.id)
         try:
             answer = await self._send(order)
             if answer.status == 403:
@@ -68,6 +70,8 @@ class Minting:
                 raise UpstreamAnswer(msg, "set both machines' clocks")
         except UpstreamError as error:
             return Refused("mint", "minter_late", error.message, passing=True)
+        finally:
+            self._asked.discard(order.id)
         return token
 
     def look(self) -> None:
@@ -92,11 +96,13 @@ class Minting:
         try:
             await self.settle()
             waiting = self._state.read(lambda c: orders.ending(c, self._clock()))
+            # What the minter is carrying out now is ended once it has answered, and not before.
+            waiting = [entry for entry in waiting if entry.id not in self._asked]
             self._tries = {e.id: self._tries[e.id] for e in waiting if e.id in self._tries}
             await asyncio.gather(*(self._end(entry) for entry in waiting if self._left(entry) <= 0))
             return min((self._left(e) for e in waiting if e.id in self._tries), default=LOOK_AGAIN)
-        except StateError as error:
-            log.warning("what must end cannot be read or written down (%s)", error)
+        except JuniperError as error:  # a disk or a CA file that is mended gets another look
+            log.warning("what must end cannot be ended now (%s)", error)
             return LOOK_AGAIN
 
     async def settle(self) -> None:
@@ -105,7 +111,7 @@ class Minting:
         if dropped:
             await self._state.write(lambda c: [orders.end(c, number, cause) for number, cause in dropped.items()])
         for number in dropped:
-            del self._dropped[number]
+            self._dropped.pop(number, None)
 
     def _left(self, entry: Entry) -> float:
         """Seconds until an order is sent again; a clock that was set back puts nothing off."""

@@ -75,6 +75,7 @@ _ABOUT_SESSION = frozenset(
 _PASSING = {
     "policy_changed": "the policy was changed meanwhile; try again",
     "state": "the issuer's table of links cannot be read now; try again",
+    "hung_up": "nobody waited for the deploy token any more; try again",
     "order_ended": "the deploy token was ended before it could be handed over; try again",
 }
 

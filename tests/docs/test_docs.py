@@ -70,11 +70,13 @@ def test_every_verb_helps(verb: str) -> None:
 
 
 def test_the_example_policy_is_a_policy(tmp_path: Path) -> None:
-    parties, scopes = blocks(ROOT / "docs/policy.md", "toml")
+    parties, scopes, hosts = blocks(ROOT / "docs/policy.md", "toml")
     (tmp_path / "parties.toml").write_text(parties)
     (tmp_path / "scopes.toml").write_text(scopes)
     found = policy_file.load(tmp_path / "scopes.toml", tmp_path / "parties.toml")
     assert list(found.scopes) == ["invoice-archive-reader", "invoice-archive-writer"]
+    (tmp_path / "hosts.toml").write_text(hosts)
+    assert list(policy_file.load(tmp_path / "hosts.toml").scopes) == ["billing-images", "base-images-reader"]
 
 
 def test_the_example_issuer_is_a_configuration(tmp_path: Path) -> None:
@@ -82,6 +84,7 @@ def test_the_example_issuer_is_a_configuration(tmp_path: Path) -> None:
     (tmp_path / "issuer.toml").write_text(whole)
     found = config.load(tmp_path / "issuer.toml")
     assert (found.url, found.api_url) == ("https://juniper.example.com", "https://juniper.internal.example.com")
+    assert found.minter == "https://minter.internal.example.com"
     kinds = []
     for identity in blocks(ROOT / "docs/identity.md", "toml"):
         gitlab = whole[whole.index("[gitlab]") :]

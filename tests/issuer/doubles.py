@@ -414,6 +414,12 @@ class Laptop:
         async with self.company.session.post(self.company.wire + "/token", data=fields, headers=headers) as answer:
             return answer.status, json.loads(await answer.read())
 
+    async def revoke(self, secret: str, *, proof: str | None = None, **form: str) -> tuple[int, bytes]:
+        headers = {"DPoP": proof or self.proof("POST", "/revoke")}
+        fields = {"token": secret, **form}
+        async with self.company.session.post(self.company.wire + "/revoke", data=fields, headers=headers) as answer:
+            return answer.status, await answer.read()
+
 
 @dataclass
 class Company:

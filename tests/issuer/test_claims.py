@@ -21,8 +21,7 @@ PROJECT = Project(42, "shop/billing", 5, "shop", True, False, False, True, True)
 STAGING = Environment(3, "staging", "staging", "staging", "available")
 GRANT = Grant(SCOPE, USER, PROJECT, 30, "push", STAGING, None)
 STAMP = Stamp("https://issuer.test", "j1", 1_790_000_000.7, "sha256:ab")
-(AWS,) = SCOPE.targets
-assert isinstance(AWS, AwsTarget)
+(AWS,) = (target for target in SCOPE.targets if isinstance(target, AwsTarget))
 EKS = KubernetesTarget(
     RelyingParty("eu", Kind.KUBERNETES, "staging-eu", server="https://k8s.test"),
     "billing",

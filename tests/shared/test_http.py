@@ -31,6 +31,10 @@ async def hello(request: web.Request) -> web.Response:
     return web.json_response(seen, headers={"Set-Cookie": "a=b"})
 
 
+async def echo(request: web.Request) -> web.Response:
+    return web.Response(body=await request.read(), content_type=request.content_type)
+
+
 async def away(_: web.Request) -> web.Response:
     raise web.HTTPFound("http://127.0.0.1:1/elsewhere")
 
@@ -48,7 +52,7 @@ async def never(request: web.Request) -> web.Response:
 @pytest.fixture
 async def base() -> AsyncIterator[str]:
     app = web.Application()
-    for path, handler in {"/hello": hello, "/away": away, "/large": large, "/never": never}.items():
+    for path, handler in {"/hello": hello, "/echo": echo, "/away": away, "/large": large, "/never": never}.items():
         app.router.add_route("*", path, handler)
     async with TestServer(app, host="127.0.0.1") as server:
         yield str(server.make_url("/")).rstrip("/")
@@ -65,6 +69,12 @@ async def test_what_is_sent_arrives_and_no_cookie_is_kept(client: Http, base: st
         answer = await client.request("POST", base + "/hello", params={"a": "1"}, form={"b": "2"})
         assert answer.json() == {"query": {"a": "1"}, "form": {"b": "2"}, "cookie": None}
         assert answer.date is not None
+
+
+async def test_a_body_goes_out_as_it_is_under_the_type_that_the_caller_says(client: Http, base: str) -> None:
+    kind = {"Content-Type": "application/jwt"}
+    answer = await client.request("POST", base + "/echo", headers=kind, body=b"a=b&c")
+    assert (answer.headers["Content-Type"], answer.body) == ("application/jwt", b"a=b&c")
 
 
 async def test_a_redirect_is_an_answer_and_is_not_followed(client: Http, base: str) -> None:
