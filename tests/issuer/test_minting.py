@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from juniperd import listener
 from juniperd.errors import ConfigError
-from juniperd.issuer import app as issuer_app
 from juniperd.issuer import minting, orders
 from juniperd.issuer.deploy_tokens import DeployTokens
 from juniperd.issuer.orders import Entry
@@ -386,7 +386,7 @@ async def test_a_token_that_nobody_waits_for_any_more_is_ended(
     tmp_path: Path, minter: Minter, monkeypatch: pytest.MonkeyPatch, cancelled: bool
 ) -> None:
     runner = partial(web.AppRunner, handler_cancellation=cancelled)
-    monkeypatch.setattr("juniperd.issuer.app.web.AppRunner", runner)
+    monkeypatch.setattr("juniperd.listener.web.AppRunner", runner)
     async with minting_company(tmp_path, minter) as company, asyncio.timeout(5):
         laptop, token = await company.signed_in()
         minter.hold()
@@ -408,7 +408,7 @@ async def test_a_token_that_nobody_waits_for_any_more_is_ended(
 async def test_an_issuer_that_stops_in_the_middle_leaves_an_order_to_end(
     tmp_path: Path, minter: Minter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(issuer_app, "_GRACE", 0.01)
+    monkeypatch.setattr(listener, "_SHUTDOWN", 0.01)
     close = DeployTokens.close
 
     async def answered_late(tokens: DeployTokens) -> None:
