@@ -52,6 +52,7 @@ async def spawn(folder: Folder, name: str, command: Sequence[str], variables: Ma
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=asyncio.subprocess.STDOUT,
+                umask=0o077,
             )
     except FileNotFoundError:
         raise SandboxError(f"{command[0]} is missing; install juniperd again") from None

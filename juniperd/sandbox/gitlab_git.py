@@ -48,7 +48,8 @@ class GitRepositories:
         for path in SERVED:
             where = self.folder / f"{path}.git"
             if not where.exists():
-                where.mkdir(parents=True)
+                for folder in (self.folder, where.parent, where):
+                    folder.mkdir(mode=0o700, exist_ok=True)
                 await _made(where, self.world.project(path).default_branch)
 
     async def _refs(self, request: web.Request) -> web.Response:
@@ -110,7 +111,7 @@ async def _git(where: Path, *command: str, given: bytes = b"", **variables: str)
     alone = {"PATH": os.defpath, "HOME": str(where), "GIT_CONFIG_NOSYSTEM": "1"}
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(
-        "git", *command, cwd=where, env=alone | named | variables, stdin=pipe, stdout=pipe, stderr=pipe
+        "git", *command, cwd=where, env=alone | named | variables, stdin=pipe, stdout=pipe, stderr=pipe, umask=0o077
     )
     printed, said = await child.communicate(given)
     if child.returncode:

@@ -36,7 +36,9 @@ def test_opening_says_what_it_reaches_and_what_is_left_out(shop: Company) -> Non
     done = shop.juniper("session", "open", *PLACE, "--for", "90s")
     lines = done.stderr.splitlines()
     assert lines[0].startswith("session ")
-    others = "billing-debugger, billing-batch-inspector, billing-api-reader"
+    others = (
+        "billing-debugger, billing-batch-inspector, billing-api-reader, billing-image-reader, billing-source-reader"
+    )
     assert lines[0].endswith(f"scopes: {SCOPE}, invoice-archive-reader, {JANITOR}, {others}")
     assert lines[1].startswith("left out: billing-release-publisher (merge only: ")
     assert list(shell_variables(done.good())) == ["JUNIPER_SESSION_SOCKET"]

@@ -9,14 +9,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from juniperd.sandbox.company import company
+from juniperd.sandbox.company import BILLING, company
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
-from juniperd.sandbox.world import User
 
 from .clock import Clock
 
 MINTER = ReaderToken("glpat-minter", username="juniper-minter", scopes=("api",))
 WANTED = {"name": "juniper 3f9a", "scopes": ["read_registry"], "username": "7-developer-3f9a"}
+MINTER_ID = 14
 ENDS = "2026-09-21T14:28:21Z"
 """901 seconds after the clock's own time."""
 
@@ -25,8 +25,7 @@ ENDS = "2026-09-21T14:28:21Z"
 async def gitlab(clock: Clock) -> AsyncIterator[GitLabDouble]:
     """A GitLab with a minter that is Maintainer of one project."""
     world = company()
-    world.users.append(User(90, "juniper-minter", "Juniper minter"))
-    world.set_role("juniper-minter", "shop/billing", "maintainer")
+    world.members = [member for member in world.members if member.user_id != MINTER_ID or member.place == BILLING]
     async with GitLabDouble(world, ReaderToken("glpat-test"), clock=clock, minter=MINTER) as running:
         yield running
 
@@ -146,4 +145,7 @@ async def test_the_minter_knows_itself(http: aiohttp.ClientSession, gitlab: GitL
         url = f"{gitlab.url}/api/v4/personal_access_tokens/self"
         async with http.get(url, headers={"Authorization": f"Bearer {MINTER.value}"}) as got:
             assert got.status == status
-            assert status == 403 or ((await got.json())["user_id"], (await got.json())["scopes"]) == (90, ["api"])
+            assert status == 403 or ((await got.json())["user_id"], (await got.json())["scopes"]) == (
+                MINTER_ID,
+                ["api"],
+            )

@@ -19,7 +19,7 @@ import pytest
 from juniperd.sandbox.processes import Process, end
 
 pytestmark = pytest.mark.e2e
-DOUBLES = ("--without", "issuer,agent")
+DOUBLES = ("--without", "issuer,minter,agent")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -161,7 +161,7 @@ def test_a_pid_used_again_is_not_ours() -> None:
 
 
 def test_up_with_the_link_page(folder: Path) -> None:
-    up = sandbox("up", "--dir", str(folder), "--json", "--link-page", "--without", "agent", XDG_RUNTIME_DIR="")
+    up = sandbox("up", "--dir", str(folder), "--json", "--link-page", "--without", "minter,agent", XDG_RUNTIME_DIR="")
     assert (up.returncode, up.stderr) == (0, "")
     urls = json.loads(up.stdout)["urls"]
     tls = ssl.create_default_context(cafile=str(folder / "ca.pem"))

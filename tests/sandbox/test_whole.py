@@ -86,7 +86,7 @@ def test_up_warms_without_a_decision_and_down_ends_everything(company: Company) 
     assert company.decisions() == []
     rows = json.loads((company.folder / "sandbox.json").read_text())["processes"]
     running = [Process(**row) for row in rows]
-    assert [process.name for process in running] == ["sandbox", "issuer", "agent"]
+    assert [process.name for process in running] == ["sandbox", "issuer", "minter", "agent"]
     assert all(process.runs() for process in running)
     assert company.sandbox("down").returncode == 0
     assert not any(process.runs() for process in running)
