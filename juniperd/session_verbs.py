@@ -17,6 +17,11 @@ from juniperd.protocols.control import ControlRequest
 from juniperd.sessions import Listener, Sessions
 
 Event = Mapping[str, object]
+WARNINGS = (300.0, 60.0)
+"""Seconds before its end at which whoever is in a session hears of it."""
+LOOK_AGAIN = 30.0
+"""Seconds between two looks at the wall clock, which goes on while a laptop sleeps and the loop's does not."""
+SHORTEST_PAUSE = 0.05
 TELL_TIME = 2.0
 """Seconds to tell issuers that sessions are over, when a person locks or an agent ends."""
 
@@ -69,11 +74,13 @@ class SessionVerbs:
     def __init__(self, sessions: Sessions, desk: Callable[[str | None], tuple[str, Counter]]) -> None:
         self._sessions = sessions
         self._desk = desk
+        self._telling: set[asyncio.Task[None]] = set()
         self.verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
             "session_open": self._open,
             "session_extend": self._extend,
             "session_close": self._close,
             "session_list": self._list,
+            "debug": self._debug,
         }
 
     def at_hand(self, issuers: Collection[str]) -> list[Gone]:
@@ -87,6 +94,11 @@ class SessionVerbs:
         return [_shown(listener.session, listener) for listener in self._sessions]
 
     async def _open(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        listener, refused = await self._opened(request, folder=False)
+        yield {"event": "result", **_shown(listener.session, listener), "refused": refused}
+
+    async def _opened(self, request: ControlRequest, *, folder: bool) -> tuple[Listener, list[Event]]:
+        """A new session, and the scopes that it was not opened for."""
         _name, desk = self._desk(request.text("issuer"))
         asked = {
             "project": request.need("project"),
@@ -100,20 +112,65 @@ class SessionVerbs:
         subject, identity = await desk.sign_in.subject(), desk.sign_in.identity
         opened, left_out = await desk.issuer.open_session(subject, asked)
         try:
-            listener = await self._begun(opened, same=identity is not None and desk.sign_in.identity == identity)
+            same = identity is not None and desk.sign_in.identity == identity
+            listener = await self._begun(opened, same=same, folder=folder)
         except Exception:
             # Nobody here could use it, so it must not stay open there, whatever it was that failed.
             await tell_ended([(desk, subject, opened.id)])
             raise
-        refused = [{"scope": one.scope, "text": one.text} for one in left_out]
-        yield {"event": "result", **_shown(opened, listener), "refused": refused}
+        refused: list[Event] = [{"scope": one.scope, "text": one.text} for one in left_out]
+        return listener, refused
 
-    async def _begun(self, opened: Session, *, same: bool) -> Listener:
+    async def _begun(self, opened: Session, *, same: bool, folder: bool) -> Listener:
         """Its listener, where the sign-in is still the same one."""
         if not same:
             msg = "the sign-in was locked or changed while the session was opened"
             raise SessionOver(msg, opened.again)
-        return await self._sessions.begin(opened)
+        return await self._sessions.begin(opened, folder=folder)
+
+    async def _debug(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        """A session that lasts no longer than whoever asked for it stays; what happens to it is told as it happens."""
+        listener, refused = await self._opened(request, folder=True)
+        number = listener.session.id
+        try:
+            yield {
+                "event": "opened",
+                **_shown(listener.session, listener),
+                "refused": refused,
+                "folder": str(listener.folder),
+            }
+            async for event in self._told(listener):
+                yield event
+        finally:
+            self._leave(listener)
+        yield {"event": "result", "id": number, "cause": listener.cause}
+
+    async def _told(self, listener: Listener) -> AsyncGenerator[Event, None]:
+        """A warning at each of :data:`WARNINGS`, and every end that is set anew, until it is over."""
+        ends_at, due = listener.session.ends_at, self._sessions.left(listener)
+        while (left := self._sessions.left(listener)) > 0:
+            if listener.session.ends_at != ends_at:
+                ends_at, due = listener.session.ends_at, left
+                yield {"event": "moved", "ends_at": rfc3339(ends_at)}
+            passed = [seconds for seconds in WARNINGS if left <= seconds < due]
+            if passed:
+                due = min(passed)
+                yield {"event": "left", "seconds": round(left)}
+            pause = min(left - max((s for s in WARNINGS if s < left), default=0), LOOK_AGAIN)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(listener.changed.wait(), max(pause, SHORTEST_PAUSE))
+
+    def _leave(self, listener: Listener) -> None:
+        """Whoever asked for it is gone, and so it ends, here at once and at the issuer behind it."""
+        session = listener.session
+        if self._sessions.find(session.id) is None:
+            return
+        _name, desk = self._desk(session.issuer)
+        gone = (desk, desk.sign_in.at_hand(), session.id)
+        self._sessions.end(session.id, "its shell or command ended")
+        task = asyncio.get_running_loop().create_task(tell_ended([gone]))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def _extend(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         listener = self._here(request)

@@ -8,6 +8,7 @@ only the way to it.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from juniperd.model import Clock, CredentialRequest, Rejection, Session
 from juniperd.server import Lender, Server
 
 SOCKETS = "session-*.sock"
+FOLDERS = "session-*.d"
 LOOK_AGAIN = 30.0
 """Seconds between two looks at the wall clock, which goes on while a laptop sleeps and the loop's does not."""
 OVER = frozenset({"session_ended", "session_unknown", "session_elsewhere"})
@@ -92,6 +94,9 @@ class Listener:
     path: Path
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     shut: asyncio.Event = field(default_factory=asyncio.Event)
+    folder: Path | None = None
+    """What tools of this session are configured by; it goes with the session."""
+    cause: str = ""
     watch: asyncio.Task[None] | None = None
 
     @property
@@ -111,6 +116,9 @@ class Sessions:
         self._listeners: dict[str, Listener] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         door.sweep(folder, SOCKETS)
+        for left in folder.glob(FOLDERS):
+            if not left.with_suffix(".sock").exists():
+                shutil.rmtree(left, ignore_errors=True)
 
     def __iter__(self) -> Iterator[Listener]:
         return iter(tuple(self._listeners.values()))
@@ -119,12 +127,17 @@ class Sessions:
         """The one of that id, or at that socket."""
         return next((one for one in self if name in {one.session.id, str(one.path)}), None)
 
-    async def begin(self, session: Session) -> Listener:
-        """Serve a session at a socket of its own, until its end."""
+    async def begin(self, session: Session, *, folder: bool = False) -> Listener:
+        """Serve a session at a socket of its own, until its end; with a private ``folder`` for its tools' files."""
         path = self._folder / SOCKETS.replace("*", session.id[:12])
-        lender = SessionLender(self._broker, session, clock=self._clock, over=lambda: self.end(session.id))
+        lender = SessionLender(
+            self._broker, session, clock=self._clock, over=lambda: self.end(session.id, "the issuer ended it")
+        )
         server = await self._serve(door.open_session_door(path), lender)
         listener = Listener(lender, server, path)
+        if folder:
+            listener.folder = path.with_suffix(".d")
+            listener.folder.mkdir(mode=0o700)
         self._listeners[session.id] = listener
         self._broker.begin_session(session.id)
         listener.watch = asyncio.get_running_loop().create_task(self._watch(listener))
@@ -135,12 +148,19 @@ class Sessions:
         listener.lender.session = replace(listener.session, ends_at=ends_at)
         listener.changed.set()
 
-    def end(self, number: str) -> None:
-        """Drop its credentials at once and shut its socket; once it is over nothing happens."""
+    def left(self, listener: Listener) -> float:
+        """Seconds until its end; none once it is over."""
+        return listener.session.ends_at - self._clock() if listener.session.id in self._listeners else 0.0
+
+    def end(self, number: str, cause: str = "ended") -> None:
+        """Drop its credentials at once, with its folder, and shut its socket; once it is over nothing happens."""
         listener = self._listeners.pop(number, None)
         if listener is None:
             return
         self._broker.end_session(number)
+        listener.cause = cause
+        if listener.folder is not None:
+            shutil.rmtree(listener.folder, ignore_errors=True)
         listener.changed.set()
         leaving = asyncio.get_running_loop().create_task(_leave(listener))
         self._leaving.add(leaving)
@@ -157,13 +177,13 @@ class Sessions:
         """The sign-in at that issuer changed or ended, and its sessions with it."""
         for listener in self:
             if listener.session.issuer == issuer:
-                self.end(listener.session.id)
+                self.end(listener.session.id, "the sign-in was locked, changed or ended")
 
     async def close(self) -> None:
         """End all of them."""
         watches = [one.watch for one in self if one.watch is not None]
         for listener in self:
-            self.end(listener.session.id)
+            self.end(listener.session.id, "the agent ended")
         for task in watches:
             task.cancel()
         await asyncio.gather(*self._leaving, *watches, return_exceptions=True)
@@ -172,7 +192,7 @@ class Sessions:
         while listener.session.id in self._listeners:
             left = listener.session.ends_at - self._clock()
             if left <= 0:
-                self.end(listener.session.id)
+                self.end(listener.session.id, "its time is over")
                 return
             listener.changed.clear()
             with suppress(TimeoutError):

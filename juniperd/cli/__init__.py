@@ -18,6 +18,7 @@ VERBS = {
     "whoami": "who is signed in, and at which issuer",
     "status": "what the agent holds, and until when",
     "session": "debugging sessions: open, extend, close, list",
+    "debug": "a debugging session with a shell or one command in it",
     "token": "a token for an API, for curl or kept in a file",
     "doctor": "what is in the way of one tool, and its cure",
     "up": "start the agent",
@@ -72,7 +73,16 @@ def _dispatch(arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     module.register(parser)
-    return int(module.run(parser.parse_args(rest)))
+    before, command = _split(rest) if getattr(module, "TAKES_COMMAND", False) else (rest, [])
+    args = parser.parse_args(before)
+    args.command = command
+    return int(module.run(args))
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What is ours, and the command behind ``--``."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at + 1 :]
 
 
 def main() -> int:

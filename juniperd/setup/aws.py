@@ -79,9 +79,17 @@ def without_profiles(text: str) -> str:
     return block.removed(text, file="AWS configuration", command=COMMAND)
 
 
-def _section(profile: Profile, helper: Path) -> str:
+def session_config(profiles: Sequence[Profile], helper: Path) -> str:
+    """A whole file with these profiles alone; the first is also what is meant where none is named."""
+    for profile in profiles:
+        _check(profile)
+    default = [_section(profiles[0], helper, heading="default")] if profiles else []
+    return "\n".join([*default, *(_section(profile, helper) for profile in profiles)])
+
+
+def _section(profile: Profile, helper: Path, *, heading: str = "") -> str:
     lines = [
-        f"[profile {profile.name}]",
+        f"[{heading or f'profile {profile.name}'}]",
         f"credential_process = {_quoted(helper)} --scope {profile.scope}",
         f"region = {profile.region}",
     ]

@@ -95,8 +95,8 @@ def names(places: Sequence[Place]) -> dict[str, Place]:
     return named
 
 
-def kubeconfig(places: Sequence[Place], helper: Path) -> str:
-    """The whole file."""
+def kubeconfig(places: Sequence[Place], helper: Path, *, current: str = "") -> str:
+    """The whole file; with ``current`` that context is meant where none is named."""
     named = names(places)
     user = {
         "exec": {
@@ -110,6 +110,7 @@ def kubeconfig(places: Sequence[Place], helper: Path) -> str:
     document = {
         "apiVersion": "v1",
         "kind": "Config",
+        **({"current-context": current} if current else {}),
         "clusters": [{"name": _cluster_name(name), "cluster": _cluster(one)} for name, one in named.items()],
         "users": [{"name": USER, "user": user}],
         "contexts": [

@@ -1,0 +1,128 @@
+"""The files by which tools in a debugging session find what it holds, in a folder of the session's own.
+
+Nothing of the person's is read for them but the certificate authorities that their ``kubectl`` knows, and nothing of theirs
+is touched: each tool is pointed here by a variable, and what would win over these files is taken out of its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from juniperd.protocols import docker as docker_protocol
+from juniperd.protocols import git as git_protocol
+from juniperd.protocols import kubectl as kubectl_protocol
+from juniperd.setup import aws, git, kubectl
+from juniperd.setup import files as whole
+from juniperd.setup.aws import Profile
+from juniperd.setup.kubectl import Place
+
+AWS_HELPER = "juniper-aws"
+SOCKET = "JUNIPER_SESSION_SOCKET"
+WINNING = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "DOCKER_AUTH_CONFIG",
+    "REGISTRY_AUTH_FILE",
+)
+"""What the AWS tools and registries' clients heed before any file."""
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a session holds, tool by tool, in policy's order."""
+
+    profiles: tuple[Profile, ...] = ()
+    places: tuple[Place, ...] = ()
+    registries: tuple[str, ...] = ()
+    git: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def held(rows: Iterable[Row], scopes: Sequence[str], *, issuer: str, sandbox: bool) -> Held:
+    """What a catalogue says of these scopes; ``issuer`` is its name where several are configured, else empty."""
+    profiles: list[Profile] = []
+    places: list[Place] = []
+    registries: dict[str, None] = {}
+    code: dict[str, dict[str, None]] = {}
+    for name, project, target in _targets(rows, scopes):
+        kind, host = target.get("kind"), str(target.get("host") or "")
+        if kind == "aws":
+            endpoint = str(target.get("endpoint") or "") if sandbox else ""
+            scope = f"{issuer}/{name}" if issuer else name
+            profiles.append(Profile(name, scope, str(target.get("region")), endpoint))
+        elif kind == "kubernetes":
+            places.append(kubectl.place(name, target, issuer=issuer))
+        elif kind == "registry":
+            registries[host] = None
+        elif kind == "git":
+            code.setdefault(host, {})[project] = None
+    return Held(
+        tuple(profiles), tuple(places), tuple(registries), {host: tuple(projects) for host, projects in code.items()}
+    )
+
+
+def _targets(rows: Iterable[Row], scopes: Sequence[str]) -> Iterable[tuple[str, str, Row]]:
+    for row in rows:
+        targets = row.get("targets")
+        if row.get("name") in scopes and isinstance(targets, list):
+            yield from ((str(row["name"]), str(row.get("project")), target) for target in targets)
+
+
+def files(found: Held, bin_folder: Path) -> dict[str, str]:
+    """The files by their names in the folder."""
+    return {
+        "aws/config": aws.session_config(found.profiles, bin_folder / AWS_HELPER),
+        "aws/credentials": "",
+        "kube/config": kubectl.kubeconfig(
+            found.places, bin_folder / kubectl_protocol.HELPER, current=next(iter(kubectl.names(found.places)), "")
+        ),
+        "docker/config.json": json.dumps(
+            {"credHelpers": dict.fromkeys(found.registries, docker_protocol.HELPER.rpartition("-")[2])}, indent="\t"
+        )
+        + "\n",
+        "git/config": git.with_hosts("", found.git, bin_folder / git_protocol.HELPER),
+    }
+
+
+def environment(folder: Path, socket: str, environ: Mapping[str, str], bin_folder: Path) -> dict[str, str]:
+    """The caller's environment, pointed at the folder and the session's socket."""
+    made = {name: value for name, value in environ.items() if name not in WINNING}
+    count = int(environ.get("GIT_CONFIG_COUNT") or "0") if (environ.get("GIT_CONFIG_COUNT") or "0").isdecimal() else 0
+    made |= {
+        "AWS_CONFIG_FILE": str(folder / "aws/config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "aws/credentials"),
+        "KUBECONFIG": str(folder / "kube/config"),
+        "DOCKER_CONFIG": str(folder / "docker"),
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": "include.path",
+        f"GIT_CONFIG_VALUE_{count}": str(folder / "git/config"),
+    }
+    if socket:
+        made[SOCKET] = socket
+    path = environ.get("PATH", os.defpath)
+    if str(bin_folder) not in path.split(os.pathsep):
+        # Docker and its kin look their helpers up there.
+        made["PATH"] = f"{path}{os.pathsep}{bin_folder}"
+    return made
+
+
+def write(folder: Path, made: Mapping[str, str]) -> None:
+    """Write the files, which nobody else may read."""
+    for name, text in made.items():
+        path = folder / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        whole.replace(path, text, 0o600)
