@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from juniperd.errors import ConfigError, JuniperError, SessionOver
 from juniperd.identity import SubjectToken
@@ -14,8 +14,9 @@ from juniperd.issuer_answers import SESSION_ID
 from juniperd.issuer_client import IssuerClient
 from juniperd.model import Session, rfc3339
 from juniperd.protocols.control import ControlRequest
-from juniperd.sessions import Listener, Sessions
+from juniperd.sessions import TIME_OVER, Listener, Sessions
 
+T = TypeVar("T")
 Event = Mapping[str, object]
 WARNINGS = (300.0, 60.0)
 """Seconds before its end at which whoever is in a session hears of it."""
@@ -74,7 +75,7 @@ class SessionVerbs:
     def __init__(self, sessions: Sessions, desk: Callable[[str | None], tuple[str, Counter]]) -> None:
         self._sessions = sessions
         self._desk = desk
-        self._telling: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[Any]] = set()
         self.verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
             "session_open": self._open,
             "session_extend": self._extend,
@@ -98,7 +99,26 @@ class SessionVerbs:
         yield {"event": "result", **_shown(listener.session, listener), "refused": refused}
 
     async def _opened(self, request: ControlRequest, *, folder: bool) -> tuple[Listener, list[Event]]:
-        """A new session, and the scopes that it was not opened for."""
+        """A new session, and the scopes that it was not opened for; whoever hangs up meanwhile leaves none behind."""
+        task = self._apart(self._new(request, folder=folder))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, task: asyncio.Task[tuple[Listener, list[Event]]]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._leave(task.result()[0])
+
+    def _apart(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Work that goes on when its caller hangs up."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        return task
+
+    async def _new(self, request: ControlRequest, *, folder: bool) -> tuple[Listener, list[Event]]:
         _name, desk = self._desk(request.text("issuer"))
         asked = {
             "project": request.need("project"),
@@ -167,10 +187,9 @@ class SessionVerbs:
             return
         _name, desk = self._desk(session.issuer)
         gone = (desk, desk.sign_in.at_hand(), session.id)
-        self._sessions.end(session.id, "its shell or command ended")
-        task = asyncio.get_running_loop().create_task(tell_ended([gone]))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        over = self._sessions.left(listener) <= 0
+        self._sessions.end(session.id, TIME_OVER if over else "its shell or command ended")
+        self._apart(tell_ended([gone]))
 
     async def _extend(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         listener = self._here(request)
@@ -185,11 +204,15 @@ class SessionVerbs:
         listener = self._sessions.find(named) if named else self._here(request)
         issuer = listener.session.issuer if listener else request.text("issuer")
         number = listener.session.id if listener else _elsewhere(request.need("session"))
+        # A terminal that is closed takes whoever asks along, and the issuer is to hear of it all the same.
+        await asyncio.shield(self._apart(self._closed(number, issuer)))
+        yield {"event": "result", "id": number}
+
+    async def _closed(self, number: str, issuer: str | None) -> None:
         # Whatever the issuer says, nothing is served here any more.
         await self._sessions.finish(number)
         _name, desk = self._desk(issuer)
         await desk.issuer.close_session(await desk.sign_in.subject(), number)
-        yield {"event": "result", "id": number}
 
     async def _list(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         _name, desk = self._desk(request.text("issuer"))

@@ -25,6 +25,7 @@ from juniperd.server import Lender, Server
 
 SOCKETS = "session-*.sock"
 FOLDERS = "session-*.d"
+TIME_OVER = "its time is over"
 LOOK_AGAIN = 30.0
 """Seconds between two looks at the wall clock, which goes on while a laptop sleeps and the loop's does not."""
 OVER = frozenset({"session_ended", "session_unknown", "session_elsewhere"})
@@ -192,7 +193,7 @@ class Sessions:
         while listener.session.id in self._listeners:
             left = listener.session.ends_at - self._clock()
             if left <= 0:
-                self.end(listener.session.id, "its time is over")
+                self.end(listener.session.id, TIME_OVER)
                 return
             listener.changed.clear()
             with suppress(TimeoutError):

@@ -19,6 +19,7 @@ VERBS = {
     "status": "what the agent holds, and until when",
     "session": "debugging sessions: open, extend, close, list",
     "debug": "a debugging session with a shell or one command in it",
+    "exec": "one command with one scope in its environment",
     "token": "a token for an API, for curl or kept in a file",
     "doctor": "what is in the way of one tool, and its cure",
     "up": "start the agent",

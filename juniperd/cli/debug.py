@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import queue
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,10 +13,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from juniperd import config
-from juniperd.cli import checkout, connection, show, subshell
+from juniperd.cli import checkout, child, connection, show, subshell
 from juniperd.cli.session import seconds
 from juniperd.errors import GrantRefused, JuniperError, ProtocolError, SessionOver, one_line
-from juniperd.setup import kubectl, session
+from juniperd.setup import session
 from juniperd.setup.session import SOCKET, Held, Row
 
 EXAMPLES = """examples:
@@ -33,8 +31,6 @@ OPENING = 65.0
 """Seconds that opening may take, in which every scope is judged."""
 USAGE, REFUSED = 2, 1
 """Exit statuses that never change: what was asked cannot be meant; it was meant, and it was refused or has failed."""
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP)
-_KEYS = (signal.SIGINT, signal.SIGQUIT)
 
 
 class Meant(JuniperError):
@@ -200,7 +196,7 @@ def _read_only(rows: Sequence[Row], scopes: Sequence[str]) -> list[str]:
             msg = f"scope '{row.get('name')}' has no read-only sibling"
             raise GrantRefused(msg, "ask whoever owns the policy for one, or leave --read-only out")
         elif row.get("held"):
-            _say(f"left out: {row.get('name')}, which has no read-only sibling")
+            child.say(f"left out: {row.get('name')}, which has no read-only sibling")
     if not found:
         msg = "nothing there is read-only"
         raise GrantRefused(msg, "ask whoever owns the policy for a read-only sibling")
@@ -220,6 +216,7 @@ class Debugging:
         self._told: queue.SimpleQueue[Mapping[str, object] | Exception] = queue.SimpleQueue()
         self._folder = Path()
         self._over = threading.Event()
+        self._opened = False
 
     def run(self, command: Sequence[str]) -> int:
         """The exit status of the command, or of the shell."""
@@ -228,7 +225,7 @@ class Debugging:
         self._folder = Path(str(opened["folder"]))
         try:
             words, environ = self._furnished(opened, command)
-            status = _child(words, environ)
+            status = child.run(words, environ)
         finally:
             self._close(str(opened["id"]))
         return status
@@ -238,13 +235,14 @@ class Debugging:
         try:
             events = connection.ask("debug", self._asked, timeout=13 * 3600.0)
             self._told.put(next(events))
+            self._opened = True
             for event in events:
                 self._tell(event)
         except (JuniperError, StopIteration) as error:
             self._told.put(error)
-            if not self._over.is_set():
+            if self._opened and not self._over.is_set():
                 self._over.set()
-                _say("the agent went away, and the session with it")
+                child.say("the agent went away, and the session with it")
 
     def _first(self) -> Mapping[str, object]:
         try:
@@ -264,13 +262,13 @@ class Debugging:
         kind = event.get("event")
         if kind == "left":
             minutes = max(1, round(float(str(event.get("seconds"))) / 60))
-            _say(f"{minutes} min left; to go on: juniper debug --extend 30m")
+            child.say(f"{minutes} min left; to go on: juniper debug --extend 30m")
         elif kind == "moved":
             self._note_end(event)
-            _say(f"until {show.clock_time(event.get('ends_at'))}")
+            child.say(f"until {show.clock_time(event.get('ends_at'))}")
         elif kind == "result" and not self._over.is_set():
             self._over.set()
-            _say(f"the session has ended ({event.get('cause')}), and with it every credential of it")
+            child.say(f"the session has ended ({event.get('cause')}), and with it every credential of it")
 
     def _furnished(self, opened: Mapping[str, object], command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """The words to run and their environment, with every file in its place."""
@@ -278,7 +276,7 @@ class Debugging:
         scopes = [str(name) for name in names] if isinstance(names, list) else []
         issuer = str(self._asked["issuer"]) if self._several else ""
         sandbox = config.load(config.config_path()).sandbox
-        held = _with_authorities(session.held(self._rows, scopes, issuer=issuer, sandbox=sandbox))
+        held = child.with_authorities(session.held(self._rows, scopes, issuer=issuer, sandbox=sandbox))
         bin_folder = Path(sys.argv[0]).resolve().parent
         session.write(self._folder, session.files(held, bin_folder))
         self._note_end(opened)
@@ -306,32 +304,22 @@ class Debugging:
         except SessionOver:
             return
         except JuniperError as error:
-            _say(f"the issuer could not be told of the end ({error})")
+            child.say(f"the issuer could not be told of the end ({error})")
             return
-        _say("the session has ended, and with it every credential of it")
-
-
-def _with_authorities(held: Held) -> Held:
-    """The clusters with their CAs, some of which only the person's own kubeconfig knows."""
-    lacking = any(one.ca_sha256 and not one.authority for one in held.places)
-    theirs = kubectl.Theirs(Path(), os.environ).authorities() if lacking else ()
-    found, without = kubectl.with_authorities(held.places, theirs)
-    for one in without:
-        _say(f"left out: {one.relying_party}, whose CA is not here; run: juniper setup kubectl")
-    return Held(held.profiles, tuple(found), held.registries, held.git)
+        child.say("the session has ended, and with it every credential of it")
 
 
 def _introduce(about: str, opened: Mapping[str, object], held: Held, folder: Path) -> None:
     scopes = opened.get("scopes")
     names = ", ".join(map(str, scopes)) if isinstance(scopes, list) else ""
-    _say(f"{about} until {show.clock_time(opened['ends_at'])}; scopes: {names}")
+    child.say(f"{about} until {show.clock_time(opened['ends_at'])}; scopes: {names}")
     for row in _rows(opened.get("refused")):
-        _say(f"left out: {row.get('scope')} ({row.get('text')})")
+        child.say(f"left out: {row.get('scope')} ({row.get('text')})")
     if len(held.profiles) > 1:
         others = ", ".join(profile.name for profile in held.profiles[1:])
-        _say(f"aws: {held.profiles[0].name} where none is named; --profile for {others}")
+        child.say(f"aws: {held.profiles[0].name} where none is named; --profile for {others}")
     if not _in_memory(folder):
-        _say(f"no folder here is kept in memory, so the session's settings, which hold no secret, lie in {folder}")
+        child.say(f"no folder here is kept in memory, so the session's settings, which hold no secret, lie in {folder}")
 
 
 def _rows(value: object) -> Iterator[Row]:
@@ -347,27 +335,3 @@ def _in_memory(folder: Path) -> bool:
     mounts = [(fields[4], fields[fields.index("-") + 1]) for fields in map(str.split, lines)]
     under = [(place, kind) for place, kind in mounts if folder.is_relative_to(place)]
     return max(under, key=lambda one: len(one[0]), default=("", ""))[1] in {"tmpfs", "ramfs"}
-
-
-def _child(words: Sequence[str], environ: Mapping[str, str]) -> int:
-    """The status of a program that has our terminal; keys are its own, and what ends us ends it."""
-    try:
-        child = subprocess.Popen(words, env=dict(environ))
-    except FileNotFoundError:
-        _say(f"there is no program {one_line(words[0], 100)}")
-        return 127
-    except OSError as error:
-        _say(f"{one_line(words[0], 100)} cannot be run ({error.strerror})")
-        return 126
-    before = {number: signal.signal(number, lambda *_: None) for number in _KEYS}
-    before |= {number: signal.signal(number, lambda given, _: child.send_signal(given)) for number in _FORWARDED}
-    try:
-        status = child.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return status if status >= 0 else 128 - status
-
-
-def _say(line: str) -> None:
-    print(f"juniper: {one_line(line, 1000)}", file=sys.stderr, flush=True)

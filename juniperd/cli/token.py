@@ -69,4 +69,5 @@ def _ask(path: Path, words: list[str]) -> bytes:
     try:
         return connection.as_tool(path, words, timeout=TIMEOUT)
     except connection.AgentSaid as said:
-        raise connection.AgentSaid(said.message.removeprefix(PREFIX), said.exit_status) from None
+        text = said.message.removeprefix(PREFIX).removeprefix(f"{words[0]}: ")
+        raise connection.AgentSaid(text, said.exit_status) from None

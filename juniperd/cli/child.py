@@ -1,0 +1,52 @@
+"""A program that we start with an environment of our making, and what we tell the person beside it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from juniperd.errors import one_line
+from juniperd.setup import kubectl
+from juniperd.setup.session import Held
+
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP)
+_KEYS = (signal.SIGINT, signal.SIGQUIT)
+
+
+def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """The status of a program that has our terminal; keys are its own, and what ends us ends it."""
+    try:
+        child = subprocess.Popen(words, env=dict(environ))
+    except FileNotFoundError:
+        say(f"there is no program {one_line(words[0], 100)}")
+        return 127
+    except OSError as error:
+        say(f"{one_line(words[0], 100)} cannot be run ({error.strerror})")
+        return 126
+    before = {number: signal.signal(number, lambda *_: None) for number in _KEYS}
+    before |= {number: signal.signal(number, lambda given, _: child.send_signal(given)) for number in _FORWARDED}
+    try:
+        status = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return status if status >= 0 else 128 - status
+
+
+def with_authorities(held: Held) -> Held:
+    """The clusters with their CAs, some of which only the person's own kubeconfig knows."""
+    lacking = any(one.ca_sha256 and not one.authority for one in held.places)
+    theirs = kubectl.Theirs(Path(), os.environ).authorities() if lacking else ()
+    found, without = kubectl.with_authorities(held.places, theirs)
+    for one in without:
+        say(f"left out: {one.relying_party}, whose CA is not here; run: juniper setup kubectl")
+    return Held(held.profiles, tuple(found), held.registries, held.git)
+
+
+def say(line: str) -> None:
+    """One line to standard error: standard output is the program's own."""
+    print(f"juniper: {one_line(line, 1000)}", file=sys.stderr, flush=True)

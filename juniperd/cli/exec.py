@@ -1,0 +1,112 @@
+"""``juniper exec``: one command with one scope, for tools that take credentials from nothing but their environment.
+
+The one place where a credential of ours enters an environment. It is not renewed there, so a command that outlasts it is
+better run by ``juniper debug``, whose tools ask anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from juniperd import config
+from juniperd.cli import child, connection, token
+from juniperd.errors import ConfigError, JuniperError
+from juniperd.protocols import aws as aws_protocol
+from juniperd.protocols import token as token_protocol
+from juniperd.setup import session
+from juniperd.setup.session import SOCKET, Row
+
+EXAMPLES = """examples:
+  juniper exec --scope invoice-archive-reader -- terraform plan
+  juniper exec --scope billing-api-reader -- sh -c 'curl -H "Authorization: Bearer $JUNIPER_TOKEN" …'"""
+TAKES_COMMAND = True
+TOKEN = "JUNIPER_TOKEN"
+"""Where a command finds the token for the scope's API."""
+USAGE, REFUSED = 2, 1
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Which scope; what stands behind ``--`` is the command."""
+    parser.add_argument("--scope", required=True, metavar="NAME", help="the scope that the command holds")
+    parser.add_argument("--issuer", metavar="NAME", help="the issuer, where several are configured")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command's status; 2 where none is named, 1 where the scope is refused."""
+    if not args.command:
+        print(
+            f"juniper exec: no command is named; write: juniper exec --scope {args.scope} -- COMMAND", file=sys.stderr
+        )
+        return USAGE
+    try:
+        return _run(args)
+    except JuniperError as error:
+        print(f"juniper exec: {error}", file=sys.stderr)
+        return REFUSED
+
+
+def _run(args: argparse.Namespace) -> int:
+    issuer, row = _row(args)
+    sandbox = config.load(config.config_path()).sandbox
+    held = child.with_authorities(session.held([row], [args.scope], issuer=issuer, sandbox=sandbox))
+    credentials = dict(_credentials(row, issuer, sandbox=sandbox))
+    bin_folder = Path(sys.argv[0]).resolve().parent
+    folder = Path(tempfile.mkdtemp(prefix="juniper-exec-", dir=_place()))
+    try:
+        session.write(folder, session.files(held, bin_folder))
+        environ = session.environment(folder, os.environ.get(SOCKET, ""), os.environ, bin_folder)
+        return child.run(args.command, environ | credentials)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place() -> Path:
+    """Where the settings lie meanwhile: in memory where there is such a folder, else with our state."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/") and os.access(runtime, os.W_OK):
+        return Path(runtime)
+    place = config.state_path()
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return place
+
+
+def _row(args: argparse.Namespace) -> tuple[str, Row]:
+    """The scope's row, and its issuer's name where several are configured."""
+    issuers = connection.result("catalogue", {"issuer": args.issuer})["issuers"]
+    found = issuers if isinstance(issuers, Mapping) else {}
+    rows = [(str(name), row) for name, document in found.items() for row in document["scopes"]]
+    matching = [(name, row) for name, row in rows if row.get("name") == args.scope]
+    if len(matching) == 1:
+        several = len(config.load(config.config_path()).issuers) > 1
+        return (matching[0][0] if several else ""), matching[0][1]
+    if matching:
+        msg = f"several issuers have a scope '{args.scope}'"
+        raise ConfigError(msg, f"add --issuer, one of {', '.join(name for name, _ in matching)}")
+    msg = f"you can see no scope '{args.scope}'"
+    raise ConfigError(msg, "mend its name, or ask whoever owns the policy")
+
+
+def _credentials(row: Row, issuer: str, *, sandbox: bool) -> Iterator[tuple[str, str]]:
+    """What enters the environment: AWS's four variables, and a token for an API."""
+    targets = row.get("targets")
+    named = ["--scope", str(row["name"]), *(["--issuer", issuer] if issuer else [])]
+    for target in targets if isinstance(targets, list) else []:
+        if target["kind"] == "aws":
+            said = json.loads(token.ask([aws_protocol.HELPER, *named]))
+            yield "AWS_ACCESS_KEY_ID", said["AccessKeyId"]
+            yield "AWS_SECRET_ACCESS_KEY", said["SecretAccessKey"]
+            yield "AWS_SESSION_TOKEN", said["SessionToken"]
+            yield "AWS_REGION", str(target["region"])
+            yield "AWS_DEFAULT_REGION", str(target["region"])
+            if sandbox and target.get("endpoint"):
+                yield "AWS_ENDPOINT_URL", str(target["endpoint"])
+        elif target["kind"] == "api":
+            words = [token_protocol.HELPER, "--audience", str(target["relying_party"]), *named]
+            yield TOKEN, token.ask(words).decode().strip()

@@ -1,0 +1,141 @@
+"""What the agent tells whoever is in a debugging session, as its time passes; and who hangs up takes it along."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from juniperd import wire
+from tests.agent.harness import until
+
+from .whole import Whole
+
+pytestmark = pytest.mark.e2e
+ASKED = {"project": "shop/billing", "environment": "staging", "seconds": 3600, "reason": "invoices stuck"}
+
+
+class Stream:
+    """The events of one session, as ``juniper debug`` hears them."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._decoder = wire.Decoder()
+        self._text = b""
+        self._events: list[dict[str, Any]] = []
+        self.writer = writer
+
+    async def next(self) -> dict[str, Any]:
+        """The next event."""
+        async with asyncio.timeout(10):
+            while not self._events:
+                for frame in self._decoder.feed(await self._reader.read(65536)):
+                    assert frame.kind in "ox", frame
+                    *lines, self._text = (self._text + (frame.payload if frame.kind == "o" else b"")).split(b"\n")
+                    self._events += [json.loads(line) for line in lines if line]
+        return self._events.pop(0)
+
+
+@asynccontextmanager
+async def debugging(inside: Whole, **changes: object) -> AsyncIterator[tuple[Stream, dict[str, Any]]]:
+    """A session with whoever asked for it."""
+    reader, writer = await asyncio.open_unix_connection(inside.socket)
+    words = (b"juniper", b"debug", json.dumps(ASKED | changes).encode())
+    writer.write(wire.encode_request(wire.Request(words)))
+    stream = Stream(reader, writer)
+    try:
+        yield stream, await stream.next()
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def passes(inside: Whole, seconds: float) -> None:
+    """Let time pass, and have those who wait look at the clock, as they do every half minute."""
+    inside.clock.pass_by(seconds)
+    sessions = inside.agent._sessions
+    assert sessions is not None
+    for listener in sessions:
+        listener.changed.set()
+
+
+def ends_of(inside: Whole) -> list[object]:
+    return [record["cause"] for record in inside.events("session_ended")]
+
+
+async def test_it_is_told_at_five_minutes_and_at_one_and_at_the_end(inside: Whole) -> None:
+    async with debugging(inside) as (stream, opened):
+        folder = Path(opened["folder"])
+        assert (opened["event"], opened["project"], folder.is_dir()) == ("opened", "shop/billing", True)
+        assert [row["scope"] for row in opened["refused"]] == ["billing-release-publisher"]
+        passes(inside, 3299)
+        passes(inside, 2)
+        assert await stream.next() == {"event": "left", "seconds": 299}
+        passes(inside, 240)
+        assert await stream.next() == {"event": "left", "seconds": 59}
+        passes(inside, 60)
+        said = await stream.next()
+        assert (said["event"], said["cause"]) == ("result", "its time is over")
+        assert not folder.exists()
+
+
+async def test_who_extends_is_told_of_the_new_end_and_warned_before_that(inside: Whole) -> None:
+    async with debugging(inside, seconds=900) as (stream, opened):
+        passes(inside, 700)
+        assert (await stream.next())["event"] == "left"
+        await inside.control("session_extend", session=opened["id"], seconds=1800)
+        moved = await stream.next()
+        assert (moved["event"], moved["ends_at"] > opened["ends_at"]) == ("moved", True)
+        passes(inside, 1750)
+        assert await stream.next() == {"event": "left", "seconds": 250}
+
+
+async def test_a_short_session_is_not_warned_of_what_it_never_had(inside: Whole) -> None:
+    async with debugging(inside, seconds=120) as (stream, _opened):
+        passes(inside, 70)
+        assert await stream.next() == {"event": "left", "seconds": 50}
+
+
+async def test_who_hangs_up_takes_the_session_along_here_and_at_the_issuer(inside: Whole) -> None:
+    async with debugging(inside) as (_stream, opened):
+        folder = Path(opened["folder"])
+    await until(lambda: ends_of(inside) == ["closed"])
+    assert not folder.exists()
+    assert not Path(opened["socket"]).exists()
+
+
+async def test_who_hangs_up_while_it_is_opened_leaves_none_behind(inside: Whole) -> None:
+    inside.drill("gitlab", "slow", "200")
+    _reader, writer = await asyncio.open_unix_connection(inside.socket)
+    writer.write(wire.encode_request(wire.Request((b"juniper", b"debug", json.dumps(ASKED).encode()))))
+    await until(lambda: inside.agent._server is not None and inside.agent._server.occupied)
+    await asyncio.sleep(0.05)
+    writer.close()
+    await until(lambda: ends_of(inside) == ["closed"], within=10)
+    assert list(inside.socket.parent.glob("session-*")) == []
+
+
+async def test_a_terminal_that_closes_in_the_middle_of_the_end_does_not_undo_it(inside: Whole) -> None:
+    async with debugging(inside) as (_stream, opened):
+        _reader, writer = await asyncio.open_unix_connection(inside.socket)
+        asked = json.dumps({"session": opened["id"]}).encode()
+        writer.write(wire.encode_request(wire.Request((b"juniper", b"session_close", asked))))
+        await until(lambda: not Path(opened["socket"]).exists())
+        writer.close()
+    await until(lambda: ends_of(inside) == ["closed"])
+
+
+async def test_a_folder_that_a_killed_agent_left_is_swept_at_the_next_start(inside: Whole) -> None:
+    left = inside.socket.parent / "session-0123456789ab.d"
+    left.mkdir()
+    (left / "ends").write_text("0")
+    from juniperd.sessions import Sessions
+
+    Sessions(inside.socket.parent, None, inside.agent.broker, clock=inside.clock)  # type: ignore[arg-type]  # serves none
+    assert not left.exists()
