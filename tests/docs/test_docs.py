@@ -39,7 +39,9 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
 def commands(text: str) -> Iterator[str]:
     """Each ``juniper …`` command of some text: comments, pipes and what is around it cut away."""
     for line in text.splitlines():
-        for found in re.finditer(r"(?:^\s*|\(|&& )(juniper [a-z][^#|()`]*?)(?=\s{2,}|\s*[#|)&]|\s-- |$)", line.replace('"', "'")):
+        for found in re.finditer(
+            r"(?:^\s*|\(|&& )(juniper [a-z][^#|()`]*?)(?=\s{2,}|\s*[#|)&]|\s-- |$)", line.replace('"', "'")
+        ):
             yield found[1].split(" && ")[0].strip()
 
 
