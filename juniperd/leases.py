@@ -211,7 +211,8 @@ class LeaseTable:
 
     def _remembered(self, key: LeaseKey, now: float) -> Failure | None:
         failure = self._failures.get(key)
-        if failure is not None and failure.until <= now:
+        # A clock that was set back must not make a refusal last longer.
+        if failure is not None and not now < failure.until <= now + REFUSAL_MEMORY:
             del self._failures[key]
             return None
         return failure
