@@ -69,6 +69,9 @@ class SubjectSource(Protocol):
 class TokenSource(Protocol):
     """The issuer, as the broker needs it."""
 
+    def is_set_up_for(self, kind: Kind, host: str) -> bool:
+        """Whether the person's own configuration gives that host to this issuer."""
+
     def stands_for(self, kind: Kind, host: str) -> bool:
         """Whether credentials of that kind for that host are this issuer's to give."""
 
@@ -342,7 +345,9 @@ class Broker:
         if not request.host or self._problem is not None:
             return self._account(request.issuer)
         accounts = self._accounts.values() if request.issuer is None else (self._account(request.issuer),)
-        found = [account for account in accounts if account.issuer.stands_for(request.kind, request.host)]
+        found = [account for account in accounts if account.issuer.is_set_up_for(request.kind, request.host)]
+        # What another issuer says of itself takes no host away from the one that the person gave it to.
+        found = found or [account for account in accounts if account.issuer.stands_for(request.kind, request.host)]
         if not found:
             msg = f"{request.host} is none of ours"
             raise HostUnknown(msg)

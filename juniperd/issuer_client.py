@@ -185,10 +185,13 @@ class IssuerClient:
         found = self._catalogue.meant(request, self.hosts)
         return found[0] if found and (request.host or len(found) == 1) else None
 
+    def is_set_up_for(self, kind: Kind, host: str) -> bool:
+        """Whether the configuration names that host below this issuer."""
+        return host in (self.hosts.git if kind is Kind.GIT else self.hosts.registries)
+
     def stands_for(self, kind: Kind, host: str) -> bool:
         """Whether credentials of that kind for that host are this issuer's: by configuration, or by its catalogue."""
-        known = self.hosts.git if kind is Kind.GIT else self.hosts.registries
-        return host in known or self._catalogue.stands_for(kind, host)
+        return self.is_set_up_for(kind, host) or self._catalogue.stands_for(kind, host)
 
     async def derived(self, subject: SubjectToken, request: CredentialRequest) -> Target | None:
         """What the catalogue registers as made of the scope's AWS credentials: an EKS cluster, a registry on ECR."""

@@ -19,7 +19,7 @@ DENIED = (403, {"error": "access_denied", "error_description": "you are denied"}
 
 
 @pytest.fixture
-async def shop(world: Doubles, tmp_path: Path) -> AsyncIterator[Running]:  # noqa: F811 - the fixture of that name
+async def shop(world: Doubles, tmp_path: Path) -> AsyncIterator[Running]:
     world.issuer.rows = [row("image-reader", "registry", REGISTRY), row("code-reader", "git", GITLAB)]
     config = config_for(world, tmp_path)
     entry = replace(config.issuers["team"], hosts=Hosts({REGISTRY: "shop/billing"}, frozenset({GITLAB})))
