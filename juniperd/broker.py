@@ -291,9 +291,11 @@ class Broker:
             raise
         if self._accounts[asked.key.issuer].sign_in.identity != asked.key.identity:
             # Somebody signed out, or in as another person, while this was in the air.
+            self._let_go((lease,))
             msg = "the sign-in changed while the credential was on its way"
             raise IssuerUnreachable(msg, "try again")
         if asked.key.session is not None and asked.key.session not in self._sessions:
+            self._let_go((lease,))
             msg = "the debugging session ended while the credential was on its way"
             raise SessionOver(msg)
         held = self._table.put(lease, self._clock())
