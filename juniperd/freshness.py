@@ -27,11 +27,13 @@ class Window:
     ``renew_ahead``: with fewer seconds left the lease is stale and renewed behind the answer.
     ``wait_below``: with fewer seconds left the caller waits for that renewal (AWS: botocore re-runs its process on
     every signature under 15 minutes). ``margin``: with fewer seconds left the lease counts as expired.
+    ``shows``: so many answers in a minute, and whoever made the credential is asked for a new one; 0 is no bound.
     """
 
     renew_ahead: float
     wait_below: float = 0.0
     margin: float = 0.0
+    shows: int = 0
 
 
 def freshness(*, now: float, issued_at: float, expires_at: float, window: Window, jitter: float = 0.0) -> Freshness:

@@ -21,8 +21,12 @@ from juniperd.model import AwsCredential, BasicLogin, IssuedToken, Kind, Lease, 
 from juniperd.threads import in_thread
 
 KIND = Kind.REGISTRY
-WINDOW = Window(renew_ahead=1200.0, wait_below=600.0, margin=60.0)
-"""A client asks its realm anew with the login that it began with, so one that is served outlasts a long pull."""
+WINDOW = Window(renew_ahead=1200.0, wait_below=600.0, margin=60.0, shows=100)
+"""A client asks its realm anew with the login that it began with, so one that is served outlasts a long pull.
+
+Docker never says that a login was turned down, and GitLab shuts out an address for 300 wrong ones in a minute. So a loop
+of pulls has the issuer asked in between: it refuses where it ended the login before its time.
+"""
 
 _CONFIG = "check [network] proxy and ca_file"
 
