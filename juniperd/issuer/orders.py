@@ -86,6 +86,11 @@ def full(connection: sqlite3.Connection, entry: Entry) -> Refused | None:
     return Refused("mint", "order_many", f"you hold {number} deploy tokens of this project", passing=True)
 
 
+def has_scope(connection: sqlite3.Connection, scope: str) -> bool:
+    """Whether anything was ordered for a scope of that name."""
+    return connection.execute("SELECT 1 FROM orders WHERE scope = ? LIMIT 1", (scope,)).fetchone() is not None
+
+
 def _select(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Entry]:
     query = f"SELECT {_COLUMNS} FROM orders WHERE {where} ORDER BY ordered_at, id"  # noqa: S608  # words of ours alone
     return [Entry(*row) for row in connection.execute(query, values)]
