@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -41,3 +44,26 @@ async def test_who_may_not_push_is_not_told_that_the_project_is_unknown(tmp_path
     assert body["error_description"] == (
         "the minter makes no tokens in project 42, or none that push; ask who runs it: projects, may_write"
     )
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", b"400"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 30_000 + b"\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\r\n\r\n", b"400"),
+    ],
+)
+async def test_what_is_no_http_fills_no_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture, request_: bytes, status: bytes
+) -> None:
+    """A stranger's hundred bytes were a hundred lines of traceback, as often as they liked; the issuer has the same ears."""
+    trusted = ssl.create_default_context(cafile=str(bench.folder / "ca.pem"))
+    address = bench.minter.address
+    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=trusted)
+    writer.write(request_)
+    assert status in (await reader.readline()).split()
+    writer.close()
+    await asyncio.sleep(0.05)
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
