@@ -22,7 +22,7 @@ async def test_one_person_does_not_use_up_a_projects_share(tmp_path: Path, monke
         answers = [await laptop.token(token, **asked) for _ in range(5)]
         assert [status for status, _ in answers] == [200, 200, 200, 503, 503]
         assert answers[-1][1]["refusal"]["reason"] == "order_many"
-        assert "run: juniper lock" in answers[-1][1]["error_description"]
+        assert "run: juniper logout" in answers[-1][1]["error_description"]
         assert [one["verdict"] for one in company.events()][-2:] == ["refused", "refused"]
         assert (len(minter.asked), len(rows(company))) == (3, 3)
         await laptop.revoke(answers[0][1]["access_token"])
