@@ -69,6 +69,9 @@ class SubjectSource(Protocol):
 class TokenSource(Protocol):
     """The issuer, as the broker needs it."""
 
+    def is_set_up_for(self, kind: Kind, host: str) -> bool:
+        """Whether the person's own configuration gives that host to this issuer."""
+
     def stands_for(self, kind: Kind, host: str) -> bool:
         """Whether credentials of that kind for that host are this issuer's to give."""
 
@@ -288,9 +291,11 @@ class Broker:
             raise
         if self._accounts[asked.key.issuer].sign_in.identity != asked.key.identity:
             # Somebody signed out, or in as another person, while this was in the air.
+            self._let_go((lease,))
             msg = "the sign-in changed while the credential was on its way"
             raise IssuerUnreachable(msg, "try again")
         if asked.key.session is not None and asked.key.session not in self._sessions:
+            self._let_go((lease,))
             msg = "the debugging session ended while the credential was on its way"
             raise SessionOver(msg)
         held = self._table.put(lease, self._clock())
@@ -342,7 +347,9 @@ class Broker:
         if not request.host or self._problem is not None:
             return self._account(request.issuer)
         accounts = self._accounts.values() if request.issuer is None else (self._account(request.issuer),)
-        found = [account for account in accounts if account.issuer.stands_for(request.kind, request.host)]
+        found = [account for account in accounts if account.issuer.is_set_up_for(request.kind, request.host)]
+        # What another issuer says of itself takes no host away from the one that the person gave it to.
+        found = found or [account for account in accounts if account.issuer.stands_for(request.kind, request.host)]
         if not found:
             msg = f"{request.host} is none of ours"
             raise HostUnknown(msg)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from urllib.parse import urlencode
 
 from juniperd import __version__, jose
@@ -22,6 +23,7 @@ from juniperd.errors import (
     UpstreamUnreachable,
     one_line,
 )
+from juniperd.flights import Flights
 from juniperd.http import TIMEOUT, Answer, Http
 from juniperd.identity import Provider, SubjectToken
 from juniperd.issuer_answers import Directory, LeftOut, Receipt
@@ -66,6 +68,7 @@ class IssuerClient:
         self._catalogue = Catalogue()
         self._asked_at = 0.0
         self._minted: dict[Secret, tuple[SigningKey, float]] = {}
+        self._looks: Flights[Secret, Mapping[str, object]] = Flights()
 
     async def directory(self) -> Directory:
         """What the issuer says of itself, checked against what the configuration pins."""
@@ -143,6 +146,10 @@ class IssuerClient:
         self._catalogue = Catalogue(document, self._clock())
         return document
 
+    async def _look(self, subject: SubjectToken, *, within: float = 10.0) -> None:
+        """The catalogue for callers who wait: many at once are one look."""
+        await self._looks.join(subject.token, partial(self.catalogue, subject, within=within))
+
     async def explain(self, subject: SubjectToken, query: Mapping[str, str]) -> Mapping[str, object]:
         """What the issuer asked of GitLab about a scope, what was answered, which rule decided."""
         document = await self._get(subject, "/explain", query)
@@ -175,7 +182,7 @@ class IssuerClient:
         meant = self._meant(request)
         if meant is None and not self._catalogue.fetched_at:
             # Nothing is known because nobody answered, and that is what is to be said.
-            await self.catalogue(subject)
+            await self._look(subject)
             meant = self._meant(request)
         if meant is None:
             raise unmeant(request, self._catalogue.meant(request, self.hosts), self.hosts)
@@ -185,10 +192,13 @@ class IssuerClient:
         found = self._catalogue.meant(request, self.hosts)
         return found[0] if found and (request.host or len(found) == 1) else None
 
+    def is_set_up_for(self, kind: Kind, host: str) -> bool:
+        """Whether the configuration names that host below this issuer."""
+        return host in (self.hosts.git if kind is Kind.GIT else self.hosts.registries)
+
     def stands_for(self, kind: Kind, host: str) -> bool:
         """Whether credentials of that kind for that host are this issuer's: by configuration, or by its catalogue."""
-        known = self.hosts.git if kind is Kind.GIT else self.hosts.registries
-        return host in known or self._catalogue.stands_for(kind, host)
+        return self.is_set_up_for(kind, host) or self._catalogue.stands_for(kind, host)
 
     async def derived(self, subject: SubjectToken, request: CredentialRequest) -> Target | None:
         """What the catalogue registers as made of the scope's AWS credentials: an EKS cluster, a registry on ECR."""
@@ -196,7 +206,7 @@ class IssuerClient:
             return None
         if await self._known_parties(subject, request) is None and not self._catalogue.fetched_at:
             # Whether it is one is known from there alone, and /token's no would be remembered as a no.
-            await self.catalogue(subject)
+            await self._look(subject)
         found = self._catalogue.target(request.scope, request.kind, request.relying_party)
         if found is None:
             return None
@@ -259,7 +269,7 @@ class IssuerClient:
         self._asked_at = now
         # /token decides and words every refusal; the catalogue only spares the issuer a choice.
         with suppress(JuniperError):
-            await self.catalogue(subject, within=CATALOGUE_PATIENCE)
+            await self._look(subject, within=CATALOGUE_PATIENCE)
         return self._catalogue.relying_parties(request.scope, request.kind)
 
     async def _get(

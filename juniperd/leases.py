@@ -23,6 +23,8 @@ IDLE = 3600.0
 """Seconds without a caller after which a lease is no longer renewed but dropped."""
 LONGEST_BACKOFF = 60.0
 MAX_FAILURES = 1024
+MINUTE = 60.0
+"""Seconds in which answers are counted, and between two renewals for their number alone."""
 
 
 class Action(Enum):
@@ -36,7 +38,11 @@ class Action(Enum):
 
 @dataclass(slots=True)
 class Held:
-    """A lease with what the table knows of it; ``replies`` are its rendered bytes by helper and form."""
+    """A lease with what the table knows of it; ``replies`` are its rendered bytes by helper and form.
+
+    ``shows`` are its answers since ``counted_from``; ``doubted_at`` is when there were last too many, and
+    ``doubtful`` whether nobody was asked since.
+    """
 
     lease: Lease
     jitter: float
@@ -44,6 +50,10 @@ class Held:
     deadline: float
     failures: int = 0
     problem: JuniperError | None = None
+    shows: int = 0
+    counted_from: float = 0.0
+    doubted_at: float = -math.inf
+    doubtful: bool = False
     replies: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
 
@@ -87,9 +97,11 @@ class LeaseTable:
                 raise failure.error
             return Action.RENEW, None
         held.asked_at = now
+        window = self._windows(key.kind)
+        if failure is None and _is_doubtful(held, window, now):
+            return Action.WAIT, held
         if state is Freshness.FRESH or failure is not None:
             return Action.SERVE, held
-        window = self._windows(key.kind)
         if must_wait(now=now, expires_at=held.lease.expires_at, window=window):
             return Action.WAIT, held
         return Action.RENEW_BEHIND, held
@@ -99,6 +111,7 @@ class LeaseTable:
         old = self._held.get(lease.key)
         self._failures.pop(lease.key, None)
         held = Held(lease, self._dice(), asked_at=old.asked_at if old else now, deadline=0.0)
+        held.doubted_at = old.doubted_at if old else -math.inf
         self._held[lease.key] = held
         self._schedule(held, self._renewal_time(held))
         return held
@@ -114,6 +127,7 @@ class LeaseTable:
             del self._held[key]
             return
         held.problem = error
+        held.doubtful = False
         held.failures += 1
         pause = min(TRANSIENT_MEMORY * 2.0 ** (held.failures - 1), LONGEST_BACKOFF)
         self._schedule(held, now + pause)
@@ -211,7 +225,8 @@ class LeaseTable:
 
     def _remembered(self, key: LeaseKey, now: float) -> Failure | None:
         failure = self._failures.get(key)
-        if failure is not None and failure.until <= now:
+        # A clock that was set back must not make a refusal last longer.
+        if failure is not None and not now < failure.until <= now + REFUSAL_MEMORY:
             del self._failures[key]
             return None
         return failure
@@ -222,3 +237,15 @@ class LeaseTable:
         if len(self._failures) >= MAX_FAILURES:
             del self._failures[next(iter(self._failures))]
         self._failures[key] = failure
+
+
+def _is_doubtful(held: Held, window: Window, now: float) -> bool:
+    """Whether a tool asks so often that what it gets may not be taken where it is shown, which not every tool says."""
+    if not window.shows:
+        return False
+    if not 0 <= now - held.counted_from < MINUTE:
+        held.shows, held.counted_from = 0, now
+    held.shows += 1
+    if held.shows > window.shows and not 0 <= now - held.doubted_at < MINUTE:
+        held.doubtful, held.doubted_at = True, now
+    return held.doubtful

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import resource
 import socket
 import ssl
@@ -17,6 +18,7 @@ from contextlib import AsyncExitStack
 from typing import cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from juniperd.errors import ConfigError
 from juniperd.settings import Listen
@@ -76,6 +78,8 @@ async def _have_body(request: web.Request) -> None:
             await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(reason="the body did not come in time") from None
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest(reason="the body is not as its headers say") from None
 
 
 class _Line(asyncio.Protocol):
@@ -237,8 +241,15 @@ async def listening(
     return Listen(listen.host, port)
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a failure is none of a stranger's, who could fill the log with what is no HTTP at all."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
+
+
 async def _runner(stack: AsyncExitStack, app: web.Application) -> web.AppRunner:
     app[LINES] = {}
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     runner = web.AppRunner(
         app,
         access_log=None,

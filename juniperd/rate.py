@@ -36,5 +36,7 @@ class Rate:
 
     def _left(self, key: Hashable) -> float:
         left, seen = self._buckets.get(key, (self._full, 0.0))
-        elapsed = max(0.0, self._clock() - seen)
+        elapsed = self._clock() - seen
+        if elapsed < 0:  # the clock was set back: nobody is shut out until it comes here again
+            return self._full
         return min(self._full, left + elapsed * self._per_minute / 60)

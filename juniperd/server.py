@@ -35,6 +35,8 @@ LARGEST_PARSED = 8192
 """Bytes of a request that is understood anew each time, so that what is remembered stays within bounds."""
 MAX_FORMS = 64
 """Answers of one lease that are kept: a registry's name has many spellings."""
+LONGEST_FORM = 512
+"""Characters of a spelling whose answer is kept."""
 _KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 """Later Pythons unlink the socket they listened on; ours may be systemd's, and the door does it otherwise."""
 
@@ -338,6 +340,8 @@ class Connection(asyncio.Protocol):
 
 def _rendered(tool: ToolProtocol, held: Held, form: str) -> bytes:
     """A lease's answer, made once per lease, tool and form."""
+    if len(form) > LONGEST_FORM:
+        return _frames(tool.render(held.lease, form))
     data = held.replies.get((tool.HELPER, form))
     if data is None:
         if len(held.replies) >= MAX_FORMS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -15,6 +16,9 @@ from typing import Protocol, cast
 from juniperd.errors import RelyingPartyRefused, TargetUnknown
 from juniperd.freshness import Window
 from juniperd.model import BasicLogin, Cluster, Credential, IssuedToken, Kind, Lease, Target
+
+_USER = re.compile(r"[A-Za-z0-9.+_-]{1,255}")
+"""A deploy token's user name, as GitLab takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,9 @@ class Deriving(Protocol):
 def basic_login(issued: IssuedToken) -> Exchanged:
     """An issued deploy token as a login, for the one host that the issuer named."""
     target = issued.target
-    if not target.host or not target.username:
-        msg = f"the issuer named no host or user for {target.relying_party}"
+    # A line's end in it would be a line of its own to Git.
+    if not target.host or not _USER.fullmatch(target.username):
+        msg = f"the issuer named no host or no usable user for {target.relying_party}"
         raise RelyingPartyRefused(msg, "ask whoever runs the issuer to run: juniper policy check")
     return Exchanged(BasicLogin(target.username, issued.token), issued.expires_at, host=target.host)
 

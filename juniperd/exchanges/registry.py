@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -21,9 +22,15 @@ from juniperd.model import AwsCredential, BasicLogin, IssuedToken, Kind, Lease, 
 from juniperd.threads import in_thread
 
 KIND = Kind.REGISTRY
-WINDOW = Window(renew_ahead=1200.0, wait_below=600.0, margin=60.0)
-"""A client asks its realm anew with the login that it began with, so one that is served outlasts a long pull."""
+WINDOW = Window(renew_ahead=1200.0, wait_below=600.0, margin=60.0, shows=100)
+"""A client asks its realm anew with the login that it began with, so one that is served outlasts a long pull.
 
+Docker never says that a login was turned down, and GitLab shuts out an address for 300 wrong ones in a minute. So a loop
+of pulls has the issuer asked in between: it refuses where it ended the login before its time.
+"""
+
+_ECR = re.compile(r"([0-9]{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z.]+")
+"""A registry by each of its names, of which ECR answers the plain one whichever is meant: its account and region."""
 _CONFIG = "check [network] proxy and ca_file"
 
 
@@ -95,10 +102,12 @@ def _read(answer: Mapping[str, Any], target: Target) -> tuple[BasicLogin, float]
         username, _, password = (
             base64.b64decode(row["authorizationToken"], validate=True).decode("ascii").partition(":")
         )
-        host = host_of(row["proxyEndpoint"])
+        about = _ECR.fullmatch(host_of(row["proxyEndpoint"]))
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error):
         raise _odd(target) from None
-    if host != target.host or not username or not password.isprintable() or not password:
+    meant = _ECR.fullmatch(target.host)
+    same = about is not None and meant is not None and about.groups() == meant.groups()
+    if not same or not username or not password.isprintable() or not password:
         raise _odd(target)
     return BasicLogin(username, Secret(password)), ends_at
 

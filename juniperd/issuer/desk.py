@@ -77,7 +77,7 @@ class Desk:
 
     async def _deny(self, params: Mapping[str, object]) -> Document:
         kind, value = _denial(params)
-        if kind == "scope" and self._policy().scope(value) is None:
+        if kind == "scope" and not self._is_scope(value):
             msg = f"there is no scope '{value}'"
             raise ConfigError(msg, "run: juniper policy check")
         denial = Denial(kind, value, self._clock())
@@ -94,6 +94,10 @@ class Desk:
 
         await self._record("denial", {"kind": kind, "value": value}, work)
         return {"denied": kind, "value": value, "cuts": self._cuts(kind, value)}
+
+    def _is_scope(self, name: str) -> bool:
+        """Whether there is such a scope, or was one whose deploy tokens are out: taking it out of the policy ended none."""
+        return self._policy().scope(name) is not None or self._state.read(lambda c: orders.has_scope(c, name))
 
     def _cuts(self, kind: str, value: str) -> list[str]:
         """What ends the credentials that are out already, relying party by relying party."""

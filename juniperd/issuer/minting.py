@@ -61,7 +61,7 @@ class Minting:
         try:
             answer = await self._send(order)
             if answer.status == 403:
-                return Refused("mint", "minter_refused", _not_listed(order.project_id))
+                return Refused("mint", "minter_refused", _not_made(order))
             if answer.status not in (200, 201):
                 raise _unexpected(answer)
             token = minted(answer.json(), order, host_of(answer.url))
@@ -155,5 +155,9 @@ def _unexpected(answer: Answer) -> UpstreamAnswer:
     return UpstreamAnswer(f"{host} answered status {answer.status}", host=host)
 
 
-def _not_listed(project_id: int) -> str:
-    return f"the minter makes no tokens in project {project_id}; ask who runs it to add that to its list"
+def _not_made(order: Order) -> str:
+    """The minter's no without its own words: it was given neither the project, nor perhaps the right to push."""
+    project = f"project {order.project_id}"
+    if any(scope.startswith("write_") for scope in order.scopes):
+        return f"the minter makes no tokens in {project}, or none that push; ask who runs it: projects, may_write"
+    return f"the minter makes no tokens in {project}; ask who runs it to add that to its list"

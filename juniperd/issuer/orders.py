@@ -14,10 +14,13 @@ from dataclasses import dataclass
 
 from juniperd.issuer import audit
 from juniperd.issuer.subject import Subject
+from juniperd.issuer.verdict import Refused
 from juniperd.model import Secret
 
 REMEMBERED = 24 * 3600.0
 """Seconds after its end in which an order is still known; the trail keeps it for good."""
+MOST_OF_ONE = 50
+"""Deploy tokens that one person holds in one project: the minter makes no more than 200 there, for everybody together."""
 
 _COLUMNS = """id, decision, identity, subject, thumbprint, user_id, scope, session, project_id, ordered_at, ends_at,
               digest, state, cause"""
@@ -69,6 +72,23 @@ def add(connection: sqlite3.Connection, entry: Entry) -> None:
         entry.cause,
     )
     connection.execute(f"INSERT INTO orders ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608  # names of ours alone
+
+
+def full(connection: sqlite3.Connection, entry: Entry) -> Refused | None:
+    """Why a person is given no more in a project, so that one laptop in a loop locks nobody else out of it."""
+    held = (
+        "user_id = ? AND project_id = ? AND ends_at > ? AND (state = 'ordered' OR digest NOTNULL AND state != 'ended')"
+    )
+    count = f"SELECT count(*) FROM orders WHERE {held}"  # noqa: S608  # words of ours alone
+    (number,) = connection.execute(count, (entry.user_id, entry.project_id, entry.ordered_at)).fetchone()
+    if number < MOST_OF_ONE:
+        return None
+    return Refused("mint", "order_many", f"you hold {number} deploy tokens of this project", passing=True)
+
+
+def has_scope(connection: sqlite3.Connection, scope: str) -> bool:
+    """Whether anything was ordered for a scope of that name."""
+    return connection.execute("SELECT 1 FROM orders WHERE scope = ? LIMIT 1", (scope,)).fetchone() is not None
 
 
 def _select(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Entry]:

@@ -89,6 +89,7 @@ def _changes(old: Scope, new: Scope) -> Iterator[str]:
         verb = "gains" if new.role < old.role else "loses"
         yield f"{verb}: {new.name} asks for {role_name(new.role)} where it asked for {role_name(old.role)}"
     for field in (
+        "namespace_id",
         "environment",
         "ref",
         "ttl",
@@ -112,9 +113,17 @@ def _changes(old: Scope, new: Scope) -> Iterator[str]:
 
 def _reach(old: Scope, new: Scope) -> Iterator[str]:
     if _what(old) != _what(new):
-        yield f"gains: {new.name} reaches {_what(new)}; it reached {_what(old)}"
+        verb = "loses" if old.access is new.access and _parts(new) <= _parts(old) else "gains"
+        yield f"{verb}: {new.name} reaches {_what(new)}; it reached {_what(old)}"
     if (before := _regions(old)) != (after := _regions(new)):
         yield f"changes: {new.name} region was {_shown(before)}, is {_shown(after)}"
+
+
+def _parts(scope: Scope) -> frozenset[str]:
+    """What a scope reaches, a registry's permissions one by one."""
+    registries = [t for t in scope.targets if isinstance(t, RegistryTarget) and t.permissions]
+    others = [_place(t) for t in scope.targets if t not in registries]
+    return frozenset([*others, *(f"{t.relying_party.name} {word}" for t in registries for word in t.permissions)])
 
 
 def _regions(scope: Scope) -> frozenset[str]:

@@ -76,6 +76,7 @@ _PASSING = {
     "policy_changed": "the policy was changed meanwhile; try again",
     "state": "the issuer's table of links cannot be read now; try again",
     "hung_up": "nobody waited for the deploy token any more; try again",
+    "order_many": "too many deploy tokens of this project are out to you; run: juniper logout, or wait until some have ended",
     "order_ended": "the deploy token was ended before it could be handed over; try again",
 }
 

@@ -188,6 +188,8 @@ class TokenEndpoint:
             verdict = decided.verdict
             if decided.case is not None:
                 verdict = self._judge.last_look(connection, subject, decided.case, verdict)
+            if order is not None and isinstance(verdict, Permitted):
+                verdict = orders.full(connection, order.entry) or verdict
             fields = self._record(subject, request, decided, verdict) | {"id": number}
             if isinstance(verdict, Permitted):
                 fields |= {"jti": jti} if order is None else {"order": order.entry.id}

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from juniperd.errors import OrderRefused, StateError, TokenRejected
+from juniperd.errors import StateError, TokenRejected
 from juniperd.order import Act, Order
 from juniperd.premises import lock, private_folder
 
@@ -160,11 +160,12 @@ def _committed(connection: sqlite3.Connection, work: Callable[[sqlite3.Connectio
 def _open(connection: sqlite3.Connection, order: Order) -> None:
     if _find(connection, order.id) is not None:
         raise replayed(order)
-    ask = "SELECT count(*) FROM orders WHERE project_id = ? AND state != ?"
-    (live,) = connection.execute(ask, (order.project_id, Stage.ENDED)).fetchone()
+    # Of those that GitLab never answered most are none: after an hour of its failing nobody would get a token for the next.
+    ask = "SELECT count(*) FROM orders WHERE project_id = ? AND state = ?"
+    (live,) = connection.execute(ask, (order.project_id, Stage.MINTED)).fetchone()
     if live >= MOST_LIVE:
         msg = f"project {order.project_id} has {live} live tokens of this minter"
-        raise OrderRefused(msg, "end some sessions, or wait until some have ended")
+        raise StateError(msg, "end some sessions, or wait until some have ended")
     _insert(connection, order, (order.ends_at, order.ends_at, Stage.WRITTEN, None))
 
 

@@ -90,9 +90,12 @@ def _of_url(url: str) -> Mapping[str, str]:
 
 def _asked(said: Description) -> CredentialRequest | None:
     """The host and project that are meant, where that can be ours: over https, by a name that is one."""
-    name, path = said.texts.get("host", ""), _project(said.texts.get("path", ""))
+    name, whole = said.texts.get("host", ""), said.texts.get("path", "")
+    path = _project(whole)
     host = name.lower().removesuffix(":443")
-    odd = not name.isascii() or not is_host(host) or (path and not _PATH.fullmatch(path))
+    # A server takes dots away, and would be shown one project's login for another's address.
+    climbs = any(part in {".", ".."} for part in whole.split("/"))
+    odd = not name.isascii() or not is_host(host) or climbs or (path and not _PATH.fullmatch(path))
     if odd or said.texts.get("protocol") != "https":
         return None
     form = AUTHTYPE if AUTHTYPE in said.lists.get("capability[]", ()) else ""

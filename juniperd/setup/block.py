@@ -18,7 +18,7 @@ def begin(command: str) -> str:
 
 def added(rest: str, body: str, command: str) -> str:
     """A text without our block, and the block behind it."""
-    gap = "" if not rest else "\n" if rest.endswith("\n") else "\n\n"
+    gap = "\n" if rest else ""  # which goes with the block: a text that ended without a line's end gets none
     return f"{rest}{gap}{begin(command)}\n{body}{END}\n"
 
 

@@ -13,9 +13,10 @@ BACKUP = ".before-juniper"
 
 
 def read(path: Path) -> str:
-    """The file's text; a missing file is empty."""
+    """The file's text, its line ends as they are; a missing file is empty."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8", newline="") as file:
+            return file.read()
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
@@ -73,7 +74,7 @@ def replace(target: Path, text: str, mode: int) -> None:
 def _replace(target: Path, text: str, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             os.fchmod(file.fileno(), mode)

@@ -16,7 +16,8 @@ from juniperd.errors import ConfigError, one_line
 
 Rows = Mapping[str, Mapping[str, str]]
 """By issuer, by host: the project, empty where none is chosen."""
-_PROJECT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
+_PROJECT = re.compile(r"(?!(.*/)?\.{1,2}(/|\Z))[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
+"""Without a part that is dots alone: Git takes those away, and a section for ``a/..`` would be the whole server's."""
 
 
 @dataclass(frozen=True, slots=True)

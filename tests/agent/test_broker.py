@@ -195,6 +195,9 @@ class Person:
 class Issuer:
     """Issues whatever is asked."""
 
+    def is_set_up_for(self, kind: Kind, host: str) -> bool:
+        raise AssertionError((kind, host))
+
     def stands_for(self, kind: Kind, host: str) -> bool:
         raise AssertionError((kind, host))
 

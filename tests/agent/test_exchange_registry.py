@@ -70,7 +70,7 @@ class AtEcr(Issuer):
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
 
-    def stands_for(self, kind: Kind, host: str) -> bool:
+    def is_set_up_for(self, kind: Kind, host: str) -> bool:
         return (kind, host) == (Kind.REGISTRY, HOST)
 
     def known_scope(self, request: CredentialRequest) -> str | None:
