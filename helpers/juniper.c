@@ -4,6 +4,7 @@
  * It knows no tool's protocol. It sends the name it was called by, its arguments and a few named variables, then obeys
  * the frames it gets back; their layout is told in juniperd/wire.py, and juniper_helper.py is this program in Python.
  * What goes wrong on its own side is one line on stderr that ends with the cure, and status 1. All memory is fixed.
+ * The one thing it knows of a tool: Docker reads the failures of its helpers on stdout.
  */
 #include "juniper.h"
 
@@ -52,6 +53,21 @@ static size_t streamed; /* bytes of stdin sent */
 
 /* ---- saying what is wrong ---- */
 
+static void last_word(int fd, const char *bytes, size_t size) {
+    struct pollfd out = {.fd = fd, .events = POLLOUT};
+    if (poll(&out, 1, LAST_WORD_MS) > 0) (void)!write(fd, bytes, size); /* there is no other place */
+}
+
+/* Where the line goes. One text on Docker's stdout means that there is nothing here, for whoever asked to be quiet. */
+static int stream_of_line(void) {
+    static const char docker[] = "docker-credential-", nothing[] = "credentials not found in native keychain\n";
+    if (strncmp(name, docker, sizeof docker - 1) != 0) return STDERR_FILENO;
+    const char *quiet = getenv("JUNIPER_QUIET");
+    if (quiet == NULL || *quiet == '\0' || strcmp(quiet, "0") == 0) return STDOUT_FILENO;
+    last_word(STDOUT_FILENO, nothing, sizeof nothing - 1);
+    return STDERR_FILENO;
+}
+
 _Noreturn void fail(const char *cure, const char *what, ...) {
     char line[1024];
     int size = snprintf(line, sizeof line, "%.64s: ", name);
@@ -63,8 +79,7 @@ _Noreturn void fail(const char *cure, const char *what, ...) {
     size += snprintf(line + size, sizeof line - (size_t)size, "; %s\n", cure);
     for (int i = 0; i < size - 1; i++)
         if ((unsigned char)line[i] < ' ' || line[i] == 127) line[i] = '?';
-    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (poll(&out, 1, LAST_WORD_MS) > 0) (void)!write(STDERR_FILENO, line, (size_t)size); /* there is no other place */
+    last_word(stream_of_line(), line, (size_t)size);
     exit(1);
 }
 

@@ -47,13 +47,28 @@ def fail(cure: str, what: str) -> "NoReturn":
     """Ends the program with ``NAME: WHAT; CURE`` on stderr: one line, whatever bytes a path or a name may hold."""
     line = name[:64] + b": " + os.fsencode(what)[:511] + b"; " + os.fsencode(cure)
     shown = bytes(63 if byte < 32 or byte == 127 else byte for byte in line)
-    out = select.poll()
-    out.register(STDERR, select.POLLOUT)
     try:
-        if out.poll(LAST_WORD):
-            os.write(STDERR, shown + b"\n")
+        last_word(stream_of_line(), shown + b"\n")
     finally:
         leave(1)
+
+
+def last_word(stream: int, line: bytes) -> None:
+    """Writes it where that does not block; there is no other place."""
+    out = select.poll()
+    out.register(stream, select.POLLOUT)
+    if out.poll(LAST_WORD):
+        os.write(stream, line)
+
+
+def stream_of_line() -> int:
+    """Where the line goes. One text on Docker's stdout means that there is nothing here, for whoever asked to be quiet."""
+    if not name.startswith(b"docker-credential-"):
+        return STDERR
+    if os.environb.get(b"JUNIPER_QUIET", b"") in {b"", b"0"}:
+        return STDOUT
+    last_word(STDOUT, b"credentials not found in native keychain\n")
+    return STDERR
 
 
 def leave(status: int) -> "NoReturn":

@@ -320,7 +320,8 @@ class Connection(asyncio.Protocol):
     def _too_slow(self) -> None:
         if not self._complete:
             self._complete = True
-            self._finish(_failed(f"the request was not complete after {REQUEST_TIME:.0f} s", 76))
+            late = ProtocolError(f"the request was not complete after {REQUEST_TIME:.0f} s", "try again")
+            self._finish(self._refused(late))
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -100,8 +100,8 @@ def test_a_path_with_control_characters_stays_one_line(helper: Helper, folder: P
 
 
 def test_the_name_it_was_called_by_is_the_one_it_tells(helper: Helper, folder: Path, env: dict[str, str]) -> None:
-    called = folder / "docker-credential-juniper"
+    called = folder / "git-credential-juniper"
     called.symlink_to(helper.path)
     outcome = Helper(helper.form, called).run("get", env=env)
-    assert outcome.stderr.startswith(b"docker-credential-juniper: no agent answers")
+    assert outcome.stderr.startswith(b"git-credential-juniper: no agent answers")
     assert NAME.encode() not in outcome.stderr
