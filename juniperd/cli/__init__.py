@@ -25,6 +25,7 @@ VERBS = {
     "up": "start the agent",
     "down": "stop the agent",
     "setup": "configure this laptop, or one tool on it",
+    "scopes": "what you may hold, and what you may not",
     "explain": "why you may, or may not, hold a scope",
     "issuer": "run and steer the team's issuer",
     "minter": "run the team's minter of deploy tokens",

@@ -42,9 +42,9 @@ def test_every_name_is_an_executable_of_its_own(form: str, tmp_path: Path) -> No
     for name in NAMES:
         assert (out / name).stat().st_mode & 0o777 == 0o755
         called = Helper(form, out / name).run(env={})
-        assert called.stdout + called.stderr == refusal("cannot tell where the agent's socket is; set HOME").stderr.replace(
-            b"juniper-aws", name.encode()
-        )
+        assert called.stdout + called.stderr == refusal(
+            "cannot tell where the agent's socket is; set HOME"
+        ).stderr.replace(b"juniper-aws", name.encode())
 
 
 @pytest.mark.parametrize("target", ["build", "twin"])
