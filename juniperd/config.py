@@ -1,4 +1,7 @@
-"""The agent's configuration, ``juniper.toml``, and where the agent's files lie (XDG Base Directory)."""
+"""The agent's configuration, ``juniper.toml``, and where the agent's files lie (XDG Base Directory).
+
+What reads TOML and URLs is imported where a file is read: ``juniper status`` asks for a socket's path alone.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from pwd import getpwuid
+from typing import TYPE_CHECKING
 
-from juniperd import tomlfile
-from juniperd.address import is_base_url, is_host
 from juniperd.errors import ConfigError
-from juniperd.tomlfile import Table
+
+if TYPE_CHECKING:
+    from juniperd.tomlfile import Table
 
 VERSION = 1
 MAX_SOCKET_PATH = 107
@@ -120,6 +124,8 @@ def load(path: Path) -> Config:
     if not path.exists():
         msg = f"no configuration at {path}"
         raise ConfigError(msg, "run: juniper setup https://your-issuer")
+    from juniperd import tomlfile
+
     root = tomlfile.read(path).root
     root.version(VERSION)
     sandbox = root.flag("sandbox", default=False)
@@ -138,6 +144,8 @@ def load(path: Path) -> Config:
 
 
 def _issuer(table: Table, *, sandbox: bool) -> IssuerEntry:
+    from juniperd.address import is_base_url
+
     entry = IssuerEntry(table.name, table.text("url").rstrip("/"), table.text("idp"), _hosts(table))
     table.finish()
     if "/" in entry.name:
@@ -162,6 +170,8 @@ def _hosts(table: Table) -> Hosts:
 
 
 def _host(table: Table) -> str:
+    from juniperd.address import is_host
+
     if not is_host(table.name):
         raise table.error("project", f"'{table.name}' is not a host, in lower case", "write it as HOST or HOST:PORT")
     return table.name

@@ -20,6 +20,7 @@ def main() -> int:
         for part in (
             agent.helper,
             agent.pulls,
+            agent.command_line,
             agent.warm,
             kubectl.get,
             agent.cold_callers,

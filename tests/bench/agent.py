@@ -91,6 +91,31 @@ def pulls(place: Company) -> Iterator[Figure]:
         yield Figure(f"{name} get, warm, / /bin/true", median(took[name]) / base, "x", 2, detail=detail)
 
 
+def command_line(place: Company) -> Iterator[Figure]:
+    """What a person waits for: ``juniper status``, and the time until the command of a debugging session begins."""
+    status = [process([BIN / "juniper", "status"], place.environ) for _ in range(20)]
+    python = [process([sys.executable, "-c", "pass"], place.environ) for _ in range(20)]
+    detail = f"the interpreter alone {median(python) * 1e3:.0f} ms"
+    yield Figure("juniper status", median(status) * 1e3, "ms", 60, detail=detail)
+    took = []
+    words = [
+        "debug",
+        "shop/billing",
+        "--env",
+        "staging",
+        "--",
+        sys.executable,
+        "-S",
+        "-c",
+        "import time; print(time.time())",
+    ]
+    for _ in range(7):
+        begun = time.time()
+        took.append(float(place.juniper(*words)) - begun)
+    detail = f"eight scopes judged, the longest of seven {max(took) * 1e3:.0f} ms"
+    yield Figure("juniper debug, until its command begins", median(took) * 1e3, "ms", 500, detail=detail)
+
+
 @contextmanager
 def _pinned(pid: int) -> Iterator[None]:
     """The process on the first core and we on the last, where there are two."""
