@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from juniperd import __version__
+from juniperd import __version__, paths
 from juniperd import config as configuration
 from juniperd.agent import Agent
 from juniperd.config import Config
@@ -58,9 +58,9 @@ async def agent(
 def run_agent() -> int:
     """``juniperd``: harden the process, take the door, serve. The second starter ends at once, with status 0."""
     harden()
-    configuration.check_environment(os.environ)
+    paths.check_environment(os.environ)
     try:
-        door = open_door(configuration.socket_path())
+        door = open_door(paths.socket_path())
     except AgentRunning:
         return 0
     ready = partial(notify, os.environ.get("NOTIFY_SOCKET", ""))
@@ -101,7 +101,7 @@ def notify(address: str) -> None:
 
 def _configuration() -> tuple[Config, ConfigError | None]:
     """The configuration, or none and the reason: who asks a detached agent for something has to read it."""
-    path = configuration.config_path()
+    path = paths.config_path()
     try:
         return configuration.load(path), None
     except ConfigError as error:

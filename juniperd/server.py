@@ -11,7 +11,6 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from juniperd import wire
@@ -210,7 +209,7 @@ class Connection(asyncio.Protocol):
             given = self._input.take(frame)
             if given is None:
                 return False
-            self._answer(replace(self._request, stdin=given))
+            self._answer(self._request._replace(stdin=given))
             return True
         if self._decoder.version not in wire.SPOKEN:
             msg = f"the helper speaks frame version {self._decoder.version}, this agent speaks {wire.VERSION}"

@@ -20,8 +20,9 @@ type    from            payload
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from juniperd.errors import ProtocolError
 
@@ -47,20 +48,18 @@ _HEADER = struct.Struct("!cI")
 _KINDS = frozenset("avgioesx")
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame, decoded."""
 
     kind: str
     payload: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What a helper asks: argv as it was called, the named variables it had, and its input where that was asked for."""
 
     argv: tuple[bytes, ...]
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = MappingProxyType({})
     stdin: bytes = b""
 
     @property

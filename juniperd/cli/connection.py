@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from juniperd import wire
-from juniperd.config import socket_path
 from juniperd.errors import AgentMissing, JuniperError, PeerRefused, ProtocolError
+from juniperd.paths import socket_path
 
 Event = Mapping[str, object]
 _READ = 65_536

@@ -12,7 +12,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-from juniperd import config
+from juniperd import config, paths
 from juniperd.cli import checkout, child, connection, show, subshell
 from juniperd.cli.session import seconds
 from juniperd.errors import GrantRefused, JuniperError, ProtocolError, SessionOver, one_line
@@ -124,7 +124,7 @@ def _catalogue(named: str | None) -> tuple[str, list[Row], bool]:
         msg = f"several issuers are configured: {', '.join(found)}"
         raise Meant(msg, "name one with --issuer")
     ((name, document),) = found.items()
-    several = len(config.load(config.config_path()).issuers) > 1
+    several = len(config.load(paths.config_path()).issuers) > 1
     return str(name), [row for row in document["scopes"] if isinstance(row, Mapping)], several
 
 
@@ -275,7 +275,7 @@ class Debugging:
         names = opened.get("scopes")
         scopes = [str(name) for name in names] if isinstance(names, list) else []
         issuer = str(self._asked["issuer"]) if self._several else ""
-        sandbox = config.load(config.config_path()).sandbox
+        sandbox = config.load(paths.config_path()).sandbox
         held = child.with_authorities(session.held(self._rows, scopes, issuer=issuer, sandbox=sandbox))
         bin_folder = Path(sys.argv[0]).resolve().parent
         session.write(self._folder, session.files(held, bin_folder))

@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _issuers() -> list[Finding]:
-    from juniperd import config
+    from juniperd import config, paths
     from juniperd.doctor import issuer
     from juniperd.http import Http
 
-    settings = config.load(config.config_path())
+    settings = config.load(paths.config_path())
     network = settings.network
     http = Http(
         ca_file=network.ca_file, proxy=network.proxy, no_proxy=network.no_proxy, plain_loopback=settings.sandbox

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from juniperd import config
+from juniperd import config, paths
 from juniperd.cli import child, connection, token
 from juniperd.errors import ConfigError, JuniperError
 from juniperd.protocols import aws as aws_protocol
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     issuer, row = _row(args)
-    sandbox = config.load(config.config_path()).sandbox
+    sandbox = config.load(paths.config_path()).sandbox
     held = child.with_authorities(session.held([row], [args.scope], issuer=issuer, sandbox=sandbox))
     credentials = dict(_credentials(row, issuer, sandbox=sandbox))
     bin_folder = Path(sys.argv[0]).resolve().parent
@@ -72,7 +72,7 @@ def _place() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/") and os.access(runtime, os.W_OK):
         return Path(runtime)
-    place = config.state_path()
+    place = paths.state_path()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     return place
 
@@ -84,7 +84,7 @@ def _row(args: argparse.Namespace) -> tuple[str, Row]:
     rows = [(str(name), row) for name, document in found.items() for row in document["scopes"]]
     matching = [(name, row) for name, row in rows if row.get("name") == args.scope]
     if len(matching) == 1:
-        several = len(config.load(config.config_path()).issuers) > 1
+        several = len(config.load(paths.config_path()).issuers) > 1
         return (matching[0][0] if several else ""), matching[0][1]
     if matching:
         msg = f"several issuers have a scope '{args.scope}'"

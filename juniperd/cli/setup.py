@@ -71,11 +71,11 @@ def _git(args: argparse.Namespace) -> int:
 
 
 def _issuer(args: argparse.Namespace) -> int:
-    from juniperd import config
+    from juniperd import config, paths
     from juniperd.config import Network
     from juniperd.setup import files, issuer
 
-    path = config.config_path()
+    path = paths.config_path()
     old = files.read(path)
     if args.undo:
         new = issuer.without_issuer(old, args.what)
@@ -170,11 +170,11 @@ def _aws(args: argparse.Namespace) -> int:
 
 def _profiles() -> list[Profile]:
     """One profile per AWS scope the person holds; a name is prefixed where several issuers are configured."""
-    from juniperd import config
+    from juniperd import config, paths
     from juniperd.cli import connection
     from juniperd.setup.aws import Profile
 
-    sandbox = config.load(config.config_path()).sandbox
+    sandbox = config.load(paths.config_path()).sandbox
     catalogues = connection.result("catalogue")["issuers"]
     if not isinstance(catalogues, dict):
         return []

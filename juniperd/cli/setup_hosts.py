@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from juniperd import config
+from juniperd import config, paths
 from juniperd.cli import connection
 from juniperd.errors import AgentMissing
 from juniperd.setup import files, hosts
@@ -31,13 +31,13 @@ def held(kind: str) -> list[Offer]:
 
 def recorded(of: Callable[[config.Hosts], dict[str, str]]) -> Rows:
     """The hosts that stand in ``juniper.toml`` already."""
-    issuers = config.load(config.config_path()).issuers
+    issuers = config.load(paths.config_path()).issuers
     return {name: of(entry.hosts) for name, entry in issuers.items()}
 
 
 def in_juniper_toml(kind: str, rows: Rows) -> Change:
     """The hosts of one kind as they should be in ``juniper.toml``."""
-    path = config.config_path()
+    path = paths.config_path()
     old = files.read(path)
     if old:
         config.load(path)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from juniperd import config
+from juniperd import paths
 from juniperd.cli import connection
 from juniperd.errors import ConfigError
 from juniperd.protocols.kubectl import HELPER
@@ -18,7 +18,7 @@ from juniperd.setup.kubectl import Place, Theirs
 def run(*, diff: bool, undo: bool) -> int:
     """Write it, or remove it; the person's own files are never touched."""
     # Beside our own settings: it says where tools go, so it is configuration and no state.
-    path = config.config_path().with_name("kubeconfig")
+    path = paths.config_path().with_name("kubeconfig")
     old = files.read(path)
     kubectl.check_ours(path, old)
     new = "" if undo else _wanted(path)

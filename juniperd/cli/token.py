@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from juniperd.cli import connection
-from juniperd.config import socket_path
 from juniperd.errors import AgentMissing, SessionOver
+from juniperd.paths import socket_path
 
 EXAMPLES = """examples:
   curl -H @<(juniper token --header --audience billing-api) https://billing.staging.example.com/

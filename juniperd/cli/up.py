@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from juniperd.cli import connection, unit
-from juniperd.config import check_environment, socket_path
 from juniperd.door import check_folder
 from juniperd.errors import AgentMissing
+from juniperd.paths import check_environment, socket_path
 
 EXAMPLES = "examples:\n  juniper up"
 PATIENCE = 5.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from juniperd import config
+from juniperd import config, paths
 from juniperd.errors import ConfigError
 
 ONE = 'version = 1\n[issuer.team]\nurl = "https://juniper.example.com/"\nidp = "https://idp.example.com/"\n'
@@ -83,33 +83,33 @@ def test_a_missing_file_and_an_unknown_issuer_name_their_cure(tmp_path: Path) ->
     ],
 )
 def test_where_the_socket_is(environ: dict[str, str], expected: str) -> None:
-    assert config.socket_path(environ) == Path(expected)
+    assert paths.socket_path(environ) == Path(expected)
 
 
 def test_a_socket_s_path_has_an_end() -> None:
-    assert config.socket_path({"JUNIPER_SOCKET": "/" + "x" * 106})
+    assert paths.socket_path({"JUNIPER_SOCKET": "/" + "x" * 106})
     with pytest.raises(ConfigError, match="107 bytes; set JUNIPER_SOCKET"):
-        config.socket_path({"JUNIPER_SOCKET": "/" + "x" * 107})
+        paths.socket_path({"JUNIPER_SOCKET": "/" + "x" * 107})
 
 
 def test_where_configuration_and_state_are() -> None:
-    assert config.config_path({"JUNIPER_CONFIG": "/c"}) == Path("/c")
-    assert config.config_path({"XDG_CONFIG_HOME": "/x"}) == Path("/x/juniper/juniper.toml")
+    assert paths.config_path({"JUNIPER_CONFIG": "/c"}) == Path("/c")
+    assert paths.config_path({"XDG_CONFIG_HOME": "/x"}) == Path("/x/juniper/juniper.toml")
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    assert config.config_path({"HOME": "/h"}) == home / ".config/juniper/juniper.toml"
-    assert config.state_path({"HOME": "/h", "XDG_STATE_HOME": "relative"}) == home / ".local/state/juniper"
+    assert paths.config_path({"HOME": "/h"}) == home / ".config/juniper/juniper.toml"
+    assert paths.state_path({"HOME": "/h", "XDG_STATE_HOME": "relative"}) == home / ".local/state/juniper"
 
 
 def test_home_counts_only_where_the_password_database_knows_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
-    assert config.config_path({"HOME": "/h"}) == Path("/h/.config/juniper/juniper.toml")
+    assert paths.config_path({"HOME": "/h"}) == Path("/h/.config/juniper/juniper.toml")
 
 
 def test_a_configuration_of_one_s_own_needs_a_socket_of_one_s_own() -> None:
     with pytest.raises(ConfigError, match="set JUNIPER_SOCKET too"):
-        config.check_environment({"JUNIPER_CONFIG": "/c"})
-    config.check_environment({"JUNIPER_CONFIG": "/c", "JUNIPER_SOCKET": "/s"})
-    config.check_environment({"JUNIPER_CONFIG": "/c", "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+        paths.check_environment({"JUNIPER_CONFIG": "/c"})
+    paths.check_environment({"JUNIPER_CONFIG": "/c", "JUNIPER_SOCKET": "/s"})
+    paths.check_environment({"JUNIPER_CONFIG": "/c", "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
     with pytest.raises(ConfigError, match="JUNIPER_CONFIG is set"):
-        config.check_environment({"JUNIPER_CONFIG": "/c", "LISTEN_FDS": "1", "LISTEN_PID": "1"})
-    config.check_environment({})
+        paths.check_environment({"JUNIPER_CONFIG": "/c", "LISTEN_FDS": "1", "LISTEN_PID": "1"})
+    paths.check_environment({})
