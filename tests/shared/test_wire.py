@@ -17,6 +17,7 @@ requests = st.builds(
     Request,
     st.lists(arguments, min_size=1, max_size=8).map(tuple),
     st.dictionaries(st.sampled_from(sorted(wire.VARIABLES)), values),
+    st.just(b""),  # standard input comes apart, when it is asked for
 )
 
 
