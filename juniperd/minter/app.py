@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from juniperd import memory
 from juniperd.errors import JuniperError
 from juniperd.http import Http
 from juniperd.jwks import KeySets
@@ -102,6 +103,7 @@ def check(path: Path) -> str:
 
 def run(config_path: Path) -> int:
     """``juniper minter serve``: the exit status."""
+    memory.keep_private()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="minter: %(message)s")
     try:
         asyncio.run(serve(configuration.load(config_path)))

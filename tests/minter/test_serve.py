@@ -19,6 +19,7 @@ from juniperd.minter import config as configuration
 from juniperd.minter import ledger
 from juniperd.minter.ledger import Ledger
 from tests.agent.harness import until
+from tests.private import assert_private
 
 from .harness import TOKEN, Answer, Front, Issuer, around, post, trusting, write_files
 
@@ -84,6 +85,14 @@ async def test_told_to_stop_it_finishes_what_is_under_way(tmp_path: Path) -> Non
             async with asyncio.timeout(10):
                 assert await process.wait() == 0
         assert len(gitlab.deploy_tokens.rows) == 1
+
+
+@pytest.mark.as_user
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_its_memory_is_nobodys_business(tmp_path: Path) -> None:
+    path = write_files(tmp_path, gitlab="http://127.0.0.1:9", issuer="http://127.0.0.1:10")
+    async with serving(path) as (process, _):
+        assert_private(process.pid)
 
 
 async def test_it_tells_what_it_would_do_and_nothing_else(tmp_path: Path) -> None:
