@@ -43,11 +43,13 @@ class Minter:
 
 
 @asynccontextmanager
-async def running(config: MinterConfig, *, clock: Clock = time.time) -> AsyncIterator[Minter]:
+async def running(
+    config: MinterConfig, *, clock: Clock = time.time, steady: Clock = time.monotonic
+) -> AsyncIterator[Minter]:
     """A minter that listens from here to the end of the block, and then finishes what is under way."""
     async with AsyncExitStack() as stack:
         token, tls = config.gitlab.token(), config.tls.context()
-        ledger = Ledger(config.state)
+        ledger = Ledger(config.state, steady=steady)
         stack.callback(ledger.close)
         http = await stack.enter_async_context(
             Http(

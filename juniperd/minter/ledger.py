@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from juniperd.errors import StateError, TokenRejected
+from juniperd.model import Clock
 from juniperd.order import Act, Order
 from juniperd.premises import lock, private_folder
 
@@ -29,6 +31,8 @@ MOST_LIVE = 200
 """Tokens of one project that may live at once."""
 KEPT = 86_400.0
 """Seconds an order is remembered after its end: by then it has long expired, so that nobody can show it again."""
+WATCHED = 3600.0
+"""Seconds, by a clock that nobody sets, for which that day must have been over all the while."""
 
 _SCHEMA = """
 CREATE TABLE orders (
@@ -63,7 +67,7 @@ class Entry:
 class Ledger:
     """The open ledger."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, steady: Clock = time.monotonic) -> None:
         private_folder(folder, named_in="minter.toml")
         self._lock = lock(folder, holder="minter")
         try:
@@ -71,6 +75,8 @@ class Ledger:
         except BaseException:
             os.close(self._lock)
             raise
+        self._steady = steady
+        self._over: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="minter-ledger")
 
     def close(self) -> None:
@@ -120,9 +126,16 @@ class Ledger:
         return await self._do(lambda c: _entries(c, "state = ?", (Stage.WRITTEN,)))
 
     async def forget(self, *, now: float) -> None:
-        """Drop what ended a day ago."""
-        drop = "DELETE FROM orders WHERE state = ? AND ended_at < ?"
-        await self._do(lambda c: c.execute(drop, (Stage.ENDED, now - KEPT)))
+        """Drop what ended a day ago, for an hour on end: by a clock that jumps ahead and back no order counts twice.
+
+        Who starts the minter while its clock is wrong has that hour too, as none of it is written down.
+        """
+        ask = "SELECT id FROM orders WHERE state = ? AND ended_at < ?"
+        found = await self._do(lambda c: c.execute(ask, (Stage.ENDED, now - KEPT)).fetchall())
+        seen = self._steady()
+        self._over = {i: self._over.get(i, seen) for (i,) in found}
+        old = [(i,) for i, since in self._over.items() if seen - since >= WATCHED]
+        await self._do(lambda c: c.executemany("DELETE FROM orders WHERE id = ?", old))
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         loop = asyncio.get_running_loop()

@@ -20,18 +20,6 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         yield opened
 
 
-@pytest.mark.xfail(strict=True, reason="the ledger forgets by the wall clock; keep an order while this process runs")
-async def test_a_clock_that_jumps_ahead_and_back_lets_no_order_count_twice(bench: Bench) -> None:
-    order = bench.issuer.mint()
-    signed = bench.issuer.sign(order)
-    assert (await bench.send(signed))[0] == 201
-    assert (await bench.order(end(order)))[0] == 200
-    bench.clock.pass_(2 * 86_400)
-    await bench.minter.sweep.once()
-    bench.clock.pass_(-2 * 86_400)
-    assert (await bench.send(signed))[0] == 400
-
-
 @pytest.mark.xfail(strict=True, reason="a token is deleted by its number alone; look at its name before")
 async def test_a_gitlab_that_was_restored_and_gives_a_number_again_loses_no_persons_token(bench: Bench) -> None:
     """A maintainer's token has the number that the ledger remembers of ours."""

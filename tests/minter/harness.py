@@ -136,6 +136,7 @@ class Bench:
     """All three, and a client with the certificate that it trusts."""
 
     clock: Clock
+    steady: Clock
     gitlab: GitLabDouble
     front: Front
     issuer: Issuer
@@ -221,12 +222,12 @@ async def around(clock: Callable[[], float]) -> AsyncIterator[tuple[GitLabDouble
 
 @asynccontextmanager
 async def open_bench(folder: Path, *, extra: str = "") -> AsyncIterator[Bench]:
-    """A minter in the test's own loop, on the test's own clock; it sweeps when it is told to."""
-    clock = Clock()
+    """A minter in the test's own loop, on the test's own clocks; it sweeps when it is told to."""
+    clock, steady = Clock(), Clock(0.0)
     async with around(clock) as (gitlab, front, issuer):
         path = write_files(folder, gitlab=front.url, issuer=issuer.url, extra=extra)
         async with (
-            minter_app.running(configuration.load(path), clock=clock) as minter,
+            minter_app.running(configuration.load(path), clock=clock, steady=steady) as minter,
             aiohttp.ClientSession(connector=trusting(folder)) as session,
         ):
-            yield Bench(clock, gitlab, front, issuer, minter, session, folder)
+            yield Bench(clock, steady, gitlab, front, issuer, minter, session, folder)
