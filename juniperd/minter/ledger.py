@@ -26,7 +26,7 @@ from juniperd.premises import lock, private_folder
 
 T = TypeVar("T")
 NAME = "ledger.db"
-VERSION = 1
+VERSION = 2
 MOST_LIVE = 200
 """Tokens of one project that may live at once."""
 KEPT = 86_400.0
@@ -41,7 +41,11 @@ CREATE TABLE orders (
   token_id INTEGER NOT NULL DEFAULT 0, ended_at REAL
 ) WITHOUT ROWID;
 """
-_COLUMNS = "id, project_id, name, ends_at, state, token_id"
+_NAMES = """
+ALTER TABLE orders ADD COLUMN token_name TEXT NOT NULL DEFAULT '';
+UPDATE orders SET token_name = name WHERE token_id > 0;
+"""
+_COLUMNS = "id, project_id, name, ends_at, state, token_id, token_name"
 
 
 class Stage(StrEnum):
@@ -54,7 +58,11 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One order as the ledger has it; ``name`` is the token's at GitLab, and ``token_id`` is 0 until one is known."""
+    """One order as the ledger has it.
+
+    ``name`` is the ordered token's; ``token_id`` is 0 until a token is known, and ``token_name`` is what GitLab called
+    that one.
+    """
 
     order: str
     project_id: int
@@ -62,6 +70,7 @@ class Entry:
     ends_at: float
     stage: Stage
     token_id: int
+    token_name: str = ""
 
 
 class Ledger:
@@ -91,12 +100,13 @@ class Ledger:
 
     async def minted(self, order_id: str, token_id: int) -> None:
         """GitLab made the token."""
-        change = "UPDATE orders SET state = ?, token_id = ? WHERE id = ?"
+        change = "UPDATE orders SET state = ?, token_id = ?, token_name = name WHERE id = ?"
         await self._do(lambda c: c.execute(change, (Stage.MINTED, token_id, order_id)))
 
-    async def found(self, order_id: str, token_id: int) -> None:
-        """GitLab shows a token of an order that it never answered."""
-        await self._do(lambda c: c.execute("UPDATE orders SET token_id = ? WHERE id = ?", (token_id, order_id)))
+    async def found(self, order_id: str, token_id: int, token_name: str) -> None:
+        """GitLab shows a token of an order that it never answered, or not as it should have."""
+        change = "UPDATE orders SET token_id = ?, token_name = ? WHERE id = ?"
+        await self._do(lambda c: c.execute(change, (token_id, token_name, order_id)))
 
     async def ended(self, order_id: str, *, now: float) -> None:
         """There is no token of this order, or no more."""
@@ -158,7 +168,8 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         if version < VERSION:
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+            steps = "".join((_SCHEMA, _NAMES)[version:])
+            connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
     except (sqlite3.Error, OSError) as error:
         msg = f"{path} cannot be opened ({error})"
         raise StateError(msg, "check the disk of the state folder") from None
@@ -210,7 +221,7 @@ def _find(connection: sqlite3.Connection, order_id: str) -> Entry | None:
 
 def _entries(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[Entry]:
     rows = connection.execute(f"SELECT {_COLUMNS} FROM orders WHERE {where} ORDER BY id", values)  # noqa: S608  # both texts are ours
-    return [Entry(i, project, name, ends, Stage(stage), token) for i, project, name, ends, stage, token in rows]
+    return [Entry(i, project, name, ends, Stage(stage), *token) for i, project, name, ends, stage, *token in rows]
 
 
 def replayed(order: Order) -> TokenRejected:

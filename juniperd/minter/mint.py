@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
-from juniperd.errors import UpstreamError, UpstreamUnreachable
-from juniperd.minter.gitlab import Gitlab
+from juniperd.errors import StateError, UpstreamError, UpstreamUnreachable
+from juniperd.minter.gitlab import Gitlab, Misfit
 from juniperd.minter.ledger import Entry, Ledger, Stage, replayed
 from juniperd.minter.rules import Rules
 from juniperd.model import Clock, rfc3339
@@ -50,8 +51,8 @@ class Mint:
         if entry.stage is Stage.ENDED:
             return
         if entry.token_id:
-            await self._gitlab.delete(entry.project_id, entry.token_id)
-        else:
+            await self._gitlab.end(entry.project_id, entry.token_id, name=entry.token_name)
+        if entry.token_name != entry.name:
             await self._end_unanswered(entry)
         await self._ledger.ended(entry.order, now=self._clock())
         log.info("order %s: ended in project %d as ordered", entry.order, entry.project_id)
@@ -66,6 +67,8 @@ class Mint:
         try:
             minted = await self._gitlab.make(order)
         except UpstreamError as error:
+            if isinstance(error, Misfit):
+                await self._undo(order, error)
             if not error.lost:
                 await self._ledger.ended(order.id, now=self._clock())
             log.warning("order %s: no token for %s in project %d (%s)", order.id, order.user, order.project_id, error)
@@ -74,6 +77,15 @@ class Mint:
         until = rfc3339(order.ends_at)
         log.info("order %s: minted for %s in project %d until %s", order.id, order.user, order.project_id, until)
         return minted
+
+    async def _undo(self, order: Order, made: Misfit) -> None:
+        """Delete a token that nobody asked for like this; what stays is known by its number, as its name may be any."""
+        if made.name:
+            # A ledger that cannot be written keeps nobody from trying.
+            with suppress(StateError):
+                await self._ledger.found(order.id, made.number, made.name)
+        with suppress(UpstreamError):
+            await self._gitlab.delete(order.project_id, made.number)
 
     async def _asked_to_end(self, order: Order) -> Entry:
         """The entry as it stands once no mint of this order is under way."""

@@ -95,12 +95,16 @@ def end(order: Order) -> Order:
 
 @dataclass(slots=True)
 class Front(Double):
-    """What stands before GitLab: it may change an answer to a POST, or keep it until it is let go."""
+    """What stands before GitLab: it may change an answer to a POST, or keep it until it is let go.
+
+    A method that ``answers`` names gets that status and a page, and GitLab never hears of it.
+    """
 
     behind: str
     change: Callable[[Row], Any] = lambda row: row
     keeps: bool = False
     down: bool = False
+    answers: dict[str, int] = field(default_factory=dict)
     kept: asyncio.Event = field(default_factory=asyncio.Event)
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
     listening: Listening = field(default_factory=Listening.reserve)
@@ -113,6 +117,8 @@ class Front(Double):
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         if self.down:
             return web.Response(status=503, text="<html>maintenance</html>", content_type="text/html")
+        if request.method in self.answers:
+            return web.Response(status=self.answers[request.method], text="<html>", content_type="text/html")
         headers = {k: v for k, v in request.headers.items() if k in ("PRIVATE-TOKEN", "Content-Type")}
         url = f"{self.behind}{request.path_qs}"
         async with (

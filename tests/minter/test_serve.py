@@ -118,6 +118,20 @@ def test_a_folder_is_worked_on_by_one_process(tmp_path: Path) -> None:
         Ledger(tmp_path / "state")
 
 
+async def test_an_older_ledger_goes_on(tmp_path: Path) -> None:
+    """Its tokens had the names that were ordered."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    with closing(sqlite3.connect(tmp_path / "state" / ledger.NAME)) as connection:
+        connection.executescript(ledger._SCHEMA)
+        row = "INSERT INTO orders VALUES ('{0}', 42, 'juniper 7-a {0}', 'juniper-7-a', '[]', 9, 9, '{1}', {2}, NULL);"
+        connection.executescript(row.format("known", "minted", 5) + row.format("lost", "written", 0))
+        connection.executescript("PRAGMA user_version = 1")
+    with closing(Ledger(tmp_path / "state")) as opened:
+        (known,), (lost,) = await opened.due(9), await opened.unanswered()
+    assert (known.token_id, known.token_name) == (5, "juniper 7-a known")
+    assert (lost.token_id, lost.token_name) == (0, "")
+
+
 def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
     with closing(Ledger(tmp_path / "state")):
         pass
