@@ -5,35 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-from juniperd.sandbox.faults import Fault
-from tests.minter.harness import Bench, end, open_bench
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with open_bench(tmp_path) as opened:
-        yield opened
-
-
-@pytest.mark.xfail(
-    strict=True, reason="each end of a lost order lists the project anew; let those that come at once share one look"
-)
-async def test_ends_of_lost_orders_are_few_questions_to_a_gitlab_that_just_came_back(bench: Bench) -> None:
-    """The issuer sends each of them again every minute until the hour is over."""
-    bench.gitlab.faults.add(Fault("/api/v4/projects/*/deploy_tokens", status=502))
-    lost = [bench.issuer.mint() for _ in range(20)]
-    for order in lost:
-        assert (await bench.order(order))[0] == 503
-    bench.gitlab.faults.heal()
-    bench.gitlab.asked.clear()
-    for order in lost:
-        assert (await bench.order(end(order)))[0] == 503
-    assert len(bench.gitlab.asked) <= 4
 
 
 @pytest.mark.xfail(strict=True, reason="what the helper says by itself is on stderr alone; Docker's is stdout")

@@ -10,7 +10,9 @@ import pytest
 from juniperd.errors import StateError
 from juniperd.minter import gitlab as module
 from juniperd.minter.ledger import Ledger
+from juniperd.minter.looks import RECENT
 from juniperd.minter.sweep import STRAYS_EVERY
+from juniperd.order import Order
 from juniperd.sandbox.faults import Fault
 
 from .harness import OTHER, PROJECT, Bench, Row, end
@@ -196,9 +198,8 @@ async def test_a_gitlab_that_was_restored_and_gives_a_number_again_loses_no_pers
     assert bench.gitlab.asked == []
 
 
-@pytest.mark.parametrize("how", ["swept", "ordered"])
-async def test_a_token_of_another_name_that_stayed_is_found_again(bench: Bench, how: str) -> None:
-    """Nobody knows why GitLab made it, so it is still looked for under the name that was ordered."""
+async def misnamed(bench: Bench) -> Order:
+    """An order for which GitLab made a token of another name, and will not delete it."""
 
     def renamed(row: Row) -> Row:
         rows = bench.gitlab.deploy_tokens.rows
@@ -208,6 +209,13 @@ async def test_a_token_of_another_name_that_stayed_is_found_again(bench: Bench, 
     bench.front.change, bench.front.answers = renamed, {"DELETE": 500}
     order = bench.issuer.mint()
     assert (await bench.order(order))[0] == 502
+    return order
+
+
+@pytest.mark.parametrize("how", ["swept", "ordered"])
+async def test_a_token_of_another_name_that_stayed_is_found_again(bench: Bench, how: str) -> None:
+    """Nobody knows why GitLab made it, so it is still looked for under the name that was ordered."""
+    order = await misnamed(bench)
     bench.gitlab.deploy_tokens.add(PROJECT, order.scopes, name="of another name", expires_at=None)
     assert not await bench.minter.sweep.once()
     bench.front.answers = {}
@@ -216,10 +224,24 @@ async def test_a_token_of_another_name_that_stayed_is_found_again(bench: Bench, 
     else:
         assert (await bench.order(end(order)))[0] == 503
     assert [row.id for row in bench.gitlab.deploy_tokens.rows] == [2]
+    bench.clock.pass_(RECENT)
     add = bench.gitlab.deploy_tokens.add
     add(PROJECT, order.scopes, name=order.name, username=order.username, expires_at=order.ends_at)
     assert (await bench.order(end(order)))[0] == 200
     assert bench.tokens == ["of another name"]
+
+
+async def test_a_token_of_the_ordered_name_makes_nobody_forget_the_other(bench: Bench) -> None:
+    order = await misnamed(bench)
+    bench.front.answers = {}
+    bench.gitlab.faults.add(Fault(f"{TOKENS}/1", status=500))
+    bench.gitlab.deploy_tokens.add(PROJECT, order.scopes, name=order.name, expires_at=order.ends_at)
+    bench.gitlab.deploy_tokens.rows.reverse()
+    assert not await bench.minter.sweep.once()
+    assert bench.tokens == ["of another name"]
+    bench.gitlab.faults.heal()
+    assert await bench.minter.sweep.once()
+    assert bench.tokens == []
 
 
 async def test_a_token_without_a_name_is_deleted_by_its_number(bench: Bench) -> None:
