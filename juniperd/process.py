@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import socket
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from juniperd import __version__, paths
+from juniperd import __version__, memory, paths
 from juniperd import config as configuration
 from juniperd.agent import Agent
 from juniperd.config import Config
@@ -27,7 +26,6 @@ from juniperd.upgrade import command
 UNCONFIGURED_LIFE = 2.0
 """Seconds an agent without a usable configuration stays to say so; the next one reads the file anew."""
 IDLE_BEFORE_IMPORTS = 1.0
-_PR_SET_DUMPABLE = 4
 _KEPT_VARIABLES = frozenset({"HOME", "USER", "LANG", "PATH", "TMPDIR", "DBUS_SESSION_BUS_ADDRESS"})
 _KEPT_FAMILIES = ("XDG_", "JUNIPER_", "LC_")
 
@@ -111,12 +109,7 @@ def _configuration() -> tuple[Config, ConfigError | None]:
 def harden() -> None:
     """Keep memory out of core files and from other processes of this user, and files from other users."""
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        import ctypes
-
-        # prctl(2): a process that is not dumpable cannot be attached to by its own user either.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    memory.keep_private()
 
 
 def scrub_environment() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from juniperd import memory
 from juniperd.errors import JuniperError, StateError
 from juniperd.http import Http
 from juniperd.issuer import admin, audit, heads, links, lint, orders, policy_file
@@ -290,6 +291,7 @@ def _say(stream: IO[str], text: str) -> None:
 
 def run(config_path: Path) -> int:
     """``juniper issuer serve``: the exit status."""
+    memory.keep_private()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="issuer: %(message)s")
     try:
         asyncio.run(serve(configuration.load(config_path)))

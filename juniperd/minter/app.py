@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from juniperd import memory
 from juniperd.errors import JuniperError
 from juniperd.http import Http
 from juniperd.jwks import KeySets
@@ -42,11 +43,13 @@ class Minter:
 
 
 @asynccontextmanager
-async def running(config: MinterConfig, *, clock: Clock = time.time) -> AsyncIterator[Minter]:
+async def running(
+    config: MinterConfig, *, clock: Clock = time.time, steady: Clock = time.monotonic
+) -> AsyncIterator[Minter]:
     """A minter that listens from here to the end of the block, and then finishes what is under way."""
     async with AsyncExitStack() as stack:
         token, tls = config.gitlab.token(), config.tls.context()
-        ledger = Ledger(config.state)
+        ledger = Ledger(config.state, steady=steady)
         stack.callback(ledger.close)
         http = await stack.enter_async_context(
             Http(
@@ -102,6 +105,7 @@ def check(path: Path) -> str:
 
 def run(config_path: Path) -> int:
     """``juniper minter serve``: the exit status."""
+    memory.keep_private()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="minter: %(message)s")
     try:
         asyncio.run(serve(configuration.load(config_path)))

@@ -5,7 +5,7 @@ An error whose ``lost`` is set may stand for a token that exists; after any othe
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from juniperd.http import Answer, Http
 from juniperd.model import Secret, rfc3339
 from juniperd.order import Minted, Order
 
+log = logging.getLogger("juniperd.minter")
 TIMEOUT = 4.0
 """Seconds, and fewer than a listener that stops gives its requests: who waits for a token still gets it."""
 PER_PAGE = 100
@@ -35,6 +36,15 @@ class Row:
     expires_at: float | None
 
 
+class Misfit(UpstreamAnswer):
+    """GitLab made a token that is not what was ordered; ``number`` and ``name`` are that token's."""
+
+    def __init__(self, error: UpstreamError, number: int, name: str) -> None:
+        super().__init__(error.message, error.remedy, host=error.host, lost=True)
+        self.number = number
+        self.name = name
+
+
 class Gitlab:
     """One GitLab, as the minter's account."""
 
@@ -45,7 +55,7 @@ class Gitlab:
         self._token = token
 
     async def make(self, order: Order) -> Minted:
-        """The token that was ordered, exactly so; anything else is deleted where GitLab said what it made."""
+        """The token that was ordered, exactly so; :class:`Misfit` where GitLab said that it made another."""
         asked = {
             "name": order.name,
             "username": order.username,
@@ -60,11 +70,11 @@ class Gitlab:
         number = _id(row)
         if number is not None and _fits(row, order):
             return Minted(order.id, number, order.username, Secret(str(row["token"])), order.ends_at)
-        if number is not None:
-            # Whatever its name: a token that nobody asked for like this must not stay, and by name it may not be found.
-            with contextlib.suppress(UpstreamError):
-                await self.delete(order.project_id, number)
-        raise self._doubtful(f"answered order {order.id} with something else than was ordered")
+        doubt = self._doubtful(f"answered order {order.id} with something else than was ordered")
+        if number is None:
+            raise doubt
+        name = row.get("name")
+        raise Misfit(doubt, number, name if isinstance(name, str) else "")
 
     async def delete(self, project_id: int, token_id: int) -> None:
         """Returns once GitLab says that there is no such token, or no more."""
@@ -72,6 +82,29 @@ class Gitlab:
         if answer.status == 204 or (answer.status == 404 and self._says_gone(answer)):
             return
         raise self._failure(answer, project_id)
+
+    async def end(self, project_id: int, token_id: int, *, name: str) -> None:
+        """Returns once there is no such token of this name; one of another name is somebody else's, and stays.
+
+        A GitLab that was restored from a backup gives numbers again.
+        """
+        found = await self._name(project_id, token_id)
+        if found == name:
+            await self.delete(project_id, token_id)
+        elif found is not None:
+            log.warning("project %d: token %d is not '%s' any more, and stays", project_id, token_id, name)
+
+    async def _name(self, project_id: int, token_id: int) -> str | None:
+        """The name of this very token, or None where GitLab says that it is gone."""
+        answer = await self._call("GET", project_id, f"/{token_id}")
+        if answer.status == 404 and self._says_gone(answer):
+            return None
+        if answer.status != 200:
+            raise self._failure(answer, project_id)
+        row = _row(self._json(answer))
+        if row is None or row.id != token_id:
+            raise self._doubtful(f"answered something that is not token {token_id}")
+        return row.name
 
     async def rows(self, project_id: int) -> list[Row]:
         """All deploy tokens of a project, whoever made them."""

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,16 +20,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from juniperd.errors import StateError, TokenRejected
+from juniperd.model import Clock
 from juniperd.order import Act, Order
 from juniperd.premises import lock, private_folder
 
 T = TypeVar("T")
 NAME = "ledger.db"
-VERSION = 1
+VERSION = 2
 MOST_LIVE = 200
 """Tokens of one project that may live at once."""
 KEPT = 86_400.0
 """Seconds an order is remembered after its end: by then it has long expired, so that nobody can show it again."""
+WATCHED = 3600.0
+"""Seconds, by a clock that nobody sets, for which that day must have been over all the while."""
 
 _SCHEMA = """
 CREATE TABLE orders (
@@ -37,7 +41,11 @@ CREATE TABLE orders (
   token_id INTEGER NOT NULL DEFAULT 0, ended_at REAL
 ) WITHOUT ROWID;
 """
-_COLUMNS = "id, project_id, name, ends_at, state, token_id"
+_NAMES = """
+ALTER TABLE orders ADD COLUMN token_name TEXT NOT NULL DEFAULT '';
+UPDATE orders SET token_name = name WHERE token_id > 0;
+"""
+_COLUMNS = "id, project_id, name, ends_at, state, token_id, token_name"
 
 
 class Stage(StrEnum):
@@ -50,7 +58,11 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One order as the ledger has it; ``name`` is the token's at GitLab, and ``token_id`` is 0 until one is known."""
+    """One order as the ledger has it.
+
+    ``name`` is the ordered token's; ``token_id`` is 0 until a token is known, and ``token_name`` is what GitLab called
+    that one.
+    """
 
     order: str
     project_id: int
@@ -58,12 +70,13 @@ class Entry:
     ends_at: float
     stage: Stage
     token_id: int
+    token_name: str = ""
 
 
 class Ledger:
     """The open ledger."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, steady: Clock = time.monotonic) -> None:
         private_folder(folder, named_in="minter.toml")
         self._lock = lock(folder, holder="minter")
         try:
@@ -71,6 +84,8 @@ class Ledger:
         except BaseException:
             os.close(self._lock)
             raise
+        self._steady = steady
+        self._over: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="minter-ledger")
 
     def close(self) -> None:
@@ -85,12 +100,13 @@ class Ledger:
 
     async def minted(self, order_id: str, token_id: int) -> None:
         """GitLab made the token."""
-        change = "UPDATE orders SET state = ?, token_id = ? WHERE id = ?"
+        change = "UPDATE orders SET state = ?, token_id = ?, token_name = name WHERE id = ?"
         await self._do(lambda c: c.execute(change, (Stage.MINTED, token_id, order_id)))
 
-    async def found(self, order_id: str, token_id: int) -> None:
-        """GitLab shows a token of an order that it never answered."""
-        await self._do(lambda c: c.execute("UPDATE orders SET token_id = ? WHERE id = ?", (token_id, order_id)))
+    async def found(self, order_id: str, token_id: int, token_name: str) -> None:
+        """GitLab shows a token of an order that it never answered, or not as it should have."""
+        change = "UPDATE orders SET token_id = ?, token_name = ? WHERE id = ?"
+        await self._do(lambda c: c.execute(change, (token_id, token_name, order_id)))
 
     async def ended(self, order_id: str, *, now: float) -> None:
         """There is no token of this order, or no more."""
@@ -120,9 +136,16 @@ class Ledger:
         return await self._do(lambda c: _entries(c, "state = ?", (Stage.WRITTEN,)))
 
     async def forget(self, *, now: float) -> None:
-        """Drop what ended a day ago."""
-        drop = "DELETE FROM orders WHERE state = ? AND ended_at < ?"
-        await self._do(lambda c: c.execute(drop, (Stage.ENDED, now - KEPT)))
+        """Drop what ended a day ago, for an hour on end: by a clock that jumps ahead and back no order counts twice.
+
+        Who starts the minter while its clock is wrong has that hour too, as none of it is written down.
+        """
+        ask = "SELECT id FROM orders WHERE state = ? AND ended_at < ?"
+        found = await self._do(lambda c: c.execute(ask, (Stage.ENDED, now - KEPT)).fetchall())
+        seen = self._steady()
+        self._over = {i: self._over.get(i, seen) for (i,) in found}
+        old = [(i,) for i, since in self._over.items() if seen - since >= WATCHED]
+        await self._do(lambda c: c.executemany("DELETE FROM orders WHERE id = ?", old))
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -145,7 +168,8 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         if version < VERSION:
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+            steps = "".join((_SCHEMA, _NAMES)[version:])
+            connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
     except (sqlite3.Error, OSError) as error:
         msg = f"{path} cannot be opened ({error})"
         raise StateError(msg, "check the disk of the state folder") from None
@@ -197,7 +221,7 @@ def _find(connection: sqlite3.Connection, order_id: str) -> Entry | None:
 
 def _entries(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[Entry]:
     rows = connection.execute(f"SELECT {_COLUMNS} FROM orders WHERE {where} ORDER BY id", values)  # noqa: S608  # both texts are ours
-    return [Entry(i, project, name, ends, Stage(stage), token) for i, project, name, ends, stage, token in rows]
+    return [Entry(i, project, name, ends, Stage(stage), *token) for i, project, name, ends, stage, *token in rows]
 
 
 def replayed(order: Order) -> TokenRejected:

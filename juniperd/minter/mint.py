@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
-from juniperd.errors import UpstreamError, UpstreamUnreachable
-from juniperd.minter.gitlab import Gitlab
+from juniperd.errors import JuniperError, StateError, UpstreamError, UpstreamUnreachable
+from juniperd.minter.gitlab import Gitlab, Misfit
 from juniperd.minter.ledger import Entry, Ledger, Stage, replayed
+from juniperd.minter.looks import Looks
 from juniperd.minter.rules import Rules
 from juniperd.model import Clock, rfc3339
 from juniperd.order import Minted, Order
@@ -24,6 +26,7 @@ class Mint:
         self._rules = rules
         self._ledger = ledger
         self._gitlab = gitlab
+        self._looks = Looks(gitlab, clock=clock)
         self._clock = clock
         self._flights: dict[str, asyncio.Task[Minted]] = {}
 
@@ -50,8 +53,8 @@ class Mint:
         if entry.stage is Stage.ENDED:
             return
         if entry.token_id:
-            await self._gitlab.delete(entry.project_id, entry.token_id)
-        else:
+            await self._gitlab.end(entry.project_id, entry.token_id, name=entry.token_name)
+        if entry.token_name != entry.name:
             await self._end_unanswered(entry)
         await self._ledger.ended(entry.order, now=self._clock())
         log.info("order %s: ended in project %d as ordered", entry.order, entry.project_id)
@@ -64,16 +67,35 @@ class Mint:
     async def _fly(self, order: Order) -> Minted:
         await self._ledger.open(order)
         try:
-            minted = await self._gitlab.make(order)
+            minted = await self._made(order)
+            await self._ledger.minted(order.id, minted.token_id)
+        except JuniperError:
+            self._looks.spoil(order.project_id)
+            raise
+        until = rfc3339(order.ends_at)
+        log.info("order %s: minted for %s in project %d until %s", order.id, order.user, order.project_id, until)
+        return minted
+
+    async def _made(self, order: Order) -> Minted:
+        """The token from GitLab; where there is surely none, the order has ended."""
+        try:
+            return await self._gitlab.make(order)
         except UpstreamError as error:
+            if isinstance(error, Misfit):
+                await self._undo(order, error)
             if not error.lost:
                 await self._ledger.ended(order.id, now=self._clock())
             log.warning("order %s: no token for %s in project %d (%s)", order.id, order.user, order.project_id, error)
             raise
-        await self._ledger.minted(order.id, minted.token_id)
-        until = rfc3339(order.ends_at)
-        log.info("order %s: minted for %s in project %d until %s", order.id, order.user, order.project_id, until)
-        return minted
+
+    async def _undo(self, order: Order, made: Misfit) -> None:
+        """Delete a token that nobody asked for like this; what stays is known by its number, as its name may be any."""
+        if made.name:
+            # A ledger that cannot be written keeps nobody from trying.
+            with suppress(StateError):
+                await self._ledger.found(order.id, made.number, made.name)
+        with suppress(UpstreamError):
+            await self._gitlab.delete(order.project_id, made.number)
 
     async def _asked_to_end(self, order: Order) -> Entry:
         """The entry as it stands once no mint of this order is under way."""
@@ -86,11 +108,17 @@ class Mint:
                 return entry
 
     async def _end_unanswered(self, entry: Entry) -> None:
-        """Delete by name what GitLab may have made without our hearing of it."""
+        """Delete by name what GitLab may have made without our hearing of it.
+
+        Up to the token's end nothing that was found is no end, and anybody's look will do. After it nothing is: so that
+        look begins after it, because nobody will look again.
+        """
         now = self._clock()
-        found = [row for row in await self._gitlab.rows(entry.project_id) if row.name == entry.name]
+        over = now >= entry.ends_at
+        rows = await self._looks.rows(entry.project_id, since=entry.ends_at if over else 0.0)
+        found = [row for row in rows if row.name == entry.name]
         for row in found:
             await self._gitlab.delete(entry.project_id, row.id)
-        if not found and now < entry.ends_at:
+        if not found and not over:
             msg = f"GitLab never answered order {entry.order}, and shows no token of it yet"
             raise UpstreamUnreachable(msg, f"ask again; the minter looks for one until {rfc3339(entry.ends_at)}")

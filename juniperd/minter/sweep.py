@@ -76,7 +76,7 @@ class Sweep:
     async def _end(self, entry: Entry) -> bool:
         try:
             async with self._gate:
-                await self._gitlab.delete(entry.project_id, entry.token_id)
+                await self._gitlab.end(entry.project_id, entry.token_id, name=entry.token_name)
             await self._ledger.ended(entry.order, now=self._clock())
         except JuniperError as error:
             log.warning("order %s: its end in project %d stays due (%s)", entry.order, entry.project_id, error)
@@ -113,13 +113,14 @@ class Sweep:
     async def _look_through(self, project: int, unanswered: list[Entry]) -> None:
         now = self._clock()
         named = {entry.name: entry for entry in unanswered}
+        numbered = {(entry.token_id, entry.token_name): entry for entry in unanswered}
         for row in await self._gitlab.rows(project):
-            entry = named.get(row.name)
+            entry = named.get(row.name) or numbered.get((row.id, row.name))
             if entry is None and not _is_left_behind(row, now):
                 continue
             await self._gitlab.delete(project, row.id)
-            if entry is not None:
-                await self._ledger.found(entry.order, row.id)
+            if entry is not None and not entry.token_id:
+                await self._ledger.found(entry.order, row.id, row.name)
             log.info("project %d: deleted token %d, which %s", project, row.id, "nobody got" if entry else "was left")
         for entry in unanswered:
             # Until then GitLab may still be at work on what it never answered.

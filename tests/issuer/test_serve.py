@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from juniperd.http import Http
 from juniperd.issuer import commands
 from tests.issuer.doubles import write_files
+from tests.private import assert_private
 
 PROGRAM = "import sys; from pathlib import Path; from juniperd.issuer import app; sys.exit(app.run(Path(sys.argv[1])))"
 
@@ -106,6 +107,13 @@ async def test_it_serves_over_tls_reloads_and_drains(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             assert await process.wait() == 0
     assert (await asyncio.to_thread(commands.audit_verify, path)).text.startswith("audit ok: 3 records")
+
+
+@pytest.mark.as_user
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_its_memory_is_nobodys_business(tmp_path: Path) -> None:
+    async with serving(configured(tmp_path)) as (process, _):
+        assert_private(process.pid)
 
 
 async def test_a_broken_policy_is_no_start(tmp_path: Path) -> None:

@@ -95,12 +95,16 @@ def end(order: Order) -> Order:
 
 @dataclass(slots=True)
 class Front(Double):
-    """What stands before GitLab: it may change an answer to a POST, or keep it until it is let go."""
+    """What stands before GitLab: it may change an answer to a POST, or keep it until it is let go.
+
+    A method that ``answers`` names gets that status and a page, and GitLab never hears of it.
+    """
 
     behind: str
     change: Callable[[Row], Any] = lambda row: row
     keeps: bool = False
     down: bool = False
+    answers: dict[str, int] = field(default_factory=dict)
     kept: asyncio.Event = field(default_factory=asyncio.Event)
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
     listening: Listening = field(default_factory=Listening.reserve)
@@ -113,6 +117,8 @@ class Front(Double):
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         if self.down:
             return web.Response(status=503, text="<html>maintenance</html>", content_type="text/html")
+        if request.method in self.answers:
+            return web.Response(status=self.answers[request.method], text="<html>", content_type="text/html")
         headers = {k: v for k, v in request.headers.items() if k in ("PRIVATE-TOKEN", "Content-Type")}
         url = f"{self.behind}{request.path_qs}"
         async with (
@@ -136,6 +142,7 @@ class Bench:
     """All three, and a client with the certificate that it trusts."""
 
     clock: Clock
+    steady: Clock
     gitlab: GitLabDouble
     front: Front
     issuer: Issuer
@@ -221,12 +228,12 @@ async def around(clock: Callable[[], float]) -> AsyncIterator[tuple[GitLabDouble
 
 @asynccontextmanager
 async def open_bench(folder: Path, *, extra: str = "") -> AsyncIterator[Bench]:
-    """A minter in the test's own loop, on the test's own clock; it sweeps when it is told to."""
-    clock = Clock()
+    """A minter in the test's own loop, on the test's own clocks; it sweeps when it is told to."""
+    clock, steady = Clock(), Clock(0.0)
     async with around(clock) as (gitlab, front, issuer):
         path = write_files(folder, gitlab=front.url, issuer=issuer.url, extra=extra)
         async with (
-            minter_app.running(configuration.load(path), clock=clock) as minter,
+            minter_app.running(configuration.load(path), clock=clock, steady=steady) as minter,
             aiohttp.ClientSession(connector=trusting(folder)) as session,
         ):
-            yield Bench(clock, gitlab, front, issuer, minter, session, folder)
+            yield Bench(clock, steady, gitlab, front, issuer, minter, session, folder)

@@ -7,8 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from juniperd.errors import StateError
 from juniperd.minter import gitlab as module
+from juniperd.minter.ledger import Ledger
+from juniperd.minter.looks import RECENT
 from juniperd.minter.sweep import STRAYS_EVERY
+from juniperd.order import Order
 from juniperd.sandbox.faults import Fault
 
 from .harness import OTHER, PROJECT, Bench, Row, end
@@ -143,14 +147,14 @@ async def test_a_404_about_the_project_is_no_end(bench: Bench) -> None:
     assert bench.tokens == []
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("status", [200, 202, 302, 404, 500])
-async def test_only_gitlabs_own_word_ends_a_token(bench: Bench, status: int) -> None:
+async def test_only_gitlabs_own_word_ends_a_token(bench: Bench, method: str, status: int) -> None:
     order = bench.issuer.mint()
     await bench.order(order)
-    fault = Fault(f"{TOKENS}/*", status=status, body="<html>", content_type="text/html")
-    bench.gitlab.faults.add(fault)
+    bench.front.answers = {method: status}
     assert (await bench.order(end(order)))[0] in (502, 503)
-    bench.gitlab.faults.heal()
+    bench.front.answers = {}
     assert await bench.minter.sweep.once()
     assert bench.tokens == []
 
@@ -160,6 +164,100 @@ async def test_a_token_that_somebody_deleted_has_ended(bench: Bench) -> None:
     await bench.order(order)
     bench.gitlab.deploy_tokens.rows.clear()
     assert (await bench.order(end(order)))[0] == 200
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", '{"id": 2, "name": "NAME"}', '{"id": 1, "name": null}'])
+async def test_what_is_not_this_very_token_says_nothing_of_it(bench: Bench, body: str) -> None:
+    order = bench.issuer.mint()
+    await bench.order(order)
+    bench.gitlab.faults.add(Fault(f"{TOKENS}/1", status=200, body=body.replace("NAME", order.name)))
+    assert (await bench.order(end(order)))[0] == 502
+    bench.gitlab.faults.heal()
+    assert (await bench.order(end(order)))[0] == 200
+    assert bench.tokens == []
+
+
+@pytest.mark.parametrize("how", ["swept", "ordered"])
+async def test_a_gitlab_that_was_restored_and_gives_a_number_again_loses_no_persons_token(
+    bench: Bench, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """A maintainer's token has the number that the ledger remembers of ours."""
+    order = bench.issuer.mint()
+    await bench.order(order)
+    rows = bench.gitlab.deploy_tokens.rows
+    rows[:] = [replace(rows[0], name="production cluster", expires_at=None)]
+    if how == "swept":
+        bench.clock.pass_(901)
+        assert await bench.minter.sweep.once()
+    else:
+        assert (await bench.order(end(order)))[0] == 200
+    assert bench.tokens == ["production cluster"]
+    assert f"token 1 is not '{order.name}' any more, and stays" in caplog.text
+    bench.gitlab.asked.clear()
+    assert (await bench.order(end(order)))[0] == 200
+    assert bench.gitlab.asked == []
+
+
+async def misnamed(bench: Bench) -> Order:
+    """An order for which GitLab made a token of another name, and will not delete it."""
+
+    def renamed(row: Row) -> Row:
+        rows = bench.gitlab.deploy_tokens.rows
+        rows[:] = [replace(rows[0], name="of another name", expires_at=None)]
+        return row | {"name": "of another name"}
+
+    bench.front.change, bench.front.answers = renamed, {"DELETE": 500}
+    order = bench.issuer.mint()
+    assert (await bench.order(order))[0] == 502
+    return order
+
+
+@pytest.mark.parametrize("how", ["swept", "ordered"])
+async def test_a_token_of_another_name_that_stayed_is_found_again(bench: Bench, how: str) -> None:
+    """Nobody knows why GitLab made it, so it is still looked for under the name that was ordered."""
+    order = await misnamed(bench)
+    bench.gitlab.deploy_tokens.add(PROJECT, order.scopes, name="of another name", expires_at=None)
+    assert not await bench.minter.sweep.once()
+    bench.front.answers = {}
+    if how == "swept":
+        assert await bench.minter.sweep.once()
+    else:
+        assert (await bench.order(end(order)))[0] == 503
+    assert [row.id for row in bench.gitlab.deploy_tokens.rows] == [2]
+    bench.clock.pass_(RECENT)
+    add = bench.gitlab.deploy_tokens.add
+    add(PROJECT, order.scopes, name=order.name, username=order.username, expires_at=order.ends_at)
+    assert (await bench.order(end(order)))[0] == 200
+    assert bench.tokens == ["of another name"]
+
+
+async def test_a_token_of_the_ordered_name_makes_nobody_forget_the_other(bench: Bench) -> None:
+    order = await misnamed(bench)
+    bench.front.answers = {}
+    bench.gitlab.faults.add(Fault(f"{TOKENS}/1", status=500))
+    bench.gitlab.deploy_tokens.add(PROJECT, order.scopes, name=order.name, expires_at=order.ends_at)
+    bench.gitlab.deploy_tokens.rows.reverse()
+    assert not await bench.minter.sweep.once()
+    assert bench.tokens == ["of another name"]
+    bench.gitlab.faults.heal()
+    assert await bench.minter.sweep.once()
+    assert bench.tokens == []
+
+
+async def test_a_token_without_a_name_is_deleted_by_its_number(bench: Bench) -> None:
+    bench.front.change = lambda row: row | {"name": None}
+    assert (await bench.order(bench.issuer.mint()))[0] == 502
+    assert bench.tokens == []
+
+
+async def test_a_misfit_is_deleted_though_the_ledger_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object) -> None:
+        raise StateError("the disk is full", "make room")
+
+    monkeypatch.setattr(Ledger, "found", full)
+    bench.front.change = lambda row: row | {"scopes": []}
+    assert (await bench.order(bench.issuer.mint()))[0] == 502
+    assert bench.tokens == []
 
 
 async def test_every_page_is_looked_through(bench: Bench) -> None:

@@ -161,7 +161,31 @@ async def test_an_order_is_carried_out_once_whatever_was_restarted(tmp_path: Pat
         assert (await bench.order(bench.issuer.mint("once")))[0] == 400
         bench.clock.pass_(ledger.KEPT + 1)
         await bench.minter.sweep.once()
+        assert (await bench.order(bench.issuer.mint("once")))[0] == 400
+        bench.steady.pass_(ledger.WATCHED)
+        await bench.minter.sweep.once()
         assert (await bench.order(bench.issuer.mint("once")))[0] == 201
+
+
+async def test_a_clock_that_jumps_ahead_and_back_lets_no_order_count_twice(tmp_path: Path) -> None:
+    """Also where the minter is started in between, and where the clock jumps again later on."""
+    async with open_bench(tmp_path) as bench:
+        order = bench.issuer.mint()
+        signed = bench.issuer.sign(order)
+        assert (await bench.send(signed))[0] == 201
+        assert (await bench.order(end(order)))[0] == 200
+        for _ in range(2):
+            bench.clock.pass_(2 * ledger.KEPT)
+            await bench.minter.sweep.once()
+            bench.clock.pass_(-2 * ledger.KEPT)
+            await bench.minter.sweep.once()
+            bench.steady.pass_(ledger.WATCHED)
+            assert (await bench.send(signed))[0] == 400
+    async with open_bench(tmp_path) as bench:
+        bench.clock.pass_(2 * ledger.KEPT)
+        await bench.minter.sweep.once()
+        bench.clock.pass_(-2 * ledger.KEPT)
+        assert (await bench.order(order))[0] == 400
 
 
 async def test_an_end_that_comes_first_holds(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from juniperd.minter import config as configuration
 from juniperd.minter import ledger
 from juniperd.minter.ledger import Ledger
 from tests.agent.harness import until
+from tests.private import assert_private
 
 from .harness import TOKEN, Answer, Front, Issuer, around, post, trusting, write_files
 
@@ -86,6 +87,14 @@ async def test_told_to_stop_it_finishes_what_is_under_way(tmp_path: Path) -> Non
         assert len(gitlab.deploy_tokens.rows) == 1
 
 
+@pytest.mark.as_user
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_its_memory_is_nobodys_business(tmp_path: Path) -> None:
+    path = write_files(tmp_path, gitlab="http://127.0.0.1:9", issuer="http://127.0.0.1:10")
+    async with serving(path) as (process, _):
+        assert_private(process.pid)
+
+
 async def test_it_tells_what_it_would_do_and_nothing_else(tmp_path: Path) -> None:
     path = write_files(tmp_path, gitlab="http://127.0.0.1:9", issuer="http://127.0.0.1:10", extra="may_write = true")
     process = await started("minter", "check", "--config", str(path))
@@ -107,6 +116,20 @@ def test_a_folder_is_worked_on_by_one_process(tmp_path: Path) -> None:
     (tmp_path / "state").chmod(0o750)
     with pytest.raises(StateError, match="open to others"):
         Ledger(tmp_path / "state")
+
+
+async def test_an_older_ledger_goes_on(tmp_path: Path) -> None:
+    """Its tokens had the names that were ordered."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    with closing(sqlite3.connect(tmp_path / "state" / ledger.NAME)) as connection:
+        connection.executescript(ledger._SCHEMA)
+        row = "INSERT INTO orders VALUES ('{0}', 42, 'juniper 7-a {0}', 'juniper-7-a', '[]', 9, 9, '{1}', {2}, NULL);"
+        connection.executescript(row.format("known", "minted", 5) + row.format("lost", "written", 0))
+        connection.executescript("PRAGMA user_version = 1")
+    with closing(Ledger(tmp_path / "state")) as opened:
+        (known,), (lost,) = await opened.due(9), await opened.unanswered()
+    assert (known.token_id, known.token_name) == (5, "juniper 7-a known")
+    assert (lost.token_id, lost.token_name) == (0, "")
 
 
 def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
