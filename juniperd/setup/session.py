@@ -15,7 +15,7 @@ from pathlib import Path
 from juniperd.protocols import docker as docker_protocol
 from juniperd.protocols import git as git_protocol
 from juniperd.protocols import kubectl as kubectl_protocol
-from juniperd.setup import aws, git, kubectl
+from juniperd.setup import aws, git, hosts, kubectl
 from juniperd.setup import files as whole
 from juniperd.setup.aws import Profile
 from juniperd.setup.kubectl import Place
@@ -66,10 +66,11 @@ def held(rows: Iterable[Row], scopes: Sequence[str], *, issuer: str, sandbox: bo
             profiles.append(Profile(name, scope, str(target.get("region")), endpoint))
         elif kind == "kubernetes":
             places.append(kubectl.place(name, target, issuer=issuer))
-        elif kind == "registry":
-            registries[host] = None
-        elif kind == "git":
-            code.setdefault(host, {})[project] = None
+        elif kind in {"registry", "git"}:
+            # Git runs what its configuration says, so a host that closes its section must not come that far.
+            hosts.checked(hosts.Offer(issuer, host, project))
+            of_kind = registries if kind == "registry" else code.setdefault(host, {})
+            of_kind[host if kind == "registry" else project] = None
     return Held(
         tuple(profiles), tuple(places), tuple(registries), {host: tuple(projects) for host, projects in code.items()}
     )

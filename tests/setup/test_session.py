@@ -1,0 +1,43 @@
+"""The files of a debugging session: what an issuer says stands in them as names, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from juniperd.errors import ConfigError
+from juniperd.setup import session
+
+BIN = Path("/opt/juniper/bin")
+HOST = "gitlab.example.com"
+
+
+def row(kind: str, **said: object) -> dict[str, object]:
+    target = {"kind": kind, "host": HOST, **said}
+    return {"name": "billing-source-reader", "project": said.pop("project", "shop/billing"), "targets": [target]}
+
+
+def held(*rows: dict[str, object]) -> session.Held:
+    return session.held(rows, ["billing-source-reader"], issuer="", sandbox=False)
+
+
+@pytest.mark.parametrize("kind", ["git", "registry"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"host": f'{HOST}"]\n[core]\n\tsshCommand = touch /tmp/taken\n[x "'},
+        {"host": ""},
+        {"project": 'shop/billing"]\n\thelper = !touch /tmp/taken\n[x "'},
+        {"project": "shop/.."},
+    ],
+)
+def test_a_host_or_a_project_that_is_none_is_written_nowhere(kind: str, said: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="where a host or project should be"):
+        held(row(kind, **said))
+
+
+def test_hosts_and_projects_are_where_tools_look_for_them() -> None:
+    made = session.files(held(row("git"), row("registry")), BIN)
+    assert f'[credential "https://{HOST}/shop/billing.git"]' in made["git/config"]
+    assert f'"{HOST}": "juniper"' in made["docker/config.json"]
