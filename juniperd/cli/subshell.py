@@ -7,6 +7,7 @@ set the same variables.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from juniperd.setup.session import WINNING
 
 ENDS = "ends"
 """The file in the session's folder with the second at which it ends."""
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_./ *?\[\]-]")
+"""What a prompt might run or print otherwise: the issuer says the names, and some shells run ``$(…)`` in ``PS1``."""
 _CHANGED = ("AWS_", "KUBECONFIG", "DOCKER_CONFIG", "GIT_CONFIG_", "JUNIPER_", "PATH")
 _LEFT = """\
 __juniper_left() {
@@ -52,7 +55,7 @@ class Shell:
 def shell(program: str, folder: Path, about: str, environ: Mapping[str, str]) -> Shell:
     """The person's shell; one that is not known gets a plain prompt that says where it is."""
     name = Path(program).name
-    said = {"ends": shlex.quote(str(folder / ENDS)), "about": about.replace("'", "").replace("%", "")}
+    said = {"ends": shlex.quote(str(folder / ENDS)), "about": _NOT_PLAIN.sub("", about)}
     again = _again(environ)
     if name == "bash":
         text = f"[ -f ~/.bashrc ] && . ~/.bashrc\n{again}{_LEFT % said}PS1='$(__juniper_left)'\"$PS1\"\n"
