@@ -8,6 +8,7 @@ import queue
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -291,7 +292,7 @@ class Debugging:
 
     def _note_end(self, event: Mapping[str, object]) -> None:
         ends = datetime.fromisoformat(str(event["ends_at"])).timestamp()
-        if self._folder.is_dir():
+        with suppress(SessionOver):
             session.write(self._folder, {subshell.ENDS: f"{int(ends)}\n"})
 
     def _close(self, number: str) -> None:

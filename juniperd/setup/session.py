@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from juniperd.errors import ConfigError, SessionOver
 from juniperd.protocols import docker as docker_protocol
 from juniperd.protocols import git as git_protocol
 from juniperd.protocols import kubectl as kubectl_protocol
@@ -122,8 +123,18 @@ def environment(folder: Path, socket: str, environ: Mapping[str, str], bin_folde
 
 
 def write(folder: Path, made: Mapping[str, str]) -> None:
-    """Write the files, which nobody else may read."""
-    for name, text in made.items():
-        path = folder / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        whole.replace(path, text, 0o600)
+    """Write the files, which nobody else may read; a ``folder`` that went with its session is not made again."""
+    try:
+        for name, text in made.items():
+            path = folder / name
+            if path.parent != folder:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+            whole.replace(path, text, 0o600)
+    except (OSError, ConfigError) as error:
+        if not folder.is_dir():
+            msg = "the session ended while its settings were written"
+            raise SessionOver(msg, "run: juniper status") from None
+        if isinstance(error, ConfigError):
+            raise
+        msg = f"{folder} cannot be written to ({error.strerror})"
+        raise ConfigError(msg, "check its space and its permissions") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from juniperd.errors import ConfigError
+from juniperd.errors import ConfigError, SessionOver
 from juniperd.setup import session
 
 BIN = Path("/opt/juniper/bin")
@@ -41,3 +41,17 @@ def test_hosts_and_projects_are_where_tools_look_for_them() -> None:
     made = session.files(held(row("git"), row("registry")), BIN)
     assert f'[credential "https://{HOST}/shop/billing.git"]' in made["git/config"]
     assert f'"{HOST}": "juniper"' in made["docker/config.json"]
+
+
+@pytest.mark.parametrize("made", [{"ends": "0\n"}, {"aws/config": ""}])
+def test_a_folder_that_went_with_its_session_is_not_made_again(made: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(SessionOver):
+        session.write(tmp_path / "session-0123456789ab.d", made)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.as_user
+def test_a_folder_that_takes_nothing_is_said_in_a_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        session.write(tmp_path, {"aws/config": ""})
