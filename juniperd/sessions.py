@@ -18,7 +18,7 @@ from typing import Protocol
 from juniperd import door
 from juniperd.broker import Broker
 from juniperd.door import Door
-from juniperd.errors import GrantRefused, SessionOver, TargetUnknown
+from juniperd.errors import GrantRefused, SessionOver, StateError, TargetUnknown
 from juniperd.leases import Held
 from juniperd.model import Clock, CredentialRequest, Rejection, Session
 from juniperd.server import Lender, Server
@@ -134,11 +134,15 @@ class Sessions:
         lender = SessionLender(
             self._broker, session, clock=self._clock, over=lambda: self.end(session.id, "the issuer ended it")
         )
-        server = await self._serve(door.open_session_door(path), lender)
-        listener = Listener(lender, server, path)
-        if folder:
-            listener.folder = path.with_suffix(".d")
-            listener.folder.mkdir(mode=0o700)
+        # The folder first: a disk that is full or read-only says so before anybody listens.
+        made = _made(path.with_suffix(".d")) if folder else None
+        try:
+            server = await self._serve(door.open_session_door(path), lender)
+        except BaseException:
+            if made is not None:
+                shutil.rmtree(made, ignore_errors=True)
+            raise
+        listener = Listener(lender, server, path, folder=made)
         self._listeners[session.id] = listener
         self._broker.begin_session(session.id)
         listener.watch = asyncio.get_running_loop().create_task(self._watch(listener))
@@ -198,6 +202,16 @@ class Sessions:
             listener.changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(listener.changed.wait(), min(left, LOOK_AGAIN))
+
+
+def _made(folder: Path) -> Path:
+    """A new folder that is ours alone; one that lies there is another's, whatever it holds."""
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        msg = f"the session's folder {folder} cannot be made ({error.strerror})"
+        raise StateError(msg, f"check the space and the permissions of {folder.parent}") from None
+    return folder
 
 
 async def _leave(listener: Listener) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import AsyncIterator
@@ -143,3 +144,29 @@ async def test_a_folder_that_a_killed_agent_left_is_swept_at_the_next_start(insi
 
     Sessions(inside.socket.parent, None, inside.agent.broker, clock=inside.clock)  # type: ignore[arg-type]  # serves none
     assert not left.exists()
+
+
+async def test_a_folder_that_cannot_be_made_leaves_no_socket_and_no_session(
+    inside: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pathlib.Path.mkdir", full)
+        said = await inside.control("debug", **ASKED)
+    assert (said.status, "cannot be made (No space left on device)" in said.line) == (73, True), said
+    assert [path.name for path in inside.socket.parent.glob("session-*")] == []
+    assert ends_of(inside) == ["closed"]
+
+
+async def test_an_agent_that_stops_while_a_session_is_opened_leaves_none_behind(inside: Whole) -> None:
+    inside.drill("gitlab", "slow", "200")
+    _reader, writer = await asyncio.open_unix_connection(inside.socket)
+    writer.write(wire.encode_request(wire.Request((b"juniper", b"debug", json.dumps(ASKED).encode()))))
+    await until(lambda: inside.agent._server is not None and inside.agent._server.occupied)
+    await asyncio.sleep(0.05)
+    await inside.agent.end()
+    await until(lambda: ends_of(inside) != [], within=10)
+    writer.close()
+    await until(lambda: list(inside.socket.parent.glob("session-*")) == [])
