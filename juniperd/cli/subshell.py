@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from juniperd.setup.session import WINNING
+from juniperd.setup.session import WINNING, pointing
 
 ENDS = "ends"
 """The file in the session's folder with the second at which it ends."""
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_./ *?\[\]-]")
 """What a prompt might run or print otherwise: the issuer says the names, and some shells run ``$(…)`` in ``PS1``."""
-_CHANGED = ("AWS_", "KUBECONFIG", "DOCKER_CONFIG", "GIT_CONFIG_", "JUNIPER_", "PATH")
 _LEFT = """\
 __juniper_left() {
   __juniper_ends=$(cat %(ends)s 2>/dev/null) || { printf '(juniper: %(about)s, over) '; return; }
@@ -75,19 +74,15 @@ def shell(program: str, folder: Path, about: str, environ: Mapping[str, str]) ->
     return Shell((program, "-i"), {"PS1": f"(juniper: {said['about']}) $ "}, {})
 
 
-def _ours(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name.startswith(_CHANGED)}
-
-
 def _again(environ: Mapping[str, str]) -> str:
     lines = [f"unset {' '.join(WINNING)}"]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in _ours(environ).items()]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in pointing(environ).items()]
     return "\n".join(lines) + "\n"
 
 
 def _again_in_fish(environ: Mapping[str, str]) -> str:
     lines = [f"set -e {' '.join(WINNING)}"]
-    for name, value in _ours(environ).items():
+    for name, value in pointing(environ).items():
         quoted = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
         lines.append(f"set -gx {name} {quoted}")
     return "\n".join(lines) + "\n"

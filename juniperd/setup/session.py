@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +38,18 @@ WINNING = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "DOCKER_AUTH_CONFIG",
     "REGISTRY_AUTH_FILE",
+    "JUNIPER_TOKEN",
 )
-"""What the AWS tools and registries' clients heed before any file."""
+"""What the AWS tools and registries' clients heed before any file, and a token that ``juniper exec`` gave for its command."""
+_POINTING = (
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "KUBECONFIG",
+    "DOCKER_CONFIG",
+    "GIT_CONFIG_COUNT",
+    SOCKET,
+    "PATH",
+)
 
 Row = Mapping[str, object]
 
@@ -103,7 +114,7 @@ def files(found: Held, bin_folder: Path) -> dict[str, str]:
 def environment(folder: Path, socket: str, environ: Mapping[str, str], bin_folder: Path) -> dict[str, str]:
     """The caller's environment, pointed at the folder and the session's socket."""
     made = {name: value for name, value in environ.items() if name not in WINNING}
-    count = int(environ.get("GIT_CONFIG_COUNT") or "0") if (environ.get("GIT_CONFIG_COUNT") or "0").isdecimal() else 0
+    count = _count(environ)
     made |= {
         "AWS_CONFIG_FILE": str(folder / "aws/config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(folder / "aws/credentials"),
@@ -120,6 +131,19 @@ def environment(folder: Path, socket: str, environ: Mapping[str, str], bin_folde
         # Docker and its kin look their helpers up there.
         made["PATH"] = f"{path}{os.pathsep}{bin_folder}"
     return made
+
+
+def pointing(environ: Mapping[str, str]) -> dict[str, str]:
+    """What :func:`environment` set, and nothing that the person has beside it: their variables may hold secrets."""
+    last = _count(environ) - 1
+    names = (*_POINTING, f"GIT_CONFIG_KEY_{last}", f"GIT_CONFIG_VALUE_{last}")
+    return {name: environ[name] for name in names if name in environ}
+
+
+def _count(environ: Mapping[str, str]) -> int:
+    """How many settings Git takes from the environment; it refuses what is no such number, and so loses nothing."""
+    said = environ.get("GIT_CONFIG_COUNT", "")
+    return int(said) if re.fullmatch(r"[0-9]{1,6}", said) else 0
 
 
 def write(folder: Path, made: Mapping[str, str]) -> None:

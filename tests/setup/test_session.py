@@ -54,3 +54,9 @@ def test_a_folder_in_which_something_lies_in_the_way_is_said_in_a_line(tmp_path:
     (tmp_path / "aws").write_text("")
     with pytest.raises(ConfigError, match="File exists"):
         session.write(tmp_path, {"aws/config": ""})
+
+
+@pytest.mark.parametrize("said", ["", "x", "-1", "1" * 5000])
+def test_a_count_of_git_s_that_is_none_is_begun_anew(said: str) -> None:
+    environ = session.environment(Path("/d"), "", {"GIT_CONFIG_COUNT": said}, BIN)
+    assert (environ["GIT_CONFIG_COUNT"], environ["GIT_CONFIG_VALUE_0"]) == ("1", "/d/git/config")

@@ -69,6 +69,23 @@ def test_a_prompt_runs_nothing_of_what_the_issuer_calls_a_project(name: str, evi
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_the_files_of_a_shell_hold_nothing_of_the_person_s(name: str, tmp_path: Path) -> None:
+    theirs = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "http.extraHeader", "GIT_CONFIG_VALUE_0": "secret"}
+    theirs |= {
+        "AWS_BEARER_TOKEN_BEDROCK": "secret",
+        "JUNIPER_TOKEN": "secret",
+        "PATH": "/bin",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+    }
+    environ = session.environment(tmp_path, "/run/s.sock", theirs, Path("/opt/bin"))
+    text = "".join(subshell.shell(f"/bin/{name}", tmp_path, "shop/billing staging", environ).files.values())
+    assert "secret" not in text
+    for kept in ("GIT_CONFIG_KEY_1", "GIT_CONFIG_VALUE_1", "GIT_CONFIG_COUNT", "JUNIPER_SESSION_SOCKET", "KUBECONFIG"):
+        assert f" {kept}" in text
+    assert "JUNIPER_TOKEN" not in environ
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_a_prompt_prints_a_name_and_no_escape_sequence(name: str, tmp_path: Path) -> None:
     said = shown(tmp_path / "d", name, "shop\\033]0;taken\\007 staging", plain(tmp_path / "home"), "true")
     assert "\033]0;taken" not in said
