@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -48,5 +49,11 @@ def with_authorities(held: Held) -> Held:
 
 
 def say(line: str) -> None:
-    """One line to standard error: standard output is the program's own."""
-    print(f"juniper: {one_line(line, 1000)}", file=sys.stderr, flush=True)
+    """One line to standard error: standard output is the program's own, also where nobody hears us any more."""
+    if sys.stderr is None:  # closed before we began; ``print`` would take standard output
+        return
+    try:
+        print(f"juniper: {one_line(line, 1000)}", file=sys.stderr, flush=True)
+    except OSError:
+        # A reader that went away, or a full disk, ends neither the session nor the program in it, nor is it our status.
+        sys.stderr = io.StringIO()

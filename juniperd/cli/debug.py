@@ -61,7 +61,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; 2 for what cannot be meant, 1 for what was refused or failed."""
     try:
-        if args.extend:
+        if args.extend is not None:
             return _extend(args.extend)
         if args.project == "end":
             return _end()

@@ -60,3 +60,8 @@ def test_a_folder_in_which_something_lies_in_the_way_is_said_in_a_line(tmp_path:
 def test_a_count_of_git_s_that_is_none_is_begun_anew(said: str) -> None:
     environ = session.environment(Path("/d"), "", {"GIT_CONFIG_COUNT": said}, BIN)
     assert (environ["GIT_CONFIG_COUNT"], environ["GIT_CONFIG_VALUE_0"]) == ("1", "/d/git/config")
+
+
+def test_a_variable_that_is_no_text_is_written_as_its_bytes(tmp_path: Path) -> None:
+    session.write(tmp_path, {"bashrc": "export PATH=/bin:/\udcff\n"})
+    assert (tmp_path / "bashrc").read_bytes() == b"export PATH=/bin:/\xff\n"
