@@ -62,10 +62,14 @@ def shell(program: str, folder: Path, about: str, environ: Mapping[str, str]) ->
     if name == "zsh":
         theirs = shlex.quote(environ.get("ZDOTDIR") or environ.get("HOME", ""))
         text = (
-            f'ZDOTDIR={theirs}\n[ -f "$ZDOTDIR/.zshrc" ] && . "$ZDOTDIR/.zshrc"\n{again}{_LEFT % said}'
+            f'ZDOTDIR="$__juniper_theirs"\nunset __juniper_theirs\n[ -f "$ZDOTDIR/.zshrc" ] && . "$ZDOTDIR/.zshrc"\n{again}{_LEFT % said}'
             "setopt PROMPT_SUBST\nPROMPT='$(__juniper_left)'\"$PROMPT\"\n"
         )
-        env = f"[ -f {theirs}/.zshenv ] && . {theirs}/.zshenv\nZDOTDIR={shlex.quote(str(folder / 'zsh'))}\n"
+        # Theirs may move ZDOTDIR on, as many do who keep their files below ~/.config.
+        env = (
+            f"ZDOTDIR={theirs}\n[ -f {theirs}/.zshenv ] && . {theirs}/.zshenv\n"
+            f'__juniper_theirs="$ZDOTDIR"\nZDOTDIR={shlex.quote(str(folder / "zsh"))}\n'
+        )
         return Shell((program, "-i"), {"ZDOTDIR": str(folder / "zsh")}, {"zsh/.zshrc": text, "zsh/.zshenv": env})
     if name == "fish":
         text = _again_in_fish(environ) + _FISH % said

@@ -68,6 +68,15 @@ def test_a_prompt_runs_nothing_of_what_the_issuer_calls_a_project(name: str, evi
     assert not taken.exists()
 
 
+def test_zsh_reads_its_files_where_the_person_s_zshenv_says(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "my zsh").mkdir(parents=True)
+    (home / ".zshenv").write_text('ZDOTDIR="$HOME/my zsh"\n')
+    (home / "my zsh/.zshrc").write_text("MINE=yes\n")
+    said = shown(tmp_path / "d", "zsh", "shop staging", plain(home), "echo mine=$MINE in=$ZDOTDIR")
+    assert f"mine=yes in={home}/my zsh" in said
+
+
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_the_files_of_a_shell_hold_nothing_of_the_person_s(name: str, tmp_path: Path) -> None:
     theirs = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "http.extraHeader", "GIT_CONFIG_VALUE_0": "secret"}
