@@ -226,7 +226,7 @@ class Debugging:
         self._folder = Path(str(opened["folder"]))
         try:
             words, environ = self._furnished(opened, command)
-            status = child.run(words, environ)
+            status = child.run(words, environ, shell=not command)
         finally:
             self._close(str(opened["id"]))
         return status

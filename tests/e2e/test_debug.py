@@ -386,6 +386,20 @@ def test_whatever_ends_it_takes_everything_along(made: Pulls, shop: Company, cau
     made.until(lambda rows: not rows)
 
 
+def test_what_asks_us_to_end_ends_a_shell_that_pays_no_heed_to_it(
+    made: Pulls, shop: Company, shell: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".zshrc").touch()
+    (tmp_path / "fish/generated_completions").mkdir(parents=True)
+    places = ("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+    variables = {"SHELL": SHELLS[shell], **dict.fromkeys(places, str(tmp_path))}
+    with terminal(shop, "--scope", "invoice-archive-reader", **variables) as at:
+        at.until(r"\(juniper: shop/billing staging")
+        os.kill(at.process.pid, signal.SIGTERM)
+        at.wait()
+    gone(made)
+
+
 def test_when_its_time_is_over_the_shell_hears_of_it(made: Pulls, shop: Company) -> None:
     with terminal(shop, "--scope", "invoice-archive-reader", "--for", "4s", SHELL="/bin/bash") as at:
         at.until(r"1 min left\) ")
