@@ -117,9 +117,7 @@ class Sessions:
         self._listeners: dict[str, Listener] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         door.sweep(folder, SOCKETS)
-        for left in folder.glob(FOLDERS):
-            if not left.with_suffix(".sock").exists():
-                shutil.rmtree(left, ignore_errors=True)
+        self._sweep()
 
     def __iter__(self) -> Iterator[Listener]:
         return iter(tuple(self._listeners.values()))
@@ -130,6 +128,7 @@ class Sessions:
 
     async def begin(self, session: Session, *, folder: bool = False) -> Listener:
         """Serve a session at a socket of its own, until its end; with a private ``folder`` for its tools' files."""
+        self._sweep()
         path = self._folder / SOCKETS.replace("*", session.id[:12])
         lender = SessionLender(
             self._broker, session, clock=self._clock, over=lambda: self.end(session.id, "the issuer ended it")
@@ -192,6 +191,12 @@ class Sessions:
         for task in watches:
             task.cancel()
         await asyncio.gather(*self._leaving, *watches, return_exceptions=True)
+
+    def _sweep(self) -> None:
+        """Take away folders without a session: a killed agent's, or what a tool in a shell wrote after its session's end."""
+        for left in self._folder.glob(FOLDERS):
+            if not left.with_suffix(".sock").exists():
+                shutil.rmtree(left, ignore_errors=True)
 
     async def _watch(self, listener: Listener) -> None:
         while listener.session.id in self._listeners:

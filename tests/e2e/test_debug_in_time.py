@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,3 +171,12 @@ async def test_an_agent_that_stops_while_a_session_is_opened_leaves_none_behind(
     await until(lambda: ends_of(inside) != [], within=10)
     writer.close()
     await until(lambda: list(inside.socket.parent.glob("session-*")) == [])
+
+
+async def test_what_a_tool_writes_after_the_end_is_swept_when_the_next_session_begins(inside: Whole) -> None:
+    async with debugging(inside) as (_stream, opened):
+        folder = Path(str(opened["folder"]))
+    await until(lambda: not lies(opened["socket"]))
+    (folder / "docker").mkdir(parents=True)  # as `docker login` does in a shell that outlives its session
+    async with debugging(inside) as (_stream, one), debugging(inside) as (_other, two):
+        assert (lies(folder), lies(one["folder"]), lies(two["folder"])) == (False, True, True)
