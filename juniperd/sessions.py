@@ -18,7 +18,7 @@ from typing import Protocol
 from juniperd import door
 from juniperd.broker import Broker
 from juniperd.door import Door
-from juniperd.errors import GrantRefused, SessionOver, TargetUnknown
+from juniperd.errors import GrantRefused, SessionOver, StateError, TargetUnknown
 from juniperd.leases import Held
 from juniperd.model import Clock, CredentialRequest, Rejection, Session
 from juniperd.server import Lender, Server
@@ -117,9 +117,7 @@ class Sessions:
         self._listeners: dict[str, Listener] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         door.sweep(folder, SOCKETS)
-        for left in folder.glob(FOLDERS):
-            if not left.with_suffix(".sock").exists():
-                shutil.rmtree(left, ignore_errors=True)
+        self._sweep()
 
     def __iter__(self) -> Iterator[Listener]:
         return iter(tuple(self._listeners.values()))
@@ -130,15 +128,20 @@ class Sessions:
 
     async def begin(self, session: Session, *, folder: bool = False) -> Listener:
         """Serve a session at a socket of its own, until its end; with a private ``folder`` for its tools' files."""
+        self._sweep()
         path = self._folder / SOCKETS.replace("*", session.id[:12])
         lender = SessionLender(
             self._broker, session, clock=self._clock, over=lambda: self.end(session.id, "the issuer ended it")
         )
-        server = await self._serve(door.open_session_door(path), lender)
-        listener = Listener(lender, server, path)
-        if folder:
-            listener.folder = path.with_suffix(".d")
-            listener.folder.mkdir(mode=0o700)
+        # The folder first: a disk that is full or read-only says so before anybody listens.
+        made = _made(path.with_suffix(".d")) if folder else None
+        try:
+            server = await self._serve(door.open_session_door(path), lender)
+        except BaseException:
+            if made is not None:
+                shutil.rmtree(made, ignore_errors=True)
+            raise
+        listener = Listener(lender, server, path, folder=made)
         self._listeners[session.id] = listener
         self._broker.begin_session(session.id)
         listener.watch = asyncio.get_running_loop().create_task(self._watch(listener))
@@ -189,6 +192,12 @@ class Sessions:
             task.cancel()
         await asyncio.gather(*self._leaving, *watches, return_exceptions=True)
 
+    def _sweep(self) -> None:
+        """Take away folders without a session: a killed agent's, or what a tool in a shell wrote after its session's end."""
+        for left in self._folder.glob(FOLDERS):
+            if not left.with_suffix(".sock").exists():
+                shutil.rmtree(left, ignore_errors=True)
+
     async def _watch(self, listener: Listener) -> None:
         while listener.session.id in self._listeners:
             left = listener.session.ends_at - self._clock()
@@ -198,6 +207,16 @@ class Sessions:
             listener.changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(listener.changed.wait(), min(left, LOOK_AGAIN))
+
+
+def _made(folder: Path) -> Path:
+    """A new folder that is ours alone; one that lies there is another's, whatever it holds."""
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        msg = f"the session's folder {folder} cannot be made ({error.strerror})"
+        raise StateError(msg, f"check the space and the permissions of {folder.parent}") from None
+    return folder
 
 
 async def _leave(listener: Listener) -> None:

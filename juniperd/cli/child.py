@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -17,24 +18,40 @@ _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 _KEYS = (signal.SIGINT, signal.SIGQUIT)
 
 
-def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
+def run(words: Sequence[str], environ: Mapping[str, str], *, shell: bool = False) -> int:
     """The status of a program that has our terminal; keys are its own, and what ends us ends it."""
+    child: subprocess.Popen[bytes] | None = None
+    given: list[int] = []
+
+    def forward(number: int, _frame: object) -> None:
+        # A shell at which a person sits pays no heed to SIGTERM, and goes with its terminal.
+        given.append(signal.SIGHUP if shell else number)
+        if child is not None:
+            child.send_signal(given[-1])
+
+    # Before there is a program: a signal in between would leave it behind, with nobody who waits for it.
+    before = {number: signal.signal(number, lambda *_: None) for number in _KEYS}
+    before |= {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
         child = subprocess.Popen(words, env=dict(environ))
-    except FileNotFoundError:
-        say(f"there is no program {one_line(words[0], 100)}")
-        return 127
-    except OSError as error:
-        say(f"{one_line(words[0], 100)} cannot be run ({error.strerror})")
-        return 126
-    before = {number: signal.signal(number, lambda *_: None) for number in _KEYS}
-    before |= {number: signal.signal(number, lambda given, _: child.send_signal(given)) for number in _FORWARDED}
-    try:
+        for number in given:
+            child.send_signal(number)
         status = child.wait()
+    except OSError as error:
+        return _not_run(words[0], error)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     return status if status >= 0 else 128 - status
+
+
+def _not_run(program: str, error: OSError) -> int:
+    """As shells say it."""
+    if isinstance(error, FileNotFoundError):
+        say(f"there is no program {one_line(program, 100)}")
+        return 127
+    say(f"{one_line(program, 100)} cannot be run ({error.strerror})")
+    return 126
 
 
 def with_authorities(held: Held) -> Held:
@@ -48,5 +65,11 @@ def with_authorities(held: Held) -> Held:
 
 
 def say(line: str) -> None:
-    """One line to standard error: standard output is the program's own."""
-    print(f"juniper: {one_line(line, 1000)}", file=sys.stderr, flush=True)
+    """One line to standard error: standard output is the program's own, also where nobody hears us any more."""
+    if sys.stderr is None:  # closed before we began; ``print`` would take standard output
+        return
+    try:
+        print(f"juniper: {one_line(line, 1000)}", file=sys.stderr, flush=True)
+    except OSError:
+        # A reader that went away, or a full disk, ends neither the session nor the program in it, nor is it our status.
+        sys.stderr = io.StringIO()

@@ -8,6 +8,7 @@ import queue
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -60,7 +61,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; 2 for what cannot be meant, 1 for what was refused or failed."""
     try:
-        if args.extend:
+        if args.extend is not None:
             return _extend(args.extend)
         if args.project == "end":
             return _end()
@@ -225,7 +226,7 @@ class Debugging:
         self._folder = Path(str(opened["folder"]))
         try:
             words, environ = self._furnished(opened, command)
-            status = child.run(words, environ)
+            status = child.run(words, environ, shell=not command)
         finally:
             self._close(str(opened["id"]))
         return status
@@ -291,7 +292,7 @@ class Debugging:
 
     def _note_end(self, event: Mapping[str, object]) -> None:
         ends = datetime.fromisoformat(str(event["ends_at"])).timestamp()
-        if self._folder.is_dir():
+        with suppress(SessionOver):
             session.write(self._folder, {subshell.ENDS: f"{int(ends)}\n"})
 
     def _close(self, number: str) -> None:

@@ -29,6 +29,7 @@ EXAMPLES = """examples:
 TAKES_COMMAND = True
 TOKEN = "JUNIPER_TOKEN"
 """Where a command finds the token for the scope's API."""
+_FOLDER = "juniper-exec-"
 USAGE, REFUSED = 2, 1
 
 
@@ -58,7 +59,9 @@ def _run(args: argparse.Namespace) -> int:
     held = child.with_authorities(session.held([row], [args.scope], issuer=issuer, sandbox=sandbox))
     credentials = dict(_credentials(row, issuer, sandbox=sandbox))
     bin_folder = Path(sys.argv[0]).resolve().parent
-    folder = Path(tempfile.mkdtemp(prefix="juniper-exec-", dir=_place()))
+    place = _place()
+    _sweep(place)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=place))
     try:
         session.write(folder, session.files(held, bin_folder))
         environ = session.environment(folder, os.environ.get(SOCKET, ""), os.environ, bin_folder)
@@ -75,6 +78,18 @@ def _place() -> Path:
     place = paths.state_path()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     return place
+
+
+def _sweep(place: Path) -> None:
+    """Take away what those left who were killed: a folder whose maker does not live any more."""
+    for left in place.glob(f"{_FOLDER}*-*"):
+        maker = left.name.removeprefix(_FOLDER).partition("-")[0]
+        try:
+            os.kill(int(maker), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except (OSError, ValueError, OverflowError):
+            continue
 
 
 def _row(args: argparse.Namespace) -> tuple[str, Row]:

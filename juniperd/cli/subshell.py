@@ -7,16 +7,18 @@ set the same variables.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from juniperd.setup.session import WINNING
+from juniperd.setup.session import WINNING, pointing
 
 ENDS = "ends"
 """The file in the session's folder with the second at which it ends."""
-_CHANGED = ("AWS_", "KUBECONFIG", "DOCKER_CONFIG", "GIT_CONFIG_", "JUNIPER_", "PATH")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_./ *?\[\]-]")
+"""What a prompt might run or print otherwise: the issuer says the names, and some shells run ``$(…)`` in ``PS1``."""
 _LEFT = """\
 __juniper_left() {
   __juniper_ends=$(cat %(ends)s 2>/dev/null) || { printf '(juniper: %(about)s, over) '; return; }
@@ -52,7 +54,7 @@ class Shell:
 def shell(program: str, folder: Path, about: str, environ: Mapping[str, str]) -> Shell:
     """The person's shell; one that is not known gets a plain prompt that says where it is."""
     name = Path(program).name
-    said = {"ends": shlex.quote(str(folder / ENDS)), "about": about.replace("'", "").replace("%", "")}
+    said = {"ends": shlex.quote(str(folder / ENDS)), "about": _NOT_PLAIN.sub("", about)}
     again = _again(environ)
     if name == "bash":
         text = f"[ -f ~/.bashrc ] && . ~/.bashrc\n{again}{_LEFT % said}PS1='$(__juniper_left)'\"$PS1\"\n"
@@ -60,10 +62,14 @@ def shell(program: str, folder: Path, about: str, environ: Mapping[str, str]) ->
     if name == "zsh":
         theirs = shlex.quote(environ.get("ZDOTDIR") or environ.get("HOME", ""))
         text = (
-            f'ZDOTDIR={theirs}\n[ -f "$ZDOTDIR/.zshrc" ] && . "$ZDOTDIR/.zshrc"\n{again}{_LEFT % said}'
+            f'ZDOTDIR="$__juniper_theirs"\nunset __juniper_theirs\n[ -f "$ZDOTDIR/.zshrc" ] && . "$ZDOTDIR/.zshrc"\n{again}{_LEFT % said}'
             "setopt PROMPT_SUBST\nPROMPT='$(__juniper_left)'\"$PROMPT\"\n"
         )
-        env = f"[ -f {theirs}/.zshenv ] && . {theirs}/.zshenv\nZDOTDIR={shlex.quote(str(folder / 'zsh'))}\n"
+        # Theirs may move ZDOTDIR on, as many do who keep their files below ~/.config.
+        env = (
+            f"ZDOTDIR={theirs}\n[ -f {theirs}/.zshenv ] && . {theirs}/.zshenv\n"
+            f'__juniper_theirs="$ZDOTDIR"\nZDOTDIR={shlex.quote(str(folder / "zsh"))}\n'
+        )
         return Shell((program, "-i"), {"ZDOTDIR": str(folder / "zsh")}, {"zsh/.zshrc": text, "zsh/.zshenv": env})
     if name == "fish":
         text = _again_in_fish(environ) + _FISH % said
@@ -72,19 +78,15 @@ def shell(program: str, folder: Path, about: str, environ: Mapping[str, str]) ->
     return Shell((program, "-i"), {"PS1": f"(juniper: {said['about']}) $ "}, {})
 
 
-def _ours(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name.startswith(_CHANGED)}
-
-
 def _again(environ: Mapping[str, str]) -> str:
     lines = [f"unset {' '.join(WINNING)}"]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in _ours(environ).items()]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in pointing(environ).items()]
     return "\n".join(lines) + "\n"
 
 
 def _again_in_fish(environ: Mapping[str, str]) -> str:
     lines = [f"set -e {' '.join(WINNING)}"]
-    for name, value in _ours(environ).items():
+    for name, value in pointing(environ).items():
         quoted = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
         lines.append(f"set -gx {name} {quoted}")
     return "\n".join(lines) + "\n"

@@ -74,7 +74,7 @@ def replace(target: Path, text: str, mode: int) -> None:
 def _replace(target: Path, text: str, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
             file.flush()
             os.fchmod(file.fileno(), mode)

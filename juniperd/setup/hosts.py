@@ -35,7 +35,7 @@ def offers(catalogues: object, kind: str) -> list[Offer]:
     if not isinstance(catalogues, Mapping):
         return []
     return [
-        _checked(Offer(str(issuer), str(target.get("host")), str(scope["project"]), str(target.get("provider") or "")))
+        checked(Offer(str(issuer), str(target.get("host")), str(scope["project"]), str(target.get("provider") or "")))
         for issuer, catalogue in catalogues.items()
         for scope in catalogue["scopes"]
         if scope["held"]
@@ -44,7 +44,8 @@ def offers(catalogues: object, kind: str) -> list[Offer]:
     ]
 
 
-def _checked(offer: Offer) -> Offer:
+def checked(offer: Offer) -> Offer:
+    """An offer whose names can stand in a file that tools read; :class:`ConfigError` where they could mean more."""
     for text, good in ((offer.host, is_host(offer.host)), (offer.project, _PROJECT.fullmatch(offer.project))):
         if not good:
             msg = f"the issuer's catalogue says '{one_line(text, 60)}' where a host or project should be"

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from juniperd.errors import ConfigError, SessionOver
 from juniperd.protocols import docker as docker_protocol
 from juniperd.protocols import git as git_protocol
 from juniperd.protocols import kubectl as kubectl_protocol
-from juniperd.setup import aws, git, kubectl
+from juniperd.setup import aws, git, hosts, kubectl
 from juniperd.setup import files as whole
 from juniperd.setup.aws import Profile
 from juniperd.setup.kubectl import Place
@@ -36,8 +38,18 @@ WINNING = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "DOCKER_AUTH_CONFIG",
     "REGISTRY_AUTH_FILE",
+    "JUNIPER_TOKEN",
 )
-"""What the AWS tools and registries' clients heed before any file."""
+"""What the AWS tools and registries' clients heed before any file, and a token that ``juniper exec`` gave for its command."""
+_POINTING = (
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "KUBECONFIG",
+    "DOCKER_CONFIG",
+    "GIT_CONFIG_COUNT",
+    SOCKET,
+    "PATH",
+)
 
 Row = Mapping[str, object]
 
@@ -66,10 +78,11 @@ def held(rows: Iterable[Row], scopes: Sequence[str], *, issuer: str, sandbox: bo
             profiles.append(Profile(name, scope, str(target.get("region")), endpoint))
         elif kind == "kubernetes":
             places.append(kubectl.place(name, target, issuer=issuer))
-        elif kind == "registry":
-            registries[host] = None
-        elif kind == "git":
-            code.setdefault(host, {})[project] = None
+        elif kind in {"registry", "git"}:
+            # Git runs what its configuration says, so a host that closes its section must not come that far.
+            hosts.checked(hosts.Offer(issuer, host, project))
+            of_kind = registries if kind == "registry" else code.setdefault(host, {})
+            of_kind[host if kind == "registry" else project] = None
     return Held(
         tuple(profiles), tuple(places), tuple(registries), {host: tuple(projects) for host, projects in code.items()}
     )
@@ -101,7 +114,7 @@ def files(found: Held, bin_folder: Path) -> dict[str, str]:
 def environment(folder: Path, socket: str, environ: Mapping[str, str], bin_folder: Path) -> dict[str, str]:
     """The caller's environment, pointed at the folder and the session's socket."""
     made = {name: value for name, value in environ.items() if name not in WINNING}
-    count = int(environ.get("GIT_CONFIG_COUNT") or "0") if (environ.get("GIT_CONFIG_COUNT") or "0").isdecimal() else 0
+    count = _count(environ)
     made |= {
         "AWS_CONFIG_FILE": str(folder / "aws/config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(folder / "aws/credentials"),
@@ -120,9 +133,32 @@ def environment(folder: Path, socket: str, environ: Mapping[str, str], bin_folde
     return made
 
 
+def pointing(environ: Mapping[str, str]) -> dict[str, str]:
+    """What :func:`environment` set, and nothing that the person has beside it: their variables may hold secrets."""
+    last = _count(environ) - 1
+    names = (*_POINTING, f"GIT_CONFIG_KEY_{last}", f"GIT_CONFIG_VALUE_{last}")
+    return {name: environ[name] for name in names if name in environ}
+
+
+def _count(environ: Mapping[str, str]) -> int:
+    """How many settings Git takes from the environment; it refuses what is no such number, and so loses nothing."""
+    said = environ.get("GIT_CONFIG_COUNT", "")
+    return int(said) if re.fullmatch(r"[0-9]{1,6}", said) else 0
+
+
 def write(folder: Path, made: Mapping[str, str]) -> None:
-    """Write the files, which nobody else may read."""
-    for name, text in made.items():
-        path = folder / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        whole.replace(path, text, 0o600)
+    """Write the files, which nobody else may read; a ``folder`` that went with its session is not made again."""
+    try:
+        for name, text in made.items():
+            path = folder / name
+            if path.parent != folder:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+            whole.replace(path, text, 0o600)
+    except (OSError, ConfigError) as error:
+        if not folder.is_dir():
+            msg = "the session ended while its settings were written"
+            raise SessionOver(msg, "run: juniper status") from None
+        if isinstance(error, ConfigError):
+            raise
+        msg = f"{folder} cannot be written to ({error.strerror})"
+        raise ConfigError(msg, "check its space and its permissions") from None

@@ -145,6 +145,7 @@ def test_read_only_asks_for_siblings_alone(shop: Company) -> None:
             (*PLACE, "--scope", "billing-debuger"),
             "shop/billing has no scope 'billing-debuger'; did you mean billing-debugger?",
         ),
+        (("--extend", ""), "'' is not a length of time; write it as 90s, 30m or 1h"),
         ((*PLACE, "--for", "soon"), "'soon' is not a length of time; write it as 90s, 30m or 1h"),
         ((), "this is no checkout of a project that you hold a scope in; name one: juniper debug "),
     ],
@@ -169,6 +170,23 @@ def test_a_program_that_is_not_there_is_status_127_and_leaves_no_session(made: P
     done = shop.juniper("debug", *PLACE, "--", "no-such-program")
     assert done.status == 127
     assert "juniper: there is no program no-such-program" in done.stderr
+    gone(made)
+
+
+@pytest.mark.parametrize("away", ["2>&-", "2>/dev/full", "2>&1 >&3 | true"])
+def test_nobody_who_hears_us_is_no_harm_to_the_command(made: Pulls, shop: Company, away: str) -> None:
+    """What we have to say gets lost; it neither ends the session nor stands in the command's own output."""
+    command = f"juniper debug {' '.join(PLACE)} --scope invoice-archive-reader -- sh -c 'sleep 0.2; echo its own; exit 7' {away}"
+    done = subprocess.run(
+        ["sh", "-c", f"{{ {command}; }} 3>&1"],
+        env=dict(shop.env) | {"PATH": f"{Path(installed('juniper')).parent}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == (b"its own\n", 0 if "|" in away else 7)
     gone(made)
 
 
@@ -366,6 +384,20 @@ def test_whatever_ends_it_takes_everything_along(made: Pulls, shop: Company, cau
         shop.sign_in()
     gone(made)
     made.until(lambda rows: not rows)
+
+
+def test_what_asks_us_to_end_ends_a_shell_that_pays_no_heed_to_it(
+    made: Pulls, shop: Company, shell: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".zshrc").touch()
+    (tmp_path / "fish/generated_completions").mkdir(parents=True)
+    places = ("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+    variables = {"SHELL": SHELLS[shell], **dict.fromkeys(places, str(tmp_path))}
+    with terminal(shop, "--scope", "invoice-archive-reader", **variables) as at:
+        at.until(r"\(juniper: shop/billing staging")
+        os.kill(at.process.pid, signal.SIGTERM)
+        at.wait()
+    gone(made)
 
 
 def test_when_its_time_is_over_the_shell_hears_of_it(made: Pulls, shop: Company) -> None:

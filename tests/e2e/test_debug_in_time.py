@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,3 +145,38 @@ async def test_a_folder_that_a_killed_agent_left_is_swept_at_the_next_start(insi
 
     Sessions(inside.socket.parent, None, inside.agent.broker, clock=inside.clock)  # type: ignore[arg-type]  # serves none
     assert not left.exists()
+
+
+async def test_a_folder_that_cannot_be_made_leaves_no_socket_and_no_session(
+    inside: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pathlib.Path.mkdir", full)
+        said = await inside.control("debug", **ASKED)
+    assert (said.status, "cannot be made (No space left on device)" in said.line) == (73, True), said
+    assert [path.name for path in inside.socket.parent.glob("session-*")] == []
+    assert ends_of(inside) == ["closed"]
+
+
+async def test_an_agent_that_stops_while_a_session_is_opened_leaves_none_behind(inside: Whole) -> None:
+    inside.drill("gitlab", "slow", "200")
+    _reader, writer = await asyncio.open_unix_connection(inside.socket)
+    writer.write(wire.encode_request(wire.Request((b"juniper", b"debug", json.dumps(ASKED).encode()))))
+    await until(lambda: inside.agent._server is not None and inside.agent._server.occupied)
+    await asyncio.sleep(0.05)
+    await inside.agent.end()
+    await until(lambda: ends_of(inside) != [], within=10)
+    writer.close()
+    await until(lambda: list(inside.socket.parent.glob("session-*")) == [])
+
+
+async def test_what_a_tool_writes_after_the_end_is_swept_when_the_next_session_begins(inside: Whole) -> None:
+    async with debugging(inside) as (_stream, opened):
+        folder = Path(str(opened["folder"]))
+    await until(lambda: not lies(opened["socket"]))
+    (folder / "docker").mkdir(parents=True)  # as `docker login` does in a shell that outlives its session
+    async with debugging(inside) as (_stream, one), debugging(inside) as (_other, two):
+        assert (lies(folder), lies(one["folder"]), lies(two["folder"])) == (False, True, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from .company import Company
@@ -66,3 +68,12 @@ def test_what_cannot_be_is_one_line_and_nothing_is_run(
 @pytest.mark.parametrize(("script", "status"), [("exit 9", 9), ("kill -KILL $$", 137)])
 def test_the_command_s_status_is_ours(shop: Company, script: str, status: int) -> None:
     assert shop.juniper("exec", "--scope", "invoice-archive-reader", "--", "sh", "-c", script).status == status
+
+
+def test_a_kill_leaves_a_folder_that_the_next_command_sweeps(shop: Company, tmp_path: Path) -> None:
+    theirs = shop.under(XDG_RUNTIME_DIR=str(tmp_path))
+    words = ("exec", "--scope", "invoice-archive-reader", "--")
+    assert theirs.juniper(*words, "sh", "-c", "kill -KILL $PPID").status == -9
+    assert [path.name[:13] for path in tmp_path.iterdir()] == ["juniper-exec-"]
+    assert theirs.juniper(*words, "true").status == 0
+    assert list(tmp_path.iterdir()) == []
