@@ -104,7 +104,7 @@ def _debug(args: argparse.Namespace) -> int:
     here = [row for row in rows if row.get("project") == project]
     environment = _environment(args.env, here)
     mine = [row for row in here if _fits(row, environment)]
-    scopes = _scopes(args.scope, here)
+    scopes = _scopes(args.scope, mine, environment)
     asked = {
         "project": project,
         "environment": environment,
@@ -160,11 +160,11 @@ def _environment(named: str | None, rows: Sequence[Row]) -> str:
     raise Meant(msg, _kindly(named, known, f"juniper debug {project} --env {{}}", "run: juniper status"))
 
 
-def _scopes(named: Sequence[str], rows: Sequence[Row]) -> list[str]:
+def _scopes(named: Sequence[str], rows: Sequence[Row], environment: str) -> list[str]:
     known = [str(row.get("name")) for row in rows]
     for name in named:
         if name not in known:
-            msg = f"{rows[0].get('project')} has no scope '{one_line(name, 100)}'"
+            msg = f"{rows[0].get('project')} has no scope '{one_line(name, 100)}' for {one_line(environment, 100)}"
             raise Meant(msg, _kindly(name, known, "write --scope {}", f"it has: {', '.join(known)}"))
     return list(named)
 

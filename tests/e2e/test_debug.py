@@ -143,7 +143,7 @@ def test_read_only_asks_for_siblings_alone(shop: Company) -> None:
         ),
         (
             (*PLACE, "--scope", "billing-debuger"),
-            "shop/billing has no scope 'billing-debuger'; did you mean billing-debugger?",
+            "shop/billing has no scope 'billing-debuger' for staging; did you mean billing-debugger?",
         ),
         (("--extend", ""), "'' is not a length of time; write it as 90s, 30m or 1h"),
         ((*PLACE, "--for", "soon"), "'soon' is not a length of time; write it as 90s, 30m or 1h"),
