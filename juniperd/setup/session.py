@@ -49,7 +49,6 @@ _POINTING = (
     "DOCKER_CONFIG",
     "GIT_CONFIG_COUNT",
     SOCKET,
-    "PATH",
 )
 
 Row = Mapping[str, object]
