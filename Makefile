@@ -37,7 +37,7 @@ check: setup  ## style, types and import rules
 	$(BIN)/lint-imports
 
 coverage: setup  ## every branch of what decides: wire, protocols, leases, policy, claims
-	$(BIN)/pytest -m "not e2e" tests/shared tests/agent tests/issuer --cov --cov-report=term
+	$(BIN)/pytest -m "not e2e" tests/shared tests/agent tests/issuer tests/attacks --cov --cov-report=term
 
 faults: setup  ## kill agent and issuer at every step, and print what came of it (four minutes)
 	$(BIN)/python -m tests.faults

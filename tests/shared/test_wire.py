@@ -107,3 +107,15 @@ def test_an_unfinished_frame_is_seen() -> None:
     decoder = Decoder()
     assert list(decoder.feed(b"\x01a\0\0")) == []
     assert decoder.mid_frame
+
+
+def test_standard_input_is_gathered_to_its_end_and_is_nothing_else() -> None:
+    reader = wire.InputReader()
+    assert [reader.take(Frame("i", piece)) for piece in (b"a", b"b", b"")] == [None, None, b"ab"]
+    with pytest.raises(ProtocolError, match="frame 'a' where standard input should be"):
+        wire.InputReader().take(Frame("a", b"x"))
+    endless = wire.InputReader()
+    with pytest.raises(ProtocolError, match="the input is longer than 131072 bytes") as caught:
+        for _ in range(3):
+            endless.take(Frame("i", b"x" * wire.MAX_PAYLOAD))
+    assert str(caught.value).endswith("; send less")
