@@ -115,7 +115,6 @@ def test_standard_input_is_gathered_to_its_end_and_is_nothing_else() -> None:
     with pytest.raises(ProtocolError, match="frame 'a' where standard input should be"):
         wire.InputReader().take(Frame("a", b"x"))
     endless = wire.InputReader()
-    with pytest.raises(ProtocolError, match="the input is longer than 131072 bytes") as caught:
-        for _ in range(3):
-            endless.take(Frame("i", b"x" * wire.MAX_PAYLOAD))
-    assert str(caught.value).endswith("; send less")
+    assert [endless.take(Frame("i", b"x" * wire.MAX_PAYLOAD)) for _ in range(2)] == [None, None]
+    with pytest.raises(ProtocolError, match="the input is longer than 131072 bytes"):
+        endless.take(Frame("i", b"x"))
