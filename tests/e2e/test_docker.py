@@ -178,7 +178,7 @@ def test_a_session_s_token_ends_with_it_and_a_pull_in_the_middle_goes_on_with_a_
     assert within.skopeo("inspect", f"docker://{cold.image}").status == 0
     within.company.juniper("session", "close").good()
     cold.until(lambda rows: row["id"] not in {one["id"] for one in rows})
-    assert "the session has ended" in within.helper(HELPER, "get", cold.host).line
+    assert "the session has ended" in within.helper(HELPER, "get", cold.host).stdout
     login = f"{old['Username']}:{old['Secret']}"
     refused = cold.skopeo("inspect", f"--creds={login}", f"docker://{cold.image}")
     assert refused.status != 0

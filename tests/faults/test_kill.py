@@ -11,7 +11,7 @@ import pytest
 from tests.faults.points import OPERATIONS, VICTIMS, Row, kill
 
 pytestmark = pytest.mark.e2e
-SEED, POINTS = 3, 30
+SEED, POINTS = 3, 24
 
 
 def test_nothing_is_lost_leaked_or_doubled_whoever_dies_when(capsys: pytest.CaptureFixture[str]) -> None:
