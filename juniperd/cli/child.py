@@ -16,6 +16,8 @@ from juniperd.setup.session import Held
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 _KEYS = (signal.SIGINT, signal.SIGQUIT)
+AGAIN = 1.0
+"""Seconds after which a shell that is to end, and has not, is told once more."""
 
 
 def run(words: Sequence[str], environ: Mapping[str, str], *, shell: bool = False) -> int:
@@ -28,10 +30,13 @@ def run(words: Sequence[str], environ: Mapping[str, str], *, shell: bool = False
         given.append(signal.SIGHUP if shell else number)
         if child is not None:
             child.send_signal(given[-1])
+        if shell:
+            # One that is busy with its prompt may miss it, and hears of it again.
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
 
     # Before there is a program: a signal in between would leave it behind, with nobody who waits for it.
     before = {number: signal.signal(number, lambda *_: None) for number in _KEYS}
-    before |= {number: signal.signal(number, forward) for number in _FORWARDED}
+    before |= {number: signal.signal(number, forward) for number in (*_FORWARDED, signal.SIGALRM)}
     try:
         child = subprocess.Popen(words, env=dict(environ))
         for number in given:
@@ -40,6 +45,7 @@ def run(words: Sequence[str], environ: Mapping[str, str], *, shell: bool = False
     except OSError as error:
         return _not_run(words[0], error)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
             signal.signal(number, handler)
     return status if status >= 0 else 128 - status
