@@ -104,7 +104,7 @@ def unmeant(request: CredentialRequest, found: list[str], hosts: Hosts) -> Targe
 def _unmeant_at_host(request: CredentialRequest, hosts: Hosts) -> TargetUnknown:
     if request.path:
         msg = f"no scope of yours reaches {request.host}/{request.path}"
-        return TargetUnknown(msg, "mend the name, or ask whoever owns the policy")
+        return TargetUnknown(msg, "mend the name, or ask whoever owns the policy; run: juniper scopes")
     if request.session:
         msg = f"the debugging session reaches nothing at {request.host}"
         return TargetUnknown(msg, "open one for a scope that does, or run outside it: unset JUNIPER_SESSION_SOCKET")

@@ -15,7 +15,7 @@ from juniperd import __version__, jose
 from juniperd import issuer_answers as answers
 from juniperd.address import host_of
 from juniperd.catalogue import Catalogue, unmeant
-from juniperd.config import IssuerEntry
+from juniperd.config import Hosts, IssuerEntry
 from juniperd.errors import (
     ConfigError,
     JuniperError,
@@ -45,6 +45,8 @@ SESSION_TIME = 30.0
 """Seconds for opening a session, which judges every scope of an environment."""
 CATALOGUE_PATIENCE = 2.0
 """Seconds a credential waits for the catalogue; without it the issuer picks the only relying party there is."""
+MOST_MEANINGS = 256
+"""Requests whose scope is remembered: a registry's name has many spellings."""
 GIVING_BACK = 2.0
 """Seconds for telling the issuer that a token is used no more."""
 
@@ -67,6 +69,11 @@ class IssuerClient:
         self._silent_at = float("-inf")
         self._catalogue = Catalogue()
         self._asked_at = 0.0
+        self._meanings: tuple[Catalogue, Hosts, dict[CredentialRequest, str | None]] = (
+            self._catalogue,
+            self.hosts,
+            {},
+        )
         self._minted: dict[Secret, tuple[SigningKey, float]] = {}
         self._looks: Flights[Secret, Mapping[str, object]] = Flights()
 
@@ -189,8 +196,17 @@ class IssuerClient:
         return meant
 
     def _meant(self, request: CredentialRequest) -> str | None:
-        found = self._catalogue.meant(request, self.hosts)
-        return found[0] if found and (request.host or len(found) == 1) else None
+        """The one scope that is meant; worked out once for a catalogue and hosts, as every warm call asks for it."""
+        catalogue, hosts, meanings = self._meanings
+        if catalogue is not self._catalogue or hosts is not self.hosts:
+            meanings = {}
+            self._meanings = (self._catalogue, self.hosts, meanings)
+        if request not in meanings:
+            if len(meanings) >= MOST_MEANINGS:
+                meanings.clear()
+            found = self._catalogue.meant(request, self.hosts)
+            meanings[request] = found[0] if found and (request.host or len(found) == 1) else None
+        return meanings[request]
 
     def is_set_up_for(self, kind: Kind, host: str) -> bool:
         """Whether the configuration names that host below this issuer."""

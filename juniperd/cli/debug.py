@@ -157,7 +157,7 @@ def _environment(named: str | None, rows: Sequence[Row]) -> str:
     if any(_fits(row, named) for row in rows):
         return named
     msg = f"no scope of {project} is for an environment '{one_line(named, 100)}'"
-    raise Meant(msg, _kindly(named, known, f"juniper debug {project} --env {{}}", "run: juniper status"))
+    raise Meant(msg, _kindly(named, known, f"juniper debug {project} --env {{}}", "run: juniper scopes"))
 
 
 def _scopes(named: Sequence[str], rows: Sequence[Row], environment: str) -> list[str]:

@@ -47,7 +47,7 @@ def _held(current: docker.DockerConfig) -> list[Offer]:
     offered = setup_hosts.held(KIND)
     if not offered:
         msg = "you hold no scope at a registry"
-        raise ConfigError(msg, "run: juniper status")
+        raise ConfigError(msg, "run: juniper scopes")
     every = list(dict.fromkeys(one.host for one in offered))
     helper = Path(sys.argv[0]).resolve().with_name(HELPER)
     for shadow in docker.shadows(current, every, os.environ, helper):

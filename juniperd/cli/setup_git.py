@@ -40,7 +40,7 @@ def _offered() -> list[Offer]:
     offered = setup_hosts.held(KIND)
     if not offered:
         msg = "you hold no scope at a Git server"
-        raise ConfigError(msg, "run: juniper status")
+        raise ConfigError(msg, "run: juniper scopes")
     return offered
 
 

@@ -45,7 +45,7 @@ def _wanted(path: Path) -> str:
         print(f"left out: {one.relying_party} for {one.scope}, whose CA is not here; {cure}", file=sys.stderr)
     if not found:
         msg = "you hold no scope at a cluster that could be set up"
-        raise ConfigError(msg, "run: juniper status")
+        raise ConfigError(msg, "run: juniper scopes")
     for name in sorted(theirs.contexts() & kubectl.names(found).keys()):
         cure = f"run: kubectl config rename-context {name} {name}-own"
         print(f"warning: your own kubeconfig has a context {name}, which wins over this one; {cure}", file=sys.stderr)

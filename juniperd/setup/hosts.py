@@ -74,7 +74,7 @@ def _chosen(found: Sequence[Offer], project: str, host: str | None) -> Offer:
     if not matching:
         named = ", ".join(sorted({one.project for one in there}))
         msg = f"you hold no scope of project '{one_line(project, 80)}' at {host or 'a registry'}"
-        raise ConfigError(msg, f"name one of: {named}" if named else "run: juniper status")
+        raise ConfigError(msg, f"name one of: {named}" if named else "run: juniper scopes")
     several = sorted({one.host for one in matching})
     if len(several) > 1:
         msg = f"project '{project}' is at {' and '.join(several)}"

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from juniperd.catalogue import Catalogue
 from juniperd.config import Hosts
-from juniperd.model import Lease
+from juniperd.issuer_client import MOST_MEANINGS
+from juniperd.model import CredentialRequest, Lease
 
 from .doubles import Doubles, FakeClock
 from .harness import Running, Spoken, config_for, serving, speak, until
@@ -231,3 +233,36 @@ async def test_an_answer_that_is_no_deploy_token_is_not_passed_on(
     assert answer.status == 1
     assert answer.stdout.count(b"\n") == 1
     assert leases(shop) == []
+
+
+async def test_what_a_name_means_is_worked_out_once_for_a_catalogue(
+    shop: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warm call does not look through everything that a person may hold."""
+    await shop.login()
+    await secret_of(shop)
+    asked: list[str] = []
+    meant = Catalogue.meant
+
+    def counted(catalogue: Catalogue, request: CredentialRequest, hosts: Hosts) -> list[str]:
+        asked.append(request.host)
+        return meant(catalogue, request, hosts)
+
+    monkeypatch.setattr(Catalogue, "meant", counted)
+    first = await secret_of(shop)
+    assert [await secret_of(shop) for _ in range(5)] == [first] * 5
+    assert asked == [], "it was worked out when it was first asked for"
+    await shop.control("catalogue")
+    assert [await secret_of(shop) for _ in range(3)] == [first] * 3
+    assert asked == [REGISTRY], "once for each catalogue"
+    issuer = shop.agent.desks["team"].issuer
+    issuer.hosts = Hosts({REGISTRY: "shop/tax"}, issuer.hosts.git)
+    answer = await docker(shop)
+    assert answer.stdout.startswith(b"no scope of yours reaches shop/tax at registry.example.com; ")
+
+
+async def test_what_is_remembered_of_names_has_an_end(shop: Running) -> None:
+    await shop.login()
+    for number in range(MOST_MEANINGS + 20):
+        await docker(shop, f"{REGISTRY}/shop/billing/image-{number}")
+    assert len(shop.agent.desks["team"].issuer._meanings[2]) <= MOST_MEANINGS

@@ -79,7 +79,10 @@ def test_at_ecr_a_repository_s_name_says_nothing_of_a_project() -> None:
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        ({"path": "shop/x"}, f"no scope of yours reaches {HOST}/shop/x; mend the name, or ask whoever owns the policy"),
+        (
+            {"path": "shop/x"},
+            f"no scope of yours reaches {HOST}/shop/x; mend the name, or ask whoever owns the policy; run: juniper",
+        ),
         ({}, f"nothing says which project {HOST} means; run: juniper setup docker --project GROUP/PROJECT, or open a"),
         ({"session": "s"}, f"the debugging session reaches nothing at {HOST}; open one"),
         ({"kind": Kind.GIT}, f"Git did not say which project of {HOST} it means; run: juniper setup git"),

@@ -281,7 +281,7 @@ def test_what_cannot_be_meant_is_refused(home: Path, offer: Offering, words: lis
 @pytest.mark.usefixtures("home")
 def test_who_holds_nothing_there_is_told(offer: Offering) -> None:
     offer(team=[("shop/billing", {"kind": "aws"})])
-    with pytest.raises(ConfigError, match="you hold no scope at a registry; run: juniper status"):
+    with pytest.raises(ConfigError, match="you hold no scope at a registry; run: juniper scopes"):
         docker_verb()
 
 

@@ -198,7 +198,7 @@ def test_without_git_there_is_nothing_to_set_up(home: Path, offer: Offering, mon
 @pytest.mark.usefixtures("home")
 def test_who_holds_nothing_there_is_told(offer: Offering) -> None:
     offer(team=[("shop/billing", {"kind": "aws"})])
-    with pytest.raises(ConfigError, match="you hold no scope at a Git server; run: juniper status"):
+    with pytest.raises(ConfigError, match="you hold no scope at a Git server; run: juniper scopes"):
         setup_git.run(diff=False, undo=False)
 
 

@@ -144,7 +144,7 @@ def test_a_host_stands_under_one_issuer() -> None:
         ("shop/tax", None, "is at a.example.com and b.example.com; add: --host a.example.com"),
         ("shop/none", None, "no scope of project 'shop/none' at a registry; name one of: shop/billing, shop/tax"),
         ("shop/billing", B, "no scope of project 'shop/billing' at b.example.com; name one of: shop/tax"),
-        ("shop/billing", "c", "no scope of project 'shop/billing' at c; run: juniper status"),
+        ("shop/billing", "c", "no scope of project 'shop/billing' at c; run: juniper scopes"),
     ],
 )
 def test_a_project_is_one_that_is_held_there(project: str, host: str | None, says: str) -> None:

@@ -228,7 +228,7 @@ def test_a_ca_that_is_nowhere_is_said_with_its_cure(
 
 def test_a_scope_that_is_not_held_is_not_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, TARGET, held=False)
-    with pytest.raises(ConfigError, match="run: juniper status"):
+    with pytest.raises(ConfigError, match="run: juniper scopes"):
         setup_kubectl.run(diff=False, undo=False)
     assert not (home / "config").exists()
 
