@@ -64,7 +64,7 @@ class Exchange(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offline:
-    """What an exchange has that calls nobody: its window, nothing slow and nothing open."""
+    """What an exchange has that keeps nothing between two calls: its window, nothing slow and nothing open."""
 
     window: Window
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import threading
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 from juniperd.address import host_of
 from juniperd.errors import ExchangeError, RelyingPartyRefused, RelyingPartyUnreachable, UpstreamError, one_line
-from juniperd.exchanges import Exchanged, ExchangeSettings, aws, basic_login
+from juniperd.exchanges import Exchanged, ExchangeSettings, Offline, aws, basic_login
 from juniperd.freshness import Window
 from juniperd.model import AwsCredential, BasicLogin, IssuedToken, Kind, Lease, Secret, Target
 from juniperd.threads import in_thread
@@ -36,29 +37,14 @@ _CONFIG = "check [network] proxy and ca_file"
 
 def make(settings: ExchangeSettings) -> RegistryExchange:
     """The exchange; boto3 is imported for the first login at ECR, where the AWS exchange has not done it ahead."""
-    return RegistryExchange(settings)
+    return RegistryExchange(WINDOW, settings)
 
 
-class RegistryExchange:
+@dataclass(frozen=True, slots=True)
+class RegistryExchange(Offline):
     """Passes on, or asks ECR."""
 
-    def __init__(self, settings: ExchangeSettings) -> None:
-        self._settings = settings
-        self._making = threading.Lock()
-        self._clients: dict[tuple[str, str], Any] = {}
-
-    @property
-    def window(self) -> Window:
-        """Registries'."""
-        return WINDOW
-
-    async def warm(self) -> None:
-        """Nothing to do ahead of need."""
-
-    def close(self) -> None:
-        """Let go of the connections to ECR."""
-        for client in self._clients.values():
-            client.close()
+    settings: ExchangeSettings
 
     async def trade(self, issued: IssuedToken) -> Exchanged:
         """The deploy token as a login for the one host that the issuer named."""
@@ -66,7 +52,7 @@ class RegistryExchange:
 
     async def derive(self, lease: Lease, target: Target, *, now: float) -> Exchanged:
         """A login at ECR, which lasts here as long as the credentials that it was asked for with."""
-        aws.check_endpoint(target, allow=self._settings.loopback_endpoints)
+        aws.check_endpoint(target, allow=self.settings.loopback_endpoints)
         answer = await in_thread(partial(self._ask, lease, target), name="ecr")
         login, ends_at = _read(answer, target)
         if ends_at <= now:
@@ -75,23 +61,13 @@ class RegistryExchange:
         return Exchanged(login, min(ends_at, lease.expires_at), host=target.host)
 
     def _ask(self, lease: Lease, target: Target) -> Mapping[str, Any]:
-        mine = cast("AwsCredential", lease.credential)
+        """In a thread, by a client of this call's own: its credentials are this lease's, and an hour lies between two."""
         try:
-            answer: Mapping[str, Any] = self._client(target, mine).get_authorization_token()
+            with closing(aws.make_client("ecr", target, self.settings, cast("AwsCredential", lease.credential))) as ecr:
+                answer: Mapping[str, Any] = ecr.get_authorization_token()
         except Exception as error:  # noqa: BLE001 - every failure of botocore crosses this one border
             raise _translate(error, target) from None
         return answer
-
-    def _client(self, target: Target, mine: AwsCredential) -> Any:  # noqa: ANN401 - boto3 publishes no types
-        """A client with these credentials; of one region only the latest is kept, for a lease has one at a time."""
-        with self._making:
-            place, key = target.region, mine.access_key_id
-            if (place, key) not in self._clients:
-                old = [known for known in self._clients if known[0] == place]
-                for known in old:
-                    self._clients.pop(known).close()
-                self._clients[place, key] = aws.make_client("ecr", target, self._settings, mine)
-            return self._clients[place, key]
 
 
 def _read(answer: Mapping[str, Any], target: Target) -> tuple[BasicLogin, float]:

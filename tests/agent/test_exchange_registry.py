@@ -126,14 +126,16 @@ def answer(**changes: object) -> Mapping[str, Any]:
 )
 async def test_an_answer_about_something_else_is_refused(monkeypatch: pytest.MonkeyPatch, said: object) -> None:
     exchange = registry.make(LOCAL)
-    monkeypatch.setattr(exchange, "_ask", lambda *_: said)
+    monkeypatch.setattr(registry.RegistryExchange, "_ask", lambda *_: said)
     with pytest.raises(RelyingPartyRefused, match=f"no login for {HOST}"):
         await exchange.derive(held(9e9), ecr(), now=0.0)
 
 
 async def test_a_login_that_is_over_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     exchange = registry.make(LOCAL)
-    monkeypatch.setattr(exchange, "_ask", lambda *_: answer(expiresAt=dt.datetime(2020, 1, 1, tzinfo=dt.UTC)))
+    monkeypatch.setattr(
+        registry.RegistryExchange, "_ask", lambda *_: answer(expiresAt=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+    )
     with pytest.raises(RelyingPartyRefused, match="has expired; check the clocks"):
         await exchange.derive(held(9e9), ecr(), now=1.8e9)
 
@@ -144,8 +146,13 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
+        self.closed = False
+
     def get_authorization_token(self) -> None:
         raise self.error
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def _client_error(code: str, status: int) -> Exception:
@@ -178,7 +185,9 @@ async def test_each_failure_is_one_line_with_its_cure(
     monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[ExchangeError], line: str
 ) -> None:
     exchange = registry.make(LOCAL)
-    monkeypatch.setattr(exchange, "_client", lambda *_: Failing(error))
+    failing = Failing(error)
+    monkeypatch.setattr("juniperd.exchanges.aws.make_client", lambda *_: failing)
     with pytest.raises(kind) as caught:
         await exchange.derive(held(9e9), ecr(), now=0.0)
     assert line in str(caught.value)
+    assert failing.closed
