@@ -3,6 +3,7 @@
 Every leaf says whose fault it is (``blame``) and ends with the command or setting that cures it (``remedy``)::
 
     JuniperError(message, remedy)
+    ├─ UsageError                  person            what was typed cannot be meant
     ├─ ConfigError                 configuration     a file of ours that cannot be used
     ├─ PolicyError                 configuration     a policy file, with its line
     ├─ StateError                  configuration     a folder, lock or data base of ours
@@ -34,8 +35,8 @@ Every leaf says whose fault it is (``blame``) and ends with the command or setti
        ├─ RelyingPartyRefused      relying party
        └─ RelyingPartyUnreachable  relying party
 
-``blame`` is one of the values of :class:`Blame`. ``exit_status`` is what a program that dies of the error returns
-(sysexits.h where a number fits). Messages are lower case, one line, without a full stop.
+``blame`` is one of the values of :class:`Blame`. ``exit_status`` is what a helper or a service that dies of the error
+returns (sysexits.h where a number fits); the verbs of ``juniper`` that people type return 2 for usage, else 1. Messages are lower case, one line, without a full stop.
 """
 
 from __future__ import annotations
@@ -83,6 +84,13 @@ class JuniperError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class UsageError(JuniperError):
+    """What was typed cannot be meant; the remedy is what might be."""
+
+    blame = Blame.PERSON
+    exit_status = 2
 
 
 class ConfigError(JuniperError):

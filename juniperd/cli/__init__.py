@@ -8,7 +8,10 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from juniperd.errors import JuniperError
+from juniperd.errors import JuniperError, UsageError
+
+FAILED = 1
+"""What was asked was refused, or has failed; with :class:`UsageError`'s 2 a number that never changes."""
 
 VERBS = {
     "login": "sign in, once for all tools",
@@ -54,7 +57,7 @@ def _usage() -> str:
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(_usage())
-        return 0 if arguments else 64
+        return 0 if arguments else UsageError.exit_status
     verb, rest = arguments[0], arguments[1:]
     if verb in {"-V", "--version", "version"}:
         from juniperd import __version__
@@ -62,8 +65,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"juniper {__version__}")
         return 0
     if verb not in VERBS:
-        print(f"juniper: no verb '{verb}'; run: juniper --help", file=sys.stderr)
-        return 64
+        raise _unknown(verb)
     import argparse
 
     module = import_module(f"juniperd.cli.{verb}")
@@ -81,6 +83,14 @@ def _dispatch(arguments: list[str]) -> int:
     return int(module.run(args))
 
 
+def _unknown(verb: str) -> UsageError:
+    from difflib import get_close_matches
+
+    close = get_close_matches(verb, VERBS, n=1)
+    msg = f"no verb '{verb}'"
+    return UsageError(msg, f"did you mean: juniper {close[0]}?" if close else "run: juniper --help")
+
+
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """What is ours, and the command behind ``--``."""
     at = arguments.index("--") if "--" in arguments else len(arguments)
@@ -93,7 +103,7 @@ def main() -> int:
         return _dispatch(sys.argv[1:])
     except JuniperError as error:
         print(f"juniper: {error}", file=sys.stderr)
-        return error.exit_status
+        return error.exit_status if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

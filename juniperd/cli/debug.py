@@ -16,7 +16,7 @@ from pathlib import Path
 from juniperd import config, paths
 from juniperd.cli import checkout, child, connection, show, subshell
 from juniperd.cli.session import seconds
-from juniperd.errors import GrantRefused, JuniperError, ProtocolError, SessionOver, one_line
+from juniperd.errors import GrantRefused, JuniperError, ProtocolError, SessionOver, UsageError, one_line
 from juniperd.setup import session
 from juniperd.setup.session import SOCKET, Held, Row
 
@@ -30,14 +30,6 @@ TAKES_COMMAND = True
 USUAL = "1h"
 OPENING = 65.0
 """Seconds that opening may take, in which every scope is judged."""
-USAGE, REFUSED = 2, 1
-"""Exit statuses that never change: what was asked cannot be meant; it was meant, and it was refused or has failed."""
-
-
-class Meant(JuniperError):
-    """What was asked cannot be meant; its remedy is what might be."""
-
-    exit_status = USAGE
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -60,22 +52,15 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 2 for what cannot be meant, 1 for what was refused or failed."""
-    try:
-        if args.extend is not None:
-            return _extend(args.extend)
-        if args.project == "end":
-            return _end()
-        return _debug(args)
-    except Meant as error:
-        print(f"juniper debug: {error}", file=sys.stderr)
-        return USAGE
-    except JuniperError as error:
-        print(f"juniper debug: {error}", file=sys.stderr)
-        return REFUSED
+    if args.extend is not None:
+        return _extend(args.extend)
+    if args.project == "end":
+        return _end()
+    return _debug(args)
 
 
 def _extend(length: str) -> int:
-    asked = {"session": os.environ.get(SOCKET) or None, "seconds": _seconds(length)}
+    asked = {"session": os.environ.get(SOCKET) or None, "seconds": seconds(length)}
     extended = connection.result("session_extend", asked)
     print(f"until {show.clock_time(extended['ends_at'])}")
     return 0
@@ -87,18 +72,11 @@ def _end() -> int:
     return 0
 
 
-def _seconds(length: str) -> int:
-    try:
-        return seconds(length)
-    except JuniperError as error:
-        raise Meant(error.message, error.remedy) from None
-
-
 # --- what is meant ----------------------------------------------------------------------------------------------------
 
 
 def _debug(args: argparse.Namespace) -> int:
-    length = _seconds(args.length)
+    length = seconds(args.length)
     issuer, rows, several = _catalogue(args.issuer)
     project = _project(args.project, rows)
     here = [row for row in rows if row.get("project") == project]
@@ -123,7 +101,7 @@ def _catalogue(named: str | None) -> tuple[str, list[Row], bool]:
     found = issuers if isinstance(issuers, Mapping) else {}
     if len(found) != 1:
         msg = f"several issuers are configured: {', '.join(found)}"
-        raise Meant(msg, "name one with --issuer")
+        raise UsageError(msg, "name one with --issuer")
     ((name, document),) = found.items()
     several = len(config.load(paths.config_path()).issuers) > 1
     return str(name), [row for row in document["scopes"] if isinstance(row, Mapping)], several
@@ -136,9 +114,9 @@ def _project(named: str | None, rows: Sequence[Row]) -> str:
         return found
     if found is None:
         msg = "this is no checkout of a project that you hold a scope in"
-        raise Meant(msg, f"name one: juniper debug {known[0] if known else 'GROUP/PROJECT'} --env ENVIRONMENT")
+        raise UsageError(msg, f"name one: juniper debug {known[0] if known else 'GROUP/PROJECT'} --env ENVIRONMENT")
     msg = f"you hold no scope in a project '{one_line(found, 100)}'"
-    raise Meant(msg, _kindly(found, known, "juniper debug {} --env ENVIRONMENT", "ask whoever owns the policy"))
+    raise UsageError(msg, _kindly(found, known, "juniper debug {} --env ENVIRONMENT", "ask whoever owns the policy"))
 
 
 def _environment(named: str | None, rows: Sequence[Row]) -> str:
@@ -153,11 +131,11 @@ def _environment(named: str | None, rows: Sequence[Row]) -> str:
     project = rows[0].get("project")
     if named is None:
         msg = f"{project} has the environments {', '.join(known)}"
-        raise Meant(msg, f"choose one: juniper debug {project} --env {known[0]}")
+        raise UsageError(msg, f"choose one: juniper debug {project} --env {known[0]}")
     if any(_fits(row, named) for row in rows):
         return named
     msg = f"no scope of {project} is for an environment '{one_line(named, 100)}'"
-    raise Meant(msg, _kindly(named, known, f"juniper debug {project} --env {{}}", "run: juniper scopes"))
+    raise UsageError(msg, _kindly(named, known, f"juniper debug {project} --env {{}}", "run: juniper scopes"))
 
 
 def _scopes(named: Sequence[str], rows: Sequence[Row], environment: str) -> list[str]:
@@ -165,7 +143,7 @@ def _scopes(named: Sequence[str], rows: Sequence[Row], environment: str) -> list
     for name in named:
         if name not in known:
             msg = f"{rows[0].get('project')} has no scope '{one_line(name, 100)}' for {one_line(environment, 100)}"
-            raise Meant(msg, _kindly(name, known, "write --scope {}", f"it has: {', '.join(known)}"))
+            raise UsageError(msg, _kindly(name, known, "write --scope {}", f"it has: {', '.join(known)}"))
     return list(named)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from juniperd import config, paths
 from juniperd.cli import child, connection, token
-from juniperd.errors import ConfigError, JuniperError
+from juniperd.errors import UsageError
 from juniperd.protocols import aws as aws_protocol
 from juniperd.protocols import token as token_protocol
 from juniperd.setup import session
@@ -30,7 +30,6 @@ TAKES_COMMAND = True
 TOKEN = "JUNIPER_TOKEN"
 """Where a command finds the token for the scope's API."""
 _FOLDER = "juniper-exec-"
-USAGE, REFUSED = 2, 1
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -42,18 +41,8 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The command's status; 2 where none is named, 1 where the scope is refused."""
     if not args.command:
-        print(
-            f"juniper exec: no command is named; write: juniper exec --scope {args.scope} -- COMMAND", file=sys.stderr
-        )
-        return USAGE
-    try:
-        return _run(args)
-    except JuniperError as error:
-        print(f"juniper exec: {error}", file=sys.stderr)
-        return REFUSED
-
-
-def _run(args: argparse.Namespace) -> int:
+        msg = "no command is named"
+        raise UsageError(msg, f"write: juniper exec --scope {args.scope} -- COMMAND")
     issuer, row = _row(args)
     sandbox = config.load(paths.config_path()).sandbox
     held = child.with_authorities(session.held([row], [args.scope], issuer=issuer, sandbox=sandbox))
@@ -103,9 +92,9 @@ def _row(args: argparse.Namespace) -> tuple[str, Row]:
         return (matching[0][0] if several else ""), matching[0][1]
     if matching:
         msg = f"several issuers have a scope '{args.scope}'"
-        raise ConfigError(msg, f"add --issuer, one of {', '.join(name for name, _ in matching)}")
+        raise UsageError(msg, f"add --issuer, one of {', '.join(name for name, _ in matching)}")
     msg = f"you can see no scope '{args.scope}'"
-    raise ConfigError(msg, "mend its name, or ask whoever owns the policy")
+    raise UsageError(msg, "mend its name, or ask whoever owns the policy")
 
 
 def _credentials(row: Row, issuer: str, *, sandbox: bool) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from juniperd.cli import show
-from juniperd.errors import ConfigError
+from juniperd.errors import UsageError
 
 if TYPE_CHECKING:
     from juniperd.issuer.commands import Outcome
@@ -119,7 +119,7 @@ def _link(args: argparse.Namespace, path: Path) -> Outcome:
         return commands.link_list(path)
     if args.user is None:
         msg = "whose link is not said"
-        raise ConfigError(msg, "add: --user ID")
+        raise UsageError(msg, "add: --user ID")
     act = commands.link_remove if args.action == "remove" else commands.pins_free
     return act(path, args.user)
 
@@ -162,5 +162,5 @@ def config_path(named: Path | None) -> Path:
     path = named or os.environ.get("JUNIPER_ISSUER_CONFIG")
     if not path:
         msg = "no issuer configuration is named"
-        raise ConfigError(msg, "add: --config issuer.toml")
+        raise UsageError(msg, "add: --config issuer.toml")
     return Path(path)

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from juniperd.errors import ConfigError
+from juniperd.errors import UsageError
 
 EXAMPLES = """examples:
   juniper minter check --config /etc/juniper/minter.toml
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     path = args.config or os.environ.get("JUNIPER_MINTER_CONFIG")
     if not path:
         msg = "no minter configuration is named"
-        raise ConfigError(msg, "add: --config minter.toml")
+        raise UsageError(msg, "add: --config minter.toml")
     if args.minter_verb == "serve":
         return run_minter(Path(path))
     print(check_minter(Path(path)))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from juniperd.cli import connection, show
-from juniperd.errors import ConfigError, one_line
+from juniperd.errors import UsageError, one_line
 
 EXAMPLES = """examples:
   eval "$(juniper session open shop/billing --env staging --for 1h --reason 'invoices stuck')"
@@ -60,7 +60,7 @@ def _open(args: argparse.Namespace) -> int:
     for word, value in (("PROJECT", args.project), ("--env", args.env)):
         if not value:
             msg = f"{word} is empty"
-            raise ConfigError(msg, "write: juniper session open shop/billing --env staging")
+            raise UsageError(msg, "write: juniper session open shop/billing --env staging")
     asked = {
         "project": args.project,
         "environment": args.env,
@@ -126,5 +126,5 @@ def seconds(text: str) -> int:
     found = _DURATION.fullmatch(text)
     if found is None:
         msg = f"'{text}' is not a length of time"
-        raise ConfigError(msg, "write it as 90s, 30m or 1h")
+        raise UsageError(msg, "write it as 90s, 30m or 1h")
     return int(found[1]) * _UNITS[found[2]]

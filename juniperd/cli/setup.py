@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from juniperd.errors import ConfigError, one_line
+from juniperd.errors import ConfigError, UsageError, one_line
 
 if TYPE_CHECKING:
     from juniperd.config import Network
@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
     """Set up the issuer or the tool."""
     if args.what != "docker" and (args.project is not None or args.host is not None):
         msg = "--project and --host say what a registry's name means"
-        raise ConfigError(msg, "run: juniper setup docker --project GROUP/PROJECT")
+        raise UsageError(msg, "run: juniper setup docker --project GROUP/PROJECT")
     if "://" in args.what:
         return _issuer(args)
     if args.what not in _TOOLS:
         msg = f"nothing to set up is called '{args.what}'"
-        raise ConfigError(msg, f"run: juniper setup {'|'.join(_TOOLS)}, or: juniper setup https://your-issuer")
+        raise UsageError(msg, f"run: juniper setup {'|'.join(_TOOLS)}, or: juniper setup https://your-issuer")
     return _TOOLS[args.what](args)
 
 
@@ -113,7 +113,7 @@ def _check_host(args: argparse.Namespace) -> None:
         raise ConfigError(msg, "check the URL you were given")
     if args.yes and args.issuer_host is None:
         msg = "--yes asks nothing, so the host must be said twice"
-        raise ConfigError(msg, f"add: --issuer-host {host}")
+        raise UsageError(msg, f"add: --issuer-host {host}")
 
 
 async def _discover(url: str, network: Network, *, sandbox: bool) -> Found:
@@ -143,7 +143,7 @@ def _agreed(args: argparse.Namespace) -> bool:
         return True
     if not sys.stdin.isatty():
         msg = "nobody is here to say yes"
-        raise ConfigError(msg, "add: --yes --issuer-host HOST")
+        raise UsageError(msg, "add: --yes --issuer-host HOST")
     return input("write this? [y/N] ").strip().lower() in {"y", "yes"}
 
 

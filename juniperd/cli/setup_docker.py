@@ -9,7 +9,7 @@ from pathlib import Path
 
 from juniperd.cli import setup_hosts
 from juniperd.cli.setup_hosts import Change
-from juniperd.errors import ConfigError
+from juniperd.errors import ConfigError, UsageError
 from juniperd.protocols.docker import HELPER
 from juniperd.setup import docker, files, hosts
 from juniperd.setup.hosts import Offer, Rows
@@ -23,10 +23,10 @@ def run(*, diff: bool, undo: bool, project: str | None, host: str | None) -> int
     """Write both files, or take out of them what is ours."""
     if host is not None and project is None:
         msg = "--host says where the project is, and none is named"
-        raise ConfigError(msg, "add: --project GROUP/PROJECT")
+        raise UsageError(msg, "add: --project GROUP/PROJECT")
     if undo and project is not None:
         msg = "--undo takes out all that is ours, whatever the project"
-        raise ConfigError(msg, "leave --project away")
+        raise UsageError(msg, "leave --project away")
     path = docker.config_file(os.environ, Path.home())
     old = files.read(path)
     current = docker.read(path, old)

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
             show.as_json({"agent": None, "sign_in": None, "leases": [], "sessions": []})
         else:
             print(f"agent     {show.coloured('not running', 'yellow')}; {missing.remedy}")
-        return missing.exit_status
+        return 1
     status.pop("event", None)
     if args.json:
         show.as_json(status)

@@ -124,7 +124,7 @@ def test_who_chose_another_socket_is_not_the_units_business(session: Session) ->
 def test_a_unit_that_does_not_start_is_named_with_what_shows_why(session: Session) -> None:
     session.managed().fails = "no such folder"
     said = "juniper: systemctl cannot start juniperd.socket (Job for juniperd.socket failed (start): no such folder)"
-    assert session.juniper("up") == (69, f"{said}; run: systemctl --user status juniperd.socket\n")
+    assert session.juniper("up") == (1, f"{said}; run: systemctl --user status juniperd.socket\n")
 
 
 def test_without_systemctl_it_is_as_without_a_unit(session: Session) -> None:

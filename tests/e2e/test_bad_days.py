@@ -50,7 +50,7 @@ def test_no_configuration(laptop: dict[str, str]) -> None:
     path = Path(laptop["HOME"], ".config", "juniper", "juniper.toml")
     said = f"no configuration at {path}; run: juniper setup https://your-issuer"
     first = juniper(laptop, "login")
-    assert (first.status, first.stdout, first.line) == (78, "", f"juniper: {said}")
+    assert (first.status, first.stdout, first.line) == (1, "", f"juniper: {said}")
     second = helper(laptop)
     assert (second.status, second.stdout, second.line) == (78, "", f"juniper-aws: {said}")
 
@@ -66,7 +66,7 @@ def test_a_repository_s_environment_does_not_choose_the_configuration(laptop: di
     assert answer.line.endswith("juniper.toml; run: juniper setup https://your-issuer")
     assert laptop["HOME"] not in answer.line
     login = juniper(moved | {"JUNIPER_CONFIG": str(path), "XDG_RUNTIME_DIR": laptop["HOME"]}, "login")
-    assert (login.status, "set JUNIPER_SOCKET too" in login.line) == (78, True)
+    assert (login.status, "set JUNIPER_SOCKET too" in login.line) == (1, True)
 
 
 def test_a_configuration_written_since_is_read(laptop: dict[str, str]) -> None:
@@ -75,7 +75,7 @@ def test_a_configuration_written_since_is_read(laptop: dict[str, str]) -> None:
     configure(laptop, 'version = 1\n[issuer.team]\nurl = "https://127.0.0.1:9"\nidp = "https://127.0.0.1:9"\n')
     assert all(ends(pid) for pid in running_with("HOME", laptop["HOME"]))
     after = juniper(laptop, "login")
-    assert after.status == 69
+    assert after.status == 1
     assert "no configuration" not in after.line
     assert "127.0.0.1" in after.line
 
@@ -92,7 +92,7 @@ def test_a_configuration_written_since_is_read(laptop: dict[str, str]) -> None:
 def test_a_broken_configuration_is_named_with_its_line(laptop: dict[str, str], text: str, line: int, word: str) -> None:
     path = configure(laptop, text)
     refused = juniper(laptop, "login")
-    assert (refused.status, refused.stdout) == (78, "")
+    assert (refused.status, refused.stdout) == (1, "")
     assert str(path) in refused.line
     assert f":{line}:" in refused.line
     assert word in refused.line
@@ -138,12 +138,13 @@ def test_a_file_where_the_socket_should_be(laptop: dict[str, str]) -> None:
 
 def test_a_socket_path_too_long_for_the_system(laptop: dict[str, str]) -> None:
     long = {**laptop, "JUNIPER_SOCKET": f"{laptop['HOME']}/{'x' * 120}/agent.sock"}
-    for refused in (juniper(long, "status"), juniper(long, "login"), done(run(("juniperd",), long))):
-        assert refused.status == 78
+    verbs = juniper(long, "status"), juniper(long, "login"), done(run(("juniperd",), long))
+    for refused, status in zip(verbs, (1, 1, 78), strict=True):
+        assert refused.status == status
         assert refused.line.endswith("the socket's path is longer than 107 bytes; set JUNIPER_SOCKET to a shorter path")
     assert "JUNIPER_SOCKET" in helper(long).line
 
 
 def test_nobody_is_asked_to_know_an_unknown_verb(laptop: dict[str, str]) -> None:
     refused = juniper(laptop, "lgin")
-    assert (refused.status, refused.line) == (64, "juniper: no verb 'lgin'; run: juniper --help")
+    assert (refused.status, refused.line) == (2, "juniper: no verb 'lgin'; did you mean: juniper login?")

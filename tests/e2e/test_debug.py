@@ -126,7 +126,7 @@ def test_read_only_asks_for_siblings_alone(shop: Company) -> None:
     ]
     refused = shop.juniper("debug", *PLACE, "--read-only", "--scope", "billing-debugger", "--", "true")
     assert (refused.status, refused.stdout) == (1, "")
-    assert refused.line.startswith("juniper debug: scope 'billing-debugger' has no read-only sibling; ")
+    assert refused.line.startswith("juniper: scope 'billing-debugger' has no read-only sibling; ")
 
 
 @pytest.mark.parametrize(
@@ -155,14 +155,14 @@ def test_what_cannot_be_meant_is_guessed_kindly_with_status_2(
 ) -> None:
     done = shop.juniper("debug", *words, "--", "true")
     assert (done.status, done.stdout) == (2, "")
-    assert done.line.startswith(f"juniper debug: {line}")
+    assert done.line.startswith(f"juniper: {line}")
     assert nothing_left(made) == []
 
 
 def test_what_is_refused_has_status_1_and_opens_nothing(made: Pulls, shop: Company) -> None:
     done = shop.juniper("debug", "shop/billing", "--env", "production", "--", "true")
     assert (done.status, done.stdout) == (1, "")
-    assert done.line.startswith("juniper debug: ")
+    assert done.line.startswith("juniper: ")
     assert nothing_left(made) == []
 
 

@@ -42,7 +42,7 @@ def test_a_cluster_s_scope_is_the_current_context(shop: Company) -> None:
         (("--scope", "invoice-archive-reader", "--"), 2, "no command is named; write: juniper exec --scope"),
         (
             ("--scope", "nope", "--", "true"),
-            1,
+            2,
             "you can see no scope 'nope'; mend its name, or ask whoever owns the policy",
         ),
         (
@@ -62,7 +62,7 @@ def test_what_cannot_be_is_one_line_and_nothing_is_run(
 ) -> None:
     done = shop.juniper("exec", *words)
     assert (done.status, done.stdout) == (status, "")
-    assert done.line.startswith(f"juniper exec: {line}")
+    assert done.line.startswith(f"juniper: {line}")
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 9", 9), ("kill -KILL $$", 137)])

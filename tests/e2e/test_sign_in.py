@@ -100,7 +100,7 @@ def test_a_denied_login_is_one_line(healed: Company) -> None:
     healed.juniper("logout").good()
     healed.sandbox("idp", "--deny")
     denied = healed.juniper("login")
-    assert denied.status == 77
+    assert denied.status == 1
     assert denied.stdout == ""
     assert denied.stderr.splitlines()[-1] == "juniper: the sign-in was declined in the browser; run: juniper login"
     assert "signed in" not in json.dumps(healed.status()["sign_in"])
@@ -109,7 +109,7 @@ def test_a_denied_login_is_one_line(healed: Company) -> None:
 @pytest.mark.usefixtures("shop")
 def test_a_denied_login_leaves_the_old_sign_in(healed: Company) -> None:
     healed.sandbox("idp", "--deny")
-    assert healed.juniper("login", "--again").status == 77
+    assert healed.juniper("login", "--again").status == 1
     assert healed.helper().status == 0
 
 
@@ -124,7 +124,7 @@ def test_three_logins_are_one_flow_and_one_no_is_the_answer_for_a_while(healed: 
     ends = [process.communicate(timeout=10)[1].splitlines()[-1] for process in running]
     assert set(ends) == {"juniper: the sign-in was declined in the browser; run: juniper login"}
     again = healed.juniper("login", "--device")
-    assert again.status == 77
+    assert again.status == 1
     assert re.fullmatch(
         r"juniper: the sign-in was declined in the browser, \d+ s ago; run: juniper login --again", again.line
     )
@@ -190,7 +190,7 @@ def test_a_disabled_account_cannot_sign_in(healed: Company) -> None:
     healed.juniper("logout").good()
     healed.sandbox("idp", "--disable", "developer")
     refused = healed.juniper("login")
-    assert refused.status == 77
+    assert refused.status == 1
     assert "this account is not active" in refused.stderr.splitlines()[-1]
     assert healed.helper().line == "juniper-aws: nobody is signed in; run: juniper login"
 

@@ -152,14 +152,14 @@ async def test_a_dead_session_is_never_replaced_by_the_main_socket(shell: Shell)
     assert shell.inside.last_decision()["session"] == opened["id"]
     await shell.inside.control("session_close", id=opened["id"])
     status, out, err = await within.token("--audience", "billing-api")
-    assert (status, out) == (77, "")
+    assert (status, out) == (1, "")
     assert err == "juniper: the session has ended; run: juniper session open\n"
     assert (await shell.token("--audience", "billing-api"))[0] == 0
 
 
 async def test_without_an_agent_it_is_said(shell: Shell, tmp_path: Path) -> None:
     other = Shell(shell.inside, {**shell.env, "JUNIPER_SOCKET": str(tmp_path / "none.sock")})
-    assert await other.token("--audience", "billing-api") == (69, "", "juniper: no agent is running; run: juniper up\n")
+    assert await other.token("--audience", "billing-api") == (1, "", "juniper: no agent is running; run: juniper up\n")
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ async def test_the_file_ends_with_the_session(shell: Shell, tmp_path: Path) -> N
     async with shell.within(opened["socket"]).keeping(path) as process:
         await shell.inside.control("session_close", id=opened["id"])
         _, err = await asyncio.wait_for(process.communicate(), LIMIT)
-    assert process.returncode == 77
+    assert process.returncode == 1
     assert err.decode().splitlines() == [
         f"juniper token: {path} is removed",
         "juniper: the session has ended; run: juniper session open",

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from juniperd.cli import setup, setup_docker
-from juniperd.errors import ConfigError
+from juniperd.errors import ConfigError, JuniperError
 from juniperd.protocols.docker import HELPER
 from juniperd.setup import docker
 from tests.requirements import require_peer
@@ -272,7 +272,7 @@ def test_a_recorded_project_that_is_held_no_more_is_said(
 )
 def test_what_cannot_be_meant_is_refused(home: Path, offer: Offering, words: list[str], says: str) -> None:
     offer(team=[("shop/billing", AT_HOST)])
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(JuniperError) as caught:
         verb(*words)
     assert says in str(caught.value)
     assert not (home / ".docker").exists()

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from juniperd import config
 from juniperd.cli import setup as verb
 from juniperd.config import Network
-from juniperd.errors import ConfigError, UpstreamAnswer
+from juniperd.errors import ConfigError, JuniperError, UpstreamAnswer
 from juniperd.http import Http
 from juniperd.setup import issuer
 from juniperd.setup.issuer import Found
@@ -165,7 +165,7 @@ def run(*words: str) -> int:
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_asked(words: list[str], says: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(JuniperError) as caught:
         run(*words)
     assert says in str(caught.value)
 
@@ -189,7 +189,7 @@ def test_nothing_is_written_without_a_yes(
     found: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-    with pytest.raises(ConfigError, match="nobody is here to say yes"):
+    with pytest.raises(JuniperError, match="nobody is here to say yes"):
         run(FOUND.url)
     assert run(FOUND.url, "--diff") == 0
     assert not found.exists()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import shutil
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +32,8 @@ def shown(folder: Path, name: str, about: str, environ: Mapping[str, str], typed
     started = subshell.shell(str(program), folder, about, environ)
     session.write(folder, {**started.files, subshell.ENDS: "0\n"})
     mine, theirs = pty.openpty()
+    # Wide enough for any prompt: a dumb terminal shows the end of a line alone, and the prompt has the folder in it.
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 1000, 0, 0))
     env = {**environ, **started.variables}
     process = subprocess.Popen(
         ["setsid", "--ctty", *started.words], env=env, stdin=theirs, stdout=theirs, stderr=theirs
