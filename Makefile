@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 OIDC   := tests/peers/oidc-provider
 GO     := tests/peers/go_programs.py $(wildcard tests/peers/*/go.* tests/peers/*/*/*.go tests/peers/*/*/go.* tests/peers/*/*/*/*.go)
 
-.PHONY: help setup demo test fast check coverage faults drills bench fuzz clean
+.PHONY: help setup demo test fast check coverage faults drills bench fuzz dist clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -51,6 +51,12 @@ bench: setup  ## the design's budgets on this machine, as ratios
 
 fuzz: setup  ## coverage-guided fuzzing of every reader of foreign bytes, with figures
 	$(BIN)/python -m tests.fuzz
+
+dist: setup  ## both wheels, the source and the Debian package, in dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t sdist -t wheel
+	JUNIPER_HELPER=twin $(BIN)/python -m hatchling build -t wheel
+	$(BIN)/python packaging/deb.py dist
 
 clean:  ## forget what setup made
 	rm -rf $(VENV) $(OIDC)/node_modules build dist

@@ -21,6 +21,9 @@ command -v clang >/dev/null 2>&1 || command -v clang-14 >/dev/null 2>&1 || missi
 command -v strace >/dev/null 2>&1 || missing="$missing strace"
 command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || missing="$missing chromium"
 command -v skopeo >/dev/null 2>&1 || missing="$missing skopeo"
+command -v mmdebstrap >/dev/null 2>&1 || missing="$missing mmdebstrap"
+command -v man >/dev/null 2>&1 || missing="$missing man-db groff-base"
+command -v tmux >/dev/null 2>&1 || missing="$missing tmux"
 command -v zsh >/dev/null 2>&1 || missing="$missing zsh"
 command -v fish >/dev/null 2>&1 || missing="$missing fish"
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

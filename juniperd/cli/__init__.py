@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from juniperd.errors import JuniperError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
 
 FAILED = 1
 """What was asked was refused, or has failed; with :class:`UsageError`'s 2 a number that never changes."""
@@ -54,6 +58,22 @@ def _usage() -> str:
     return "\n".join(lines)
 
 
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """The arguments of a verb, which are its help and its page in the manual too."""
+    import argparse
+
+    module = import_module(f"juniperd.cli.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"juniper {verb}",
+        description=VERBS[verb],
+        epilog=module.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.register(parser)
+    return parser
+
+
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(_usage())
@@ -66,17 +86,8 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if verb not in VERBS:
         raise _unknown(verb)
-    import argparse
-
     module = import_module(f"juniperd.cli.{verb}")
-    parser = argparse.ArgumentParser(
-        prog=f"juniper {verb}",
-        description=VERBS[verb],
-        epilog=module.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    module.register(parser)
+    parser = parser_of(verb)
     before, command = _split(rest) if getattr(module, "TAKES_COMMAND", False) else (rest, [])
     args = parser.parse_args(before)
     args.command = command

@@ -6,7 +6,7 @@ import sys
 
 from juniperd.errors import JuniperError
 
-_HELP = """usage: juniperd [--version]
+HELP = """usage: juniperd [--version]
 
 The agent in the foreground: it serves the helpers at its socket until SIGTERM and logs to standard error.
 Usually `juniper up`, the helpers or a systemd user unit start it."""
@@ -20,7 +20,7 @@ def main() -> int:
         print(f"juniperd {agent_version()}")
         return 0
     if len(sys.argv) > 1:
-        print(_HELP, file=sys.stdout if sys.argv[1] in {"-h", "--help"} else sys.stderr)
+        print(HELP, file=sys.stdout if sys.argv[1] in {"-h", "--help"} else sys.stderr)
         return 0 if sys.argv[1] in {"-h", "--help"} else 64
     from juniperd.app import run_agent
 
