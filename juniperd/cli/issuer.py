@@ -24,7 +24,8 @@ EXAMPLES = """examples:
   juniper issuer link list
   juniper issuer trust aws invoice-archive-writer --terraform
   juniper issuer trust kubernetes billing-debugger --version v1beta1
-  juniper issuer publish /srv/www/juniper"""
+  juniper issuer publish /srv/www/juniper
+  juniper issuer backup /var/backups/juniper.db"""
 
 Verbs = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for what add_subparsers returns
 
@@ -37,6 +38,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     verbs.add_parser("reload", help="read the policy files anew, whole or not at all")
     publish = verbs.add_parser("publish", help="write discovery and key set as static files")
     publish.add_argument("folder", type=Path, metavar="DIR")
+    backup = verbs.add_parser("backup", help="copy the state, also of a running issuer; the keys are not in it")
+    restore = verbs.add_parser("restore", help="put a copy back, everybody signed out; no issuer may run")
+    for verb in (backup, restore):
+        verb.add_argument("file", type=Path, metavar="FILE")
     _register_deny(verbs)
     _register_people(verbs)
     keys = verbs.add_parser("keys", help="the signing keys")
@@ -103,6 +108,13 @@ def _publish(args: argparse.Namespace, path: Path) -> Outcome:
     return commands.publish(path, args.folder)
 
 
+def _backup(args: argparse.Namespace, path: Path) -> Outcome:
+    from juniperd.issuer import commands
+
+    act = commands.back_up if args.issuer_verb == "backup" else commands.restore
+    return act(path, args.file)
+
+
 def _deny(args: argparse.Namespace, path: Path) -> Outcome:
     from juniperd.issuer import commands
 
@@ -144,6 +156,8 @@ def _trust(args: argparse.Namespace, path: Path) -> Outcome:
 _VERBS: dict[str, Callable[[argparse.Namespace, Path], Outcome]] = {
     "reload": _reload,
     "publish": _publish,
+    "backup": _backup,
+    "restore": _backup,
     "deny": _deny,
     "link": _link,
     "keys": _keys,

@@ -27,6 +27,7 @@ from juniperd.issuer.deploy_tokens import DeployTokens
 from juniperd.issuer.desk import Desk
 from juniperd.issuer.gitlab import Gitlab
 from juniperd.issuer.ground import Ground
+from juniperd.issuer.health import MOST_CONNECTIONS, Health, Standing
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import InForce, Judge
 from juniperd.issuer.keys import Keys
@@ -74,6 +75,8 @@ class Issuer:
     sweep: Sweep
     minting: Minting
     addresses: tuple[Listen, ...] = ()
+    ops_address: Listen | None = None
+    standing: Standing = field(default_factory=Standing)
     blind_on_record: frozenset[int] = frozenset()
     reloaded: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -112,6 +115,7 @@ class Issuer:
         blind = frozenset(findings.blind)
         if findings.whole:
             self.in_force.blind = blind
+            self.standing.proven_at, self.standing.reader_ends = self.clock(), findings.reader_ends
         if findings.whole and blind != self.blind_on_record:
             await self.record("reader", {"blind": sorted(blind), "warnings": findings.warnings})
             self.blind_on_record = blind
@@ -154,6 +158,11 @@ async def running(
         parts = _parts(issuer, ground, http, KeySets(http, clock=clock))
         stack.push_async_callback(parts.token.close)
         issuer.addresses = await _listen(stack, config, parts)
+        if config.ops_listen is not None:
+            health = Health(state, issuer.in_force, issuer.standing, clock=clock)
+            issuer.ops_address = await listening(
+                stack, health.app(), config.ops_listen, tls=None, most=MOST_CONNECTIONS
+            )
         await stack.enter_async_context(admin.door(config.state, issuer.desk()))
         await issuer.record("policy", {"policy": policy.digest})
         yield issuer
@@ -195,6 +204,7 @@ def _parts(issuer: Issuer, ground: Ground, http: Http, key_sets: KeySets) -> Par
         by_address=Rate(config.limits.per_address, clock=clock),
         checks=Rate(60 * CHECKS_PER_SECOND, clock=clock, at_once=CHECKS_PER_SECOND),
         clock=clock,
+        standing=issuer.standing,
         link_site=_link_site(ground, inquiry, CodeFlow(http, key_sets, clock=clock, sandbox=config.sandbox)),
     )
 
@@ -239,6 +249,8 @@ async def serve(config: IssuerConfig, *, clock: Clock = time.time) -> None:
             asyncio.create_task(work) for work in (_keep_proving(issuer), issuer.sweep.run(), issuer.minting.run())
         ]
         _say(sys.stderr, f"listening on {', '.join(map(str, issuer.addresses))}")
+        if issuer.ops_address is not None:
+            _say(sys.stderr, f"health and metrics on {issuer.ops_address}")
         while not stop.is_set():
             _tell_head(issuer)
             with contextlib.suppress(TimeoutError):

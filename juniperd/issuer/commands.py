@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from juniperd.errors import ConfigError, JuniperError, StateError, one_line
-from juniperd.issuer import admin, audit, discovery, heads, lint, policy_diff, policy_file, state
+from juniperd.issuer import admin, audit, backup, discovery, heads, lint, policy_diff, policy_file, state
 from juniperd.issuer import config as configuration
 from juniperd.issuer.audit import Head
 from juniperd.issuer.config import IssuerConfig
@@ -310,6 +310,36 @@ def reload(config_path: Path) -> Outcome:
     def work() -> str:
         found = _act(config_path, "reload", {})
         return f"policy in force: {found['scopes']} scopes, {found['policy']}"
+
+    return _attempt(work)
+
+
+# --- back-up ----------------------------------------------------------------------------------------------------------
+
+
+def back_up(config_path: Path, target: Path) -> Outcome:
+    """A whole copy of the state, also while the issuer runs."""
+
+    def work() -> str:
+        head = backup.back_up(configuration.load(config_path).state, target)
+        return f"written: {target}, the trail up to {head}\nnot in it: the signing keys, the reader token, the policy"
+
+    return _attempt(work)
+
+
+def restore(config_path: Path, source: Path) -> Outcome:
+    """Put a copy back, everybody signed out."""
+
+    def work() -> str:
+        config = configuration.load(config_path)
+        found = asyncio.run(backup.restore(config.state, source, clock=time.time))
+        told = [f"restored: the trail up to {found.head}; every session ended, {found.signed_out} keys let go"]
+        told += [f"the former state is kept: {found.kept}"] if found.kept else []
+        if found.since is None:
+            told.append("the former state cannot be read: deny again whoever was denied since the back-up was made")
+        elif found.unlinked:
+            told.append(f"links undone since the back-up stay undone: {found.unlinked}")
+        return "\n".join([*told, "next: juniper issuer serve; everybody signs in anew"])
 
     return _attempt(work)
 

@@ -100,6 +100,7 @@ class IssuerConfig:
     api_url: str
     listen: Listen
     api_listen: Listen
+    ops_listen: Listen | None
     tls: Tls | None
     keys: Path
     state: Path
@@ -154,6 +155,7 @@ def _issuer(
         api_url=base_url(table, "api_url", sandbox=sandbox, default=url),
         listen=first,
         api_listen=settings.listen(table, "api_listen", first),
+        ops_listen=settings.listen(table, "ops_listen") if "ops_listen" in table else None,
         tls=_tls(table, folder),
         keys=folder / table.text("keys"),
         state=folder / table.text("state"),
@@ -165,6 +167,8 @@ def _issuer(
         sandbox=sandbox,
     )
     table.finish()
+    if config.ops_listen in {config.listen, config.api_listen} and config.listen.port:
+        raise table.error("ops_listen", "health and metrics are not for laptops", "name another port")
     if any(i.link.on_page for i in identities.values()):
         config = _with_page(table, config)
     if any(i.issuer == url for i in identities.values()):

@@ -30,6 +30,8 @@ class Findings:
     blind: set[int] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     whole: bool = True
+    reader_ends: float | None = None
+    """The first second of the day on which the reader token counts no more; None where it has no end, or tells none."""
 
 
 class Proof:
@@ -87,9 +89,11 @@ class Proof:
             findings.warnings.append("the reader token may write (scope api); give it read_api alone")
         ends = token.get("expires_at")
         try:
-            left = (date.fromisoformat(str(ends)) - datetime.fromtimestamp(self._clock(), UTC).date()).days
+            day = date.fromisoformat(str(ends))
         except ValueError:
             return
+        findings.reader_ends = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+        left = (day - datetime.fromtimestamp(self._clock(), UTC).date()).days
         if left <= WARN_DAYS:
             findings.warnings.append(f"the reader token ends in {left} days; make a new one")
 

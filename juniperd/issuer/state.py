@@ -104,7 +104,7 @@ def _prepare(folder: Path) -> sqlite3.Connection:
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version < VERSION and not fresh and (folder / "state.db").stat().st_size:
-            _back_up(connection, folder / f"state.db.version-{version}")
+            copy(connection, folder / f"state.db.version-{version}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         if version < VERSION:
@@ -117,7 +117,7 @@ def _prepare(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def _back_up(connection: sqlite3.Connection, path: Path) -> None:
+def copy(connection: sqlite3.Connection, path: Path) -> None:
     """A whole copy at ``path``, with what only the write-ahead log holds yet; under its name once it is on disk."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
@@ -148,6 +148,8 @@ class State:
         except BaseException:
             os.close(self._lock)
             raise
+        self.problem: StateError | None = None
+        """What the last write failed of; None once one has reached the disk."""
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="issuer-writer", daemon=True)
         self._thread.start()
@@ -166,10 +168,13 @@ class State:
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put(_Job(work, future, loop))
         try:
-            return await future
+            done = await future
         except sqlite3.Error as error:
             msg = f"the issuer's data base cannot be written ({error})"
-            raise StateError(msg, "check the disk of the state folder") from error
+            self.problem = StateError(msg, "check the disk of the state folder")
+            raise self.problem from error
+        self.problem = None
+        return done
 
     def close(self) -> None:
         """Finish what waits, then let go of the lock."""

@@ -14,6 +14,7 @@ from juniperd.errors import JuniperError, StateError, TokenRejected, UpstreamErr
 from juniperd.issuer import discovery, refusal, revocation, session_request
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig
+from juniperd.issuer.health import Standing
 from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
 from juniperd.issuer.limits import MAX_BODY, Rate
 from juniperd.issuer.link_site import LinkSite
@@ -51,6 +52,7 @@ class Parts:
     by_address: Rate
     checks: Rate
     clock: Clock
+    standing: Standing
     link_site: LinkSite | None = None
 
 
@@ -164,7 +166,6 @@ class _Api:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._strangers = 0
 
     async def token(self, request: web.Request) -> web.Response:
         try:
@@ -243,10 +244,10 @@ class _Api:
     def _unverified(self, request: web.Request, error: OAuthError) -> OAuthError:
         if not self._parts.by_address.spend(request.remote):
             return refusal.too_many()
-        self._strangers += 1
+        self._parts.standing.unverified += 1
         log.info(
             "unverified request %d from %s: %s",
-            self._strangers,
+            self._parts.standing.unverified,
             request.remote,
             one_line(f"{error.error} {error.description}", 200),
         )

@@ -182,6 +182,44 @@ def test_nothing_in_it_tells_where_it_was_built(installed: CleanRoot) -> None:
     assert subprocess.run(words, capture_output=True, text=True, check=False).stdout == ""
 
 
+def test_the_issuer_s_container_is_made_of_it(installed: CleanRoot, tmp_path: Path) -> None:
+    if shutil.which("buildah") is None:
+        require_peer("buildah", "it builds the issuer's container")
+    (tmp_path / "dist").mkdir()
+    shutil.copy(installed.folder / "root/juniperd.deb", tmp_path / "dist/juniperd_0.1.0_here.deb")
+    storage = ["--storage-driver=vfs", f"--root={tmp_path}/images", f"--runroot={tmp_path}/run"]
+
+    def buildah(*words: str) -> Done:
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "BUILDAH_ISOLATION": "chroot"}
+        made = subprocess.run(["buildah", *storage, *words], env=env, capture_output=True, check=False, timeout=300)
+        return done(made)
+
+    # The base is the clean root: what a container's registry would serve, without the registry.
+    base = buildah("from", "scratch").good().strip()
+    buildah("add", "--quiet", base, str(BUILT / "clean-root.tar"), "/").good()
+    buildah("commit", "--quiet", base, "localhost/base").good()
+    file = str(ROOT / "packaging/issuer/Containerfile")
+    words = [
+        "build-using-dockerfile",
+        "--build-arg=BASE=localhost/base",
+        "--file",
+        file,
+        "--tag",
+        "issuer",
+        str(tmp_path),
+    ]
+    buildah(*words).good()
+    made = buildah("from", "localhost/issuer").good().strip()
+    assert buildah("run", made, "--", "id", "-u").good() == "10001\n"
+    said = buildah("run", made, "--", "/usr/bin/juniper", "issuer", "serve", "--config", "/nowhere.toml")
+    assert "/nowhere.toml cannot be read" in said.stderr
+    shown = json.loads(buildah("inspect", "--type", "image", "localhost/issuer").good())["OCIv1"]["config"]
+    assert shown["User"] == "10001:10001"
+    assert shown["Entrypoint"] == ["/usr/bin/juniper"]
+    for path in ("images", "run"):
+        shutil.rmtree(tmp_path / path)
+
+
 def test_it_goes_without_a_trace(installed: CleanRoot) -> None:
     said: Sequence[str] = installed.run("dpkg", "--purge", "juniperd").good().splitlines()
     assert not any("not empty" in line for line in said), said
