@@ -26,6 +26,8 @@ from juniperd.threads import in_thread
 LIMIT = 30.0
 """Seconds kubectl may take for one question."""
 REQUEST_LIMIT = "--request-timeout=8s"
+NOWHERE = "--context=juniper-nowhere"
+"""No context of anybody's: some kubectl ask the current one's cluster for its version before they read a file."""
 _POLICY = re.compile(r"""(?:^|[\s{,])["']?credentialPluginPolicy["']?\s*:\s*["']?(\w+)""", re.MULTILINE)
 _ALLOWED = re.compile(r"""(?:^|[\s{,"'-])(?:command|name)["']?\s*:\s*["']?([^"'\s,}]+)""", re.MULTILINE)
 
@@ -110,7 +112,7 @@ def _without_ours(environ: Mapping[str, str]) -> Finding:
 
 def _view(kubectl: Kubectl) -> tuple[Raw, Finding | None]:
     """The kubeconfig in force, or what is wrong with it; an empty one is no fault."""
-    text, complaint = kubectl.run("config", "view", "-o", "json")
+    text, complaint = kubectl.run("config", "view", "-o", "json", NOWHERE)
     config = _mapping(_parsed(text))
     if complaint is None and config:
         return config, None
