@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from juniperd.errors import JuniperError, one_line
+from juniperd.errors import JuniperError, UpstreamUnreachable, one_line
 
+REACH = "check network, VPN and [network] in juniper.toml"
 _CURE = re.compile(r"; (?=run: |install |update |reinstall )")
 """Where a line's cure begins that may have a semicolon of its own."""
 
@@ -31,6 +32,9 @@ class Finding:
     @classmethod
     def of_error(cls, check: str, error: JuniperError) -> Self:
         """What an error says; one that the agent put into words has its cure in its text."""
+        if isinstance(error, UpstreamUnreachable):
+            # "run: juniper status" is what a tool's line says, and the doctor knows more than that.
+            return cls(check, error.message, REACH)
         return cls(check, error.message, error.remedy) if error.remedy else cls.of_line(check, error.message)
 
     @property

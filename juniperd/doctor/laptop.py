@@ -18,7 +18,7 @@ from juniperd import config as configuration
 from juniperd import paths
 from juniperd.address import host_of
 from juniperd.config import Config, IssuerEntry, Network
-from juniperd.errors import JuniperError, LoginRequired
+from juniperd.errors import IssuerUnreachable, JuniperError, LoginRequired
 from juniperd.http import Answer, Http
 from juniperd.issuer_answers import objects
 from juniperd.issuer_client import IssuerClient
@@ -29,8 +29,8 @@ from juniperd.threads import in_thread
 Event = Mapping[str, object]
 Ask = Callable[[str, Mapping[str, object]], Event]
 """Asks the agent for the result of a control request; it may block."""
-WITHIN = 4.0
-"""Seconds a server may take for one answer."""
+WITHIN = 3.0
+"""Seconds a server may take for one answer: many times what one takes that is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,12 @@ class Laptop:
         if (await self.sign_ins()).get(issuer, {}).get("state") != "signed-in":
             msg = "nobody is signed in"
             raise LoginRequired(msg)
-        issuers = (await self.ask("catalogue", issuer=issuer)).get("issuers")
+        try:
+            async with asyncio.timeout(WITHIN):
+                issuers = (await self.ask("catalogue", issuer=issuer)).get("issuers")
+        except TimeoutError:
+            msg = f"the issuer did not say within {WITHIN:g} s what you hold"
+            raise IssuerUnreachable(msg) from None
         found = issuers.get(issuer) if isinstance(issuers, Mapping) else None
         return found if isinstance(found, Mapping) else {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from juniperd.doctor.finding import Finding, note
 from juniperd.doctor.laptop import Event, Laptop
@@ -18,7 +19,8 @@ async def checks(laptop: Laptop) -> AsyncIterator[Finding]:
         except LoginRequired:
             continue
         except JuniperError as error:
-            yield Finding.of_error(f"link {issuer}", error)
+            said = Finding.of_error(f"link {issuer}", error)
+            yield replace(said, text=f"the issuer shows nothing of what you hold: {said.text}")
             continue
         yield _judged(issuer, catalogue)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 from juniperd.address import host_of
 from juniperd.config import IssuerEntry
 from juniperd.doctor import issuer as published
 from juniperd.doctor.finding import Finding, note
-from juniperd.doctor.laptop import Laptop
+from juniperd.doctor.laptop import WITHIN, Laptop
 from juniperd.errors import JuniperError, UpstreamAnswer
 from juniperd.identity import Provider
 from juniperd.issuer_answers import Directory
@@ -26,8 +27,12 @@ UNKNOWN = {
 async def issuers(laptop: Laptop) -> AsyncIterator[Finding]:
     """Each issuer: its keys as clusters see them, and what it asks of agents."""
     for entry in laptop.issuers.values():
-        async for finding in published.checks(entry.name, entry.url, laptop.http, clock=laptop.clock):
+        silent = False
+        async for finding in published.checks(entry.name, entry.url, laptop.http, clock=laptop.clock, within=WITHIN):
+            silent |= finding.check == f"issuer {entry.name}" and not finding.ok
             yield finding
+        if silent:
+            continue
         async for finding in _certificate(laptop, entry):
             yield finding
         directory = await _directory(laptop, entry)
@@ -38,15 +43,19 @@ async def issuers(laptop: Laptop) -> AsyncIterator[Finding]:
 
 
 async def _directory(laptop: Laptop, entry: IssuerEntry) -> Directory | Finding:
+    check = f"issuer {entry.name}"
     try:
-        return await laptop.issuer(entry).directory()
+        async with asyncio.timeout(WITHIN):
+            return await laptop.issuer(entry).directory()
+    except TimeoutError:
+        return Finding(check, f"did not say within {WITHIN:g} s what it is", "check your VPN, then try again")
     except JuniperError as error:
-        return Finding.of_error(f"issuer {entry.name}", error)
+        return Finding.of_error(check, error)
 
 
 async def _certificate(laptop: Laptop, entry: IssuerEntry) -> AsyncIterator[Finding]:
     try:
-        ends_at = await laptop.http.certificate_ends(entry.url)
+        ends_at = await laptop.http.certificate_ends(entry.url, timeout=WITHIN)
     except JuniperError:
         return  # that it does not answer, or is not trusted, is told already
     if ends_at is not None:
