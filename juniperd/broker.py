@@ -154,6 +154,20 @@ class Broker:
         key = _key(account.name, identity, scope, request)
         return _shown_to(request, await self._lease(key, request, program, patience=PATIENCE))
 
+    async def probe(self, request: CredentialRequest, *, program: str) -> None:
+        """Have a lease made that nobody gets, and keep nothing of it: the error says why there would be none."""
+        account = self._account_for(request)
+        key = _key(account.name, await account.sign_in.wake(), request.scope, request)
+        before = {held.lease.key for held in self._table}
+        try:
+            await self._mint(Asked(key, request, program))
+        finally:
+            # An EKS token is made of a lease of its own, at AWS.
+            of_aws = replace(key, kind=Kind.AWS, relying_party=None)
+            if of_aws not in before:
+                self._table.drop(of_aws)
+                self._prune()
+
     async def reject(self, rejection: Rejection) -> None:
         """What was shown was not taken: where it is what is held, that is dropped, and the next caller gets a new one.
 

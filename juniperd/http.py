@@ -126,6 +126,20 @@ class Http:
             failure.lost = bool(gone)
             raise failure from error
 
+    async def certificate_ends(self, url: str, *, timeout: float = TIMEOUT) -> float | None:
+        """When the certificate of a server ends, in unix seconds; ``None`` by plain http or through a proxy."""
+        parts = parts_of(url)
+        if parts.scheme != "https" or not parts.hostname or self._proxy_for(url) is not None:
+            return None
+        try:
+            async with asyncio.timeout(timeout):
+                _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=self._tls())
+        except (TimeoutError, OSError) as error:
+            raise translate(error, host_of(url), timeout) from error
+        shown = writer.get_extra_info("peercert") or {}
+        writer.close()
+        return ssl.cert_time_to_seconds(shown["notAfter"]) if "notAfter" in shown else None
+
     def _check(self, url: str) -> None:
         parts = parts_of(url)
         if parts.scheme == "https" and parts.hostname:

@@ -18,6 +18,7 @@ from juniperd.issuer_client import IssuerClient
 from juniperd.leases import Held
 from juniperd.login import Checking, CodeShown, LinkShown, LoginEvent, Waiting
 from juniperd.model import Clock, rfc3339
+from juniperd.probes import Probes
 from juniperd.protocols.control import ControlRequest
 from juniperd.session_verbs import SessionVerbs, tell_ended
 from juniperd.sessions import Sessions
@@ -95,6 +96,7 @@ class Verbs:
             "hosts": self._hosts,
             "down": self._down,
             **self._sessions.verbs,
+            **Probes(broker, facts.store, self._desk).verbs,
         }
 
     def answer(self, request: ControlRequest) -> AsyncGenerator[Event, None]:

@@ -28,7 +28,7 @@ VERBS = {
     "debug": "a debugging session with a shell or one command in it",
     "exec": "one command with one scope in its environment",
     "token": "a token for an API, for curl or kept in a file",
-    "doctor": "what is in the way of one tool, and its cure",
+    "doctor": "what is in the way, of all or of one tool, and its cure",
     "up": "start the agent",
     "down": "stop the agent",
     "setup": "configure this laptop, or one tool on it",

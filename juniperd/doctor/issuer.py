@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from juniperd.doctor.finding import Finding
 from juniperd.errors import JuniperError, UpstreamAnswer
-from juniperd.http import Answer, Http
+from juniperd.http import TIMEOUT, Answer, Http
 from juniperd.model import Clock
 from juniperd.skew import ClockSkew
 
@@ -16,11 +16,11 @@ PUBLISHED_AHEAD = 600
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=([0-9]{1,10})(?![0-9])", re.IGNORECASE)
 
 
-async def checks(name: str, url: str, http: Http, *, clock: Clock) -> AsyncIterator[Finding]:
-    """One issuer of this laptop."""
+async def checks(name: str, url: str, http: Http, *, clock: Clock, within: float = TIMEOUT) -> AsyncIterator[Finding]:
+    """One issuer of this laptop; it has ``within`` seconds for each answer."""
     check, skew = f"issuer {name}", ClockSkew(clock)
     try:
-        found = await _asked(http, f"{url}/.well-known/openid-configuration", skew, clock)
+        found = await _asked(http, f"{url}/.well-known/openid-configuration", skew, clock, within)
         document = found.json()
         said = document if isinstance(document, Mapping) else {}
         if said.get("issuer") != url:
@@ -28,18 +28,18 @@ async def checks(name: str, url: str, http: Http, *, clock: Clock) -> AsyncItera
                 check, f"{url} calls itself {said.get('issuer')}", "ask whoever runs the issuer to mend its url"
             )
             return
-        keys = await _asked(http, str(said.get("jwks_uri")), skew, clock)
+        keys = await _asked(http, str(said.get("jwks_uri")), skew, clock, within)
     except JuniperError as error:
-        yield Finding(check, error.message, error.remedy)
+        yield Finding.of_error(check, error)
         return
     yield Finding(check, f"answers at {url}, with a certificate that is trusted here")
     yield clock_of(skew)
     yield key_age(name, keys.headers)
 
 
-async def _asked(http: Http, url: str, skew: ClockSkew, clock: Clock) -> Answer:
+async def _asked(http: Http, url: str, skew: ClockSkew, clock: Clock, within: float) -> Answer:
     asked_at = clock()
-    answer = await http.request("GET", url)
+    answer = await http.request("GET", url, timeout=within)
     skew.observe(answer.date, asked_at=asked_at)
     if answer.status != 200:
         msg = f"{url} answered status {answer.status}"

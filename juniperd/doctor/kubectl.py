@@ -10,16 +10,24 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from juniperd.doctor.finding import Finding
+from juniperd import paths
+from juniperd.doctor.finding import Finding, note
+from juniperd.doctor.laptop import Laptop
+from juniperd.model import Kind
 from juniperd.protocols.kubectl import EXTENSION, HELPER, SETUP, VERSIONS
+from juniperd.setup.kubectl import export_line
+from juniperd.threads import in_thread
 
 LIMIT = 30.0
 """Seconds kubectl may take for one question."""
 REQUEST_LIMIT = "--request-timeout=8s"
+NOWHERE = "--context=juniper-nowhere"
+"""No context of anybody's: some kubectl ask the current one's cluster for its version before they read a file."""
 _POLICY = re.compile(r"""(?:^|[\s{,])["']?credentialPluginPolicy["']?\s*:\s*["']?(\w+)""", re.MULTILINE)
 _ALLOWED = re.compile(r"""(?:^|[\s{,"'-])(?:command|name)["']?\s*:\s*["']?([^"'\s,}]+)""", re.MULTILINE)
 
@@ -53,28 +61,69 @@ class Kubectl:
 
 
 def checks(environ: Mapping[str, str], home: Path) -> Iterator[Finding]:
-    """Everything that kubectl and its files show."""
+    """Everything that kubectl and its files show, and what each of our contexts reaches."""
     program = shutil.which("kubectl", path=environ.get("PATH"))
     if program is None:
         yield Finding("kubectl", "none is in PATH", "install kubectl")
         return
     kubectl = Kubectl(program, environ)
-    text, complaint = kubectl.run("config", "view", "-o", "json")
-    config = _mapping(_parsed(text))
-    if complaint is not None or not config:
-        yield Finding("kubeconfig", complaint or "it cannot be read", "mend the file that KUBECONFIG names")
+    config, complaint = _view(kubectl)
+    if complaint is not None:
+        yield complaint
         return
     ours = _ours(config)
     if not ours:
         yield Finding("kubeconfig", f"no user entry runs {HELPER}", f"{SETUP}, and the export line that it prints")
         return
-    yield from (found for name, plugin in ours.items() for found in entry(name, plugin))
-    for command in sorted({str(plugin.get("command")) for plugin in ours.values()}):
-        yield from kuberc(command, environ, home)
+    yield from _entries(ours, environ, home)
     for name, context in _named(config, "contexts", "context"):
         if context.get("user") in ours:
             cluster = dict(_named(config, "clusters", "cluster")).get(str(context.get("cluster")), {})
             yield from _context(kubectl, name, context, cluster)
+
+
+async def settings(laptop: Laptop) -> AsyncIterator[Finding]:
+    """The files alone: asking the clusters takes seconds."""
+    held = await laptop.held(Kind.KUBERNETES)
+    program = shutil.which("kubectl", path=laptop.environ.get("PATH"))
+    if program is None:
+        if held:
+            yield note("kubectl", "none is in PATH")
+        return
+    config, complaint = await in_thread(partial(_view, Kubectl(program, laptop.environ)), name="kubectl")
+    ours = _ours(config)
+    if complaint is not None:
+        yield complaint
+    elif ours:
+        for finding in _entries(ours, laptop.environ, laptop.home):
+            yield finding
+    elif held:
+        yield _without_ours(laptop.environ)
+
+
+def _without_ours(environ: Mapping[str, str]) -> Finding:
+    """No entry of ours is in force: where the file was written, KUBECONFIG does not name it."""
+    written = paths.config_path(environ).with_name("kubeconfig")
+    line = export_line(written, environ) if written.exists() else None
+    if line is not None:
+        return Finding("kubeconfig", f"KUBECONFIG does not name {written}", f"run: {line}")
+    return note("kubeconfig", f"no user entry runs {HELPER}; juniper setup kubectl writes one")
+
+
+def _view(kubectl: Kubectl) -> tuple[Raw, Finding | None]:
+    """The kubeconfig in force, or what is wrong with it; an empty one is no fault."""
+    text, complaint = kubectl.run("config", "view", "-o", "json", NOWHERE)
+    config = _mapping(_parsed(text))
+    if complaint is None and config:
+        return config, None
+    return {}, Finding("kubeconfig", complaint or "it cannot be read", "mend the file that KUBECONFIG names")
+
+
+def _entries(ours: Mapping[str, Raw], environ: Mapping[str, str], home: Path) -> Iterator[Finding]:
+    """Each user entry of ours, and whether kubectl may run what it names."""
+    yield from (found for name, plugin in ours.items() for found in entry(name, plugin))
+    for command in sorted({str(plugin.get("command")) for plugin in ours.values()}):
+        yield from kuberc(command, environ, home)
 
 
 def _parsed(text: str) -> object:

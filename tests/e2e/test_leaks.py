@@ -19,6 +19,8 @@ VERBS = (
     ("status", "--json"),
     ("whoami",),
     ("explain", "billing-debugger"),
+    ("doctor",),
+    ("doctor", "--json"),
     ("doctor", "kubectl"),
     ("doctor", "kubectl", "--json"),
     ("session", "list", "--json"),

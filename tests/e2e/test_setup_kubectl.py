@@ -94,7 +94,7 @@ async def test_the_doctor_finds_it_well_and_then_what_was_broken(desk: Desk) -> 
     assert any(line.startswith("ok   context staging-eu: in billing: ") and "pods" in line for line in found), found
     await desk.inside.control("logout")
     status, out, _ = await desk.juniper("doctor", "kubectl", "--json")
-    bad = [row["check"] for row in json.loads(out) if not row["ok"]]
+    bad = [row["check"] for row in json.loads(out)["findings"] if not row["ok"]]
     assert (status, bad) == (1, ["context batch-staging", "context staging-eu"])
 
 
@@ -149,7 +149,7 @@ def kuberc(desk: Desk, **words: object) -> None:
 
 async def doctors_word(desk: Desk) -> list[dict[str, Any]]:
     _, out, _ = await desk.juniper("doctor", "kubectl", "--json")
-    return [row for row in json.loads(out) if row["check"] == "kuberc"]
+    return [row for row in json.loads(out)["findings"] if row["check"] == "kuberc"]
 
 
 async def test_a_kuberc_that_denies_plugins_is_kubectls_no_and_the_doctor_knows_it(desk: Desk) -> None:
