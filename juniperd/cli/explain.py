@@ -1,4 +1,4 @@
-"""``juniper explain``: what GitLab was asked for a scope, what it answered, and which rule decided."""
+"""``juniper explain``: what GitLab was asked for a scope, what it answered, which rule decided, what would change it."""
 
 from __future__ import annotations
 
@@ -46,5 +46,7 @@ def _lines(scope: str, answer: Shown) -> Iterator[str]:
     for row in rows:
         mark = show.coloured("ok     ", "green") if row["verdict"] == "ok" else show.coloured("refused", "red")
         yield f"  rule {row['rule']}  {mark}  {row['asked']:<{width}}  {show.coloured(row['answered'], 'dim')}"
+    if not permitted and answer.get("cure"):
+        yield one_line(f"  what would change it: {answer['cure']}", 400)
     if not permitted and not rows:
         yield f"  ask who runs the issuer, with this id: {answer.get('id')}"
