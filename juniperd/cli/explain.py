@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 
-from juniperd.cli import connection, show
-from juniperd.errors import one_line
+from juniperd.cli import connection, kindly, show
+from juniperd.errors import UsageError, one_line
 
 EXAMPLES = """examples:
   juniper explain invoice-archive-writer
@@ -24,15 +24,28 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain it; the status tells a script the verdict: 0 permitted, 1 refused."""
+    """Explain it; the status tells a script the verdict: 0 permitted, 1 refused, 2 no scope of theirs."""
     asked = {"scope": args.scope, "environment": args.environment, "ref": args.ref}
     answer = dict(connection.result("explain", asked))
     answer.pop("event", None)
+    if answer.get("verdict") == "refused" and "rule" not in answer:
+        _known(args.scope, answer)
     if args.json:
         show.as_json(answer)
     else:
         print("\n".join(_lines(args.scope, answer)))
     return 0 if answer.get("verdict") == "permitted" else 1
+
+
+def _known(scope: str, answer: Shown) -> None:
+    """Nothing is told of a name: who sees other scopes hears that it is none of theirs, and which one is near."""
+    issuers = connection.result("catalogue", {"issuer": answer.get("issuer")})["issuers"]
+    found = issuers.values() if isinstance(issuers, Mapping) else ()
+    seen = [str(row.get("name")) for document in found for row in document["scopes"]]
+    name = scope.rpartition("/")[2]
+    if seen and name not in seen:
+        msg = f"you can see no scope '{one_line(name, 100)}' ({one_line(str(answer.get('id')), 64)})"
+        raise UsageError(msg, kindly.guess(name, seen, "run: juniper explain {}", "run: juniper scopes"))
 
 
 def _lines(scope: str, answer: Shown) -> Iterator[str]:
