@@ -95,7 +95,9 @@ def _row(args: argparse.Namespace) -> tuple[str, Row]:
         raise UsageError(msg, f"add --issuer, one of {', '.join(name for name, _ in matching)}")
     msg = f"you can see no scope '{one_line(args.scope, 100)}'"
     seen = [str(row.get("name")) for _name, row in rows]
-    raise UsageError(msg, kindly.guess(args.scope, seen, "write --scope {}", "run: juniper scopes"))
+    raise UsageError(
+        msg, kindly.guess(args.scope, seen, "write --scope {}", "mend its name, or ask whoever owns the policy")
+    )
 
 
 def _credentials(row: Row, issuer: str, *, sandbox: bool) -> Iterator[tuple[str, str]]:
