@@ -39,7 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _known(scope: str, answer: Shown) -> None:
     """Nothing is told of a name: who sees other scopes hears that it is none of theirs, and which one is near."""
-    issuers = connection.result("catalogue", {"issuer": answer.get("issuer")})["issuers"]
+    try:
+        issuers = connection.result("catalogue", {"issuer": answer.get("issuer")})["issuers"]
+    except connection.AgentSaid:
+        # Who is nobody in GitLab has no catalogue, and the refusal with its id is what they came for.
+        return
     found = issuers.values() if isinstance(issuers, Mapping) else ()
     seen = [str(row.get("name")) for document in found for row in document["scopes"]]
     name = scope.rpartition("/")[2]
