@@ -7,14 +7,13 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 
 from juniperd import config, paths
-from juniperd.cli import checkout, child, connection, show, subshell
+from juniperd.cli import checkout, child, connection, kindly, show, subshell
 from juniperd.cli.session import seconds
 from juniperd.errors import GrantRefused, JuniperError, ProtocolError, SessionOver, UsageError, one_line
 from juniperd.setup import session
@@ -116,7 +115,9 @@ def _project(named: str | None, rows: Sequence[Row]) -> str:
         msg = "this is no checkout of a project that you hold a scope in"
         raise UsageError(msg, f"name one: juniper debug {known[0] if known else 'GROUP/PROJECT'} --env ENVIRONMENT")
     msg = f"you hold no scope in a project '{one_line(found, 100)}'"
-    raise UsageError(msg, _kindly(found, known, "juniper debug {} --env ENVIRONMENT", "ask whoever owns the policy"))
+    raise UsageError(
+        msg, kindly.guess(found, known, "juniper debug {} --env ENVIRONMENT", "ask whoever owns the policy")
+    )
 
 
 def _environment(named: str | None, rows: Sequence[Row]) -> str:
@@ -135,7 +136,7 @@ def _environment(named: str | None, rows: Sequence[Row]) -> str:
     if any(_fits(row, named) for row in rows):
         return named
     msg = f"no scope of {project} is for an environment '{one_line(named, 100)}'"
-    raise UsageError(msg, _kindly(named, known, f"juniper debug {project} --env {{}}", "run: juniper scopes"))
+    raise UsageError(msg, kindly.guess(named, known, f"juniper debug {project} --env {{}}", "run: juniper scopes"))
 
 
 def _scopes(named: Sequence[str], rows: Sequence[Row], environment: str) -> list[str]:
@@ -143,14 +144,8 @@ def _scopes(named: Sequence[str], rows: Sequence[Row], environment: str) -> list
     for name in named:
         if name not in known:
             msg = f"{rows[0].get('project')} has no scope '{one_line(name, 100)}' for {one_line(environment, 100)}"
-            raise UsageError(msg, _kindly(name, known, "write --scope {}", f"it has: {', '.join(known)}"))
+            raise UsageError(msg, kindly.guess(name, known, "write --scope {}", f"it has: {', '.join(known)}"))
     return list(named)
-
-
-def _kindly(given: str, known: Collection[str], command: str, otherwise: str) -> str:
-    """What the person may have meant, among what they may see."""
-    close = get_close_matches(given, list(known), n=1, cutoff=0.6)
-    return f"did you mean {close[0]}? {command.format(close[0])}" if close else otherwise
 
 
 def _is_glob(row: Row) -> bool:

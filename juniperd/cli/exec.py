@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from juniperd import config, paths
-from juniperd.cli import child, connection, token
-from juniperd.errors import UsageError
+from juniperd.cli import child, connection, kindly, token
+from juniperd.errors import UsageError, one_line
 from juniperd.protocols import aws as aws_protocol
 from juniperd.protocols import token as token_protocol
 from juniperd.setup import session
@@ -93,8 +93,11 @@ def _row(args: argparse.Namespace) -> tuple[str, Row]:
     if matching:
         msg = f"several issuers have a scope '{args.scope}'"
         raise UsageError(msg, f"add --issuer, one of {', '.join(name for name, _ in matching)}")
-    msg = f"you can see no scope '{args.scope}'"
-    raise UsageError(msg, "mend its name, or ask whoever owns the policy")
+    msg = f"you can see no scope '{one_line(args.scope, 100)}'"
+    seen = [str(row.get("name")) for _name, row in rows]
+    raise UsageError(
+        msg, kindly.guess(args.scope, seen, "write --scope {}", "mend its name, or ask whoever owns the policy")
+    )
 
 
 def _credentials(row: Row, issuer: str, *, sandbox: bool) -> Iterator[tuple[str, str]]:

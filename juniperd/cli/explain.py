@@ -1,12 +1,12 @@
-"""``juniper explain``: what GitLab was asked for a scope, what it answered, and which rule decided."""
+"""``juniper explain``: what GitLab was asked for a scope, what it answered, which rule decided, what would change it."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
 
-from juniperd.cli import connection, show
-from juniperd.errors import one_line
+from juniperd.cli import connection, kindly, show
+from juniperd.errors import UsageError, one_line
 
 EXAMPLES = """examples:
   juniper explain invoice-archive-writer
@@ -24,15 +24,32 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain it; the status tells a script the verdict: 0 permitted, 1 refused."""
+    """Explain it; the status tells a script the verdict: 0 permitted, 1 refused, 2 no scope of theirs."""
     asked = {"scope": args.scope, "environment": args.environment, "ref": args.ref}
     answer = dict(connection.result("explain", asked))
     answer.pop("event", None)
+    if answer.get("verdict") == "refused" and "rule" not in answer:
+        _known(args.scope, answer)
     if args.json:
         show.as_json(answer)
     else:
         print("\n".join(_lines(args.scope, answer)))
     return 0 if answer.get("verdict") == "permitted" else 1
+
+
+def _known(scope: str, answer: Shown) -> None:
+    """Nothing is told of a name: who sees other scopes hears that it is none of theirs, and which one is near."""
+    try:
+        issuers = connection.result("catalogue", {"issuer": answer.get("issuer")})["issuers"]
+    except connection.AgentSaid:
+        # Who is nobody in GitLab has no catalogue, and the refusal with its id is what they came for.
+        return
+    found = issuers.values() if isinstance(issuers, Mapping) else ()
+    seen = [str(row.get("name")) for document in found for row in document["scopes"]]
+    name = scope.rpartition("/")[2]
+    if seen and name not in seen:
+        msg = f"you can see no scope '{one_line(name, 100)}' ({one_line(str(answer.get('id')), 64)})"
+        raise UsageError(msg, kindly.guess(name, seen, "run: juniper explain {}", "run: juniper scopes"))
 
 
 def _lines(scope: str, answer: Shown) -> Iterator[str]:
@@ -46,5 +63,7 @@ def _lines(scope: str, answer: Shown) -> Iterator[str]:
     for row in rows:
         mark = show.coloured("ok     ", "green") if row["verdict"] == "ok" else show.coloured("refused", "red")
         yield f"  rule {row['rule']}  {mark}  {row['asked']:<{width}}  {show.coloured(row['answered'], 'dim')}"
+    if not permitted and answer.get("cure"):
+        yield one_line(f"  what would change it: {answer['cure']}", 400)
     if not permitted and not rows:
         yield f"  ask who runs the issuer, with this id: {answer.get('id')}"

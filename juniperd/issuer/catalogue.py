@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from juniperd.errors import one_line
 from juniperd.issuer import audit, decision, links, pins, refusal
 from juniperd.issuer import subject as subjects
+from juniperd.issuer.cures import cure
 from juniperd.issuer.facts import Fact, User
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
@@ -76,6 +77,7 @@ class Catalogue:
             "reason": refused.reason if refused else None,
             "text": refused.text if refused else None,
             "rule": refused.rule if refused else None,
+            "cure": cure(refused, case) if refused else None,
             "steps": [{"rule": s.rule, "asked": s.asked, "answered": s.answered, "verdict": s.verdict} for s in steps],
             "id": number,
         }

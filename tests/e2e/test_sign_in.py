@@ -185,6 +185,13 @@ def test_the_person_entitled_is_told_why(shop: Company) -> None:
     assert shop.juniper("explain", SCOPE).status == 0
 
 
+@pytest.mark.parametrize("verb", [("explain",), ("exec", "--scope")])
+def test_a_name_that_is_none_is_guessed_kindly(shop: Company, verb: tuple[str, ...]) -> None:
+    mistyped = shop.juniper(*verb, SCOPE[:-1], *(["--", "true"] if verb[0] == "exec" else []))
+    assert mistyped.status == 2
+    assert f"did you mean {SCOPE}?" in mistyped.line
+
+
 @pytest.mark.usefixtures("shop")
 def test_a_disabled_account_cannot_sign_in(healed: Company) -> None:
     healed.juniper("logout").good()

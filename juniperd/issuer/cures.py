@@ -1,0 +1,73 @@
+"""What would change a refusal: one line for each reason that an explanation may give, with the case's facts in it."""
+
+from __future__ import annotations
+
+from juniperd.issuer.verdict import Case, Refused
+
+_AGAIN = "ask again in a minute; GitLab or the issuer could not answer now"
+_READER = "ask who runs the issuer for a reader token that sees {project}, and then for: juniper issuer reload"
+_POLICY = "ask the policy's owner to mend project and project_id of the scope"
+_ANOTHER = "ask who runs the issuer which of the two accounts is yours; an administrator alone can undo a link"
+_SIGN_IN = "sign in with what the identity asks for: juniper login"
+
+CURES = {
+    "amr": _SIGN_IN,
+    "acr": _SIGN_IN,
+    "acrs": _SIGN_IN,
+    "sign_in_flow": "sign in by the flow that the scope names: juniper login --{flow}",
+    "not_linked": "ask a GitLab administrator to link your account to this sign-in",
+    "link_missing": "link your account on the issuer's page, as the line above says",
+    "link_changed": _ANOTHER,
+    "link_taken": _ANOTHER,
+    "denied": "wait until an administrator lifts it, or ask who runs the issuer",
+    "origin": "ask the scope's owner to add the origin laptop",
+    "user_inactive": "ask a GitLab administrator to make your account active",
+    "project_mismatch": _POLICY,
+    "moved": _POLICY,
+    "project_hidden": _POLICY,
+    "project_closed": "ask the owner of {project} to take it out of the archive, or out of its deletion",
+    "ci_disabled": "ask the maintainers of {project} to switch CI/CD on",
+    "ci_config_elsewhere": "keep the CI file inside {project}, or ask the scope's owner for ci_config_elsewhere = true",
+    "not_a_member": "ask the maintainers of {project} to make you a member",
+    "membership_ended": "ask the maintainers of {project} to renew your membership",
+    "role": "ask the maintainers of {project} for the role that the scope asks for",
+    "new_branch": "ask a maintainer of {project} to let you push to new branches",
+    "ref_missing": "push {ref} to {project}, or choose another with --ref",
+    "ref_ambiguous": "rename the branch or the tag of that name in {project}",
+    "ref_not_selectable": "leave --ref out",
+    "ref_unselected": "choose one with --ref",
+    "ref_mismatch": "choose a ref within the scope's pattern with --ref",
+    "tag_protected": "ask a maintainer of {project} to let you create {ref}",
+    "branch_protected": "ask a maintainer of {project} to let you push to {ref}",
+    "merge_only": "ask a maintainer of {project} to let you push to {ref}, or use a scope without a ref",
+    "environment_missing": "choose an environment of {project} with --environment",
+    "environment_stopped": "start the environment {environment} of {project}",
+    "environment_not_selectable": "leave --environment out",
+    "environment_unselected": "choose one with --environment",
+    "environment_mismatch": "choose an environment within the scope's pattern with --environment",
+    "groups_incomplete": _AGAIN,
+    "approval_required": "use a pipeline, which can wait for the approvals of {environment}",
+    "environment_protected": "ask the maintainers of {project} to let you deploy to {environment}",
+    "production": "use a pipeline, or ask the policy's owner to name you in laptop_production until a date",
+    "asleep": "open a debugging session: juniper session open {project} --env {environment}",
+    "hidden": _READER,
+    "reader_blind": _READER,
+    "reader_token": "ask who runs the issuer for a new reader token",
+    "not_asked": "link your account first; nothing is asked of GitLab for nobody",
+    "facts_old": _AGAIN,
+    "gitlab_doubtful": _AGAIN,
+    "gitlab_unreachable": _AGAIN,
+    "state": _AGAIN,
+}
+"""By the refusal's stable word; a test proves that each word of a decision stands here."""
+
+
+def cure(refused: Refused, case: Case) -> str:
+    """What would change this refusal; to be shown to those alone who may see the reason."""
+    kind, _, name = (case.selection.ref or "").partition(":")
+    return CURES[refused.reason].format(
+        project=case.scope.project,
+        environment=case.selection.environment or "the scope's environment",
+        ref=f"the {kind} {name}" if name else "the ref",
+        flow=" or ".join(sorted(case.scope.sign_in)),
+    )
