@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from juniperd.errors import JuniperError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
 
 FAILED = 1
 """What was asked was refused, or has failed; with :class:`UsageError`'s 2 a number that never changes."""
@@ -28,6 +32,8 @@ VERBS = {
     "up": "start the agent",
     "down": "stop the agent",
     "setup": "configure this laptop, or one tool on it",
+    "uninstall": "take out of this laptop all that juniper wrote",
+    "completion": "the script that completes commands in bash, zsh or fish",
     "scopes": "what you may hold, and what you may not",
     "explain": "why you may, or may not, hold a scope",
     "issuer": "run and steer the team's issuer",
@@ -41,7 +47,7 @@ VERBS = {
 
 def _usage() -> str:
     lines = ["usage: juniper VERB [options]", ""]
-    lines += [f"  {verb:<9} {line}" for verb, line in VERBS.items()]
+    lines += [f"  {verb:<10} {line}" for verb, line in VERBS.items()]
     lines += [
         "",
         "examples:",
@@ -66,6 +72,16 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if verb not in VERBS:
         raise _unknown(verb)
+    module = import_module(f"juniperd.cli.{verb}")
+    parser = parser_of(verb)
+    before, command = _split(rest) if getattr(module, "TAKES_COMMAND", False) else (rest, [])
+    args = parser.parse_args(before)
+    args.command = command
+    return int(module.run(args))
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """The parser of one verb, for its arguments, its help and completion."""
     import argparse
 
     module = import_module(f"juniperd.cli.{verb}")
@@ -77,10 +93,7 @@ def _dispatch(arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     module.register(parser)
-    before, command = _split(rest) if getattr(module, "TAKES_COMMAND", False) else (rest, [])
-    args = parser.parse_args(before)
-    args.command = command
-    return int(module.run(args))
+    return parser
 
 
 def _unknown(verb: str) -> UsageError:
