@@ -7,7 +7,7 @@ import argparse
 from juniperd.errors import UsageError
 
 EXAMPLES = """examples:
-  juniper completion bash > ~/.local/share/bash-completion/completions/juniper
+  juniper completion bash
   juniper completion zsh
   juniper completion fish"""
 TAKES_COMMAND = True

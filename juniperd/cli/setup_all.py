@@ -21,6 +21,8 @@ class Tour:
 
     diff: bool
     yes: bool
+    quiet: bool = False
+    """Whether the person has seen the differences already."""
     written: list[str] = field(default_factory=list)
     as_it_was: list[str] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
@@ -47,8 +49,9 @@ class Tour:
         if plan.empty:
             self.as_it_was.append(name)
             return
-        print(f"\n{name}")
-        plan.show()
+        if not self.quiet:
+            print(f"\n{name}")
+            plan.show()
         if self.diff:
             return
         if not undo and not agreed("write this?", yes=self.yes):
@@ -67,6 +70,8 @@ class Tour:
             "failed": self.failed,
         }
         print()
+        if not self.written and not self.failed:
+            print("nothing to change")
         for title, names in rows.items():
             if names:
                 print(f"{title:<12} {', '.join(names)}")
@@ -101,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.diff and tour.passed_over:
         print("nothing was written")
         return 0
-    missing = _sign_in(tour, chosen)
+    missing = _sign_in(tour, chosen, url)
     for name in chosen:
         if missing and setup.tool(name).NEEDS_SIGN_IN:
             tour.passed_over.append(f"{name} (needs a sign-in)")
@@ -110,10 +115,12 @@ def run(args: argparse.Namespace) -> int:
     return _end(tour, args, url=url, pin=pin, missing=missing)
 
 
-def _sign_in(tour: Tour, chosen: tuple[str, ...]) -> list[str]:
+def _sign_in(tour: Tour, chosen: tuple[str, ...], url: str) -> list[str]:
     """The issuers at which nobody is signed in, after the person was offered to."""
     if not any(setup.tool(name).NEEDS_SIGN_IN for name in chosen):
         return []
+    if not setup_sign_in.is_configured(url):
+        return [url]
     missing = setup_sign_in.missing()
     if missing and not tour.diff and not tour.yes and sys.stdin.isatty():
         missing = setup_sign_in.offered(missing, agreed)

@@ -24,7 +24,7 @@ def plan(wish: Wish) -> Plan:
     """Both files as they should be, or without what is ours."""
     path = git.config_file(os.environ, Path.home())
     offered = [] if wish.undo else _offered()
-    rows = _rows(offered)
+    rows = {} if wish.undo else _rows(offered)
     named = {host: _projects(offered, host) for of_issuer in rows.values() for host in of_issuer}
     helper = Path(sys.argv[0]).resolve().with_name(HELPER)
     with or_by_hand(git.with_hosts("", named, helper)):

@@ -13,9 +13,14 @@ from juniperd.errors import AgentMissing, JuniperError
 
 def missing() -> list[str]:
     """The issuers of ``juniper.toml`` at which the agent has no sign-in; an agent that does not run is not started."""
-    current = configured()
-    states = _states() or {}
+    current, states = configured(), _states() or {}
     return [name for name in current.issuers if states.get(name) != "signed-in"] if current is not None else []
+
+
+def is_configured(url: str) -> bool:
+    """Whether ``juniper.toml`` names that issuer, which it does not while its set-up is only shown."""
+    current = configured()
+    return current is not None and url.rstrip("/") in {entry.url for entry in current.issuers.values()}
 
 
 def is_outdated() -> bool:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if not agreed("take all this out?", yes=args.yes):
         print("nothing was done")
         return 0
-    done = Tour(diff=False, yes=True)
+    done = Tour(diff=False, yes=True, quiet=True)
     left = [*_signed_out(path)]
     for name in setup.TOOLS:
         done.visit(name, Wish(undo=True), named=True)
