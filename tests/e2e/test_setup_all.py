@@ -176,7 +176,7 @@ def test_uninstall_takes_everything_out_ends_the_sign_in_and_names_what_is_left(
 
 
 def test_uninstall_says_what_could_not_be_revoked(ended: Company, healed: Company) -> None:
-    healed.drill("idp", "down")
+    healed.drill("idp", "break", "503")
     done = ended.juniper("uninstall", "--yes")
     assert done.status == 1
     assert re.search(r"^left: sandbox: the refresh token was not revoked: ", done.stdout, flags=re.MULTILINE), done
