@@ -90,8 +90,27 @@ def test_undo_without_a_choice_takes_the_issuer_too(desk: Company) -> None:
 
 
 def test_each_tool_is_asked_for_on_a_terminal(desk: Company) -> None:
+    said = on_a_terminal(desk, words(desk, "--only", "docker,git,completion"), ["n", "yes", ""])
+    assert "written      git\n" in said
+    assert "passed over  docker (you said no), completion (you said no)\n" in said
+    assert sorted(files_of(desk)) == [".gitconfig", "config/juniper.toml"]
+
+
+def test_who_is_not_signed_in_is_offered_to_and_a_no_costs_the_rest_nothing(ended: Company, shop: Company) -> None:
+    ended.juniper("logout").good()
+    said = on_a_terminal(ended, words(ended, "--only", "git,completion"), ["n", "y"])
+    assert "written      completion\n" in said
+    assert "passed over  git (needs a sign-in)\n" in said
+    said = on_a_terminal(ended, words(ended, "--only", "git"), ["y", "y"])
+    assert "signed in as developer (user 7) until " in said
+    assert said.endswith("written      git\nas it was    juniper.toml\nnext: juniper status\n")
+    assert shop.signed_in() == "developer"
+
+
+def on_a_terminal(desk: Company, asked: tuple[str, ...], answers: list[str]) -> str:
+    """What ``juniper`` says to somebody who answers like that; it must not fail."""
     terminal, ours = pty.openpty()
-    command = [installed("juniper"), *words(desk, "--only", "docker,git,completion")]
+    command = [installed("juniper"), *asked]
     pid = os.posix_spawn(
         command[0],
         command,
@@ -100,11 +119,9 @@ def test_each_tool_is_asked_for_on_a_terminal(desk: Company) -> None:
         file_actions=[(os.POSIX_SPAWN_DUP2, ours, stream) for stream in range(3)],
     )
     os.close(ours)
-    said = _answered(terminal, ["n", "yes", ""])
+    said = _answered(terminal, answers)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
-    assert "written      git\n" in said
-    assert "passed over  docker (you said no), completion (you said no)\n" in said
-    assert sorted(files_of(desk)) == [".gitconfig", "config/juniper.toml"]
+    return said
 
 
 def _answered(terminal: int, answers: list[str]) -> str:
