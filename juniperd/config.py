@@ -64,8 +64,11 @@ class Config:
         return self.issuers[name]
 
 
-def load(path: Path) -> Config:
-    """Read and check ``juniper.toml``; each complaint names file, line and cure."""
+def load(path: Path, *, needs_issuer: bool = True) -> Config:
+    """Read and check ``juniper.toml``; each complaint names file, line and cure.
+
+    Only set-up, which is about to add one, takes a file without an issuer.
+    """
     if not path.exists():
         msg = f"no configuration at {path}"
         raise ConfigError(msg, "run: juniper setup https://your-issuer")
@@ -73,7 +76,7 @@ def load(path: Path) -> Config:
     root.version(VERSION)
     sandbox = root.flag("sandbox", default=False)
     issuers = {t.name: _issuer(t, sandbox=sandbox) for t in root.tables("issuer")}
-    if not issuers:
+    if not issuers and needs_issuer:
         raise root.error("issuer", "no issuer is configured", "run: juniper setup https://your-issuer")
     if len({entry.url for entry in issuers.values()}) != len(issuers):
         # Both would keep their sign-in under one name, and each would spend the other's refresh token.

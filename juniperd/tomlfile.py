@@ -29,12 +29,19 @@ def _split(dotted: str) -> Path_:
 
 
 def index_lines(text: str) -> dict[Path_, int]:
-    """The first line of each key and table, by its whole path; inline tables count as their key's line."""
+    """The first line of each key and table, by its whole path; inline tables count as their key's line.
+
+    The tables of a list are told apart by their number, which follows the list's name.
+    """
     lines: dict[Path_, int] = {}
+    rows: dict[Path_, int] = {}
     table: Path_ = ()
     for number, line in enumerate(text.splitlines(), 1):
         if heading := _HEADING.match(line):
             table = _split(heading["path"])
+            if line.lstrip().startswith("[["):
+                rows[table] = rows.get(table, -1) + 1
+                table = (*table, str(rows[table]))
             for depth in range(len(table)):
                 lines.setdefault(table[: depth + 1], number)
         elif key := _KEY.match(line):
@@ -141,6 +148,18 @@ class Table:
         parent = self.table(key)
         for name in parent:
             yield parent.table(name)
+
+    def rows(self, key: str) -> Iterator[Table]:
+        """The tables of the list ``[[key]]``, in the file's order; none where it is missing."""
+        for number, value in enumerate(self._rows(key)):
+            yield Table(self._document, (*self._where, key, str(number)), value)
+
+    def _rows(self, key: str) -> list[dict[str, object]]:
+        value = self._take(key, list, "a list of tables", [])
+        rows = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+        if not isinstance(value, list) or len(rows) != len(value):
+            raise self.error(key, f"'{key}' must be a list of tables", f"write each as [[{key}]]")
+        return rows
 
     def version(self, current: int) -> None:
         """Every file says ``version``; a newer one is refused with the cure."""

@@ -126,6 +126,9 @@ def _programs(tree: Path) -> None:
         (tree / "usr/bin" / program.name).symlink_to(f"../lib/juniperd/bin/{program.name}")
     shutil.rmtree(found)
     shutil.move(lib / "share", tree / "usr/share")
+    # Debian's zsh looks for what packages bring in a folder of another name.
+    theirs = tree / "usr/share/zsh"
+    (theirs / "site-functions").rename(theirs / "vendor-completions")
 
 
 def _pages(tree: Path) -> None:

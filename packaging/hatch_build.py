@@ -1,4 +1,4 @@
-"""What a wheel carries beside the package: the helper under each of its names, and the manual.
+"""What a wheel carries beside the package: the helper under each of its names, the manual, and completion.
 
 With a C compiler the helper is static, and the wheel is for that compiler's target; without one, or with
 ``JUNIPER_HELPER=twin``, it is the Python twin, and the wheel is for every platform.
@@ -40,7 +40,8 @@ class Helper(BuildHookInterface[Any]):
             build_data["tag"] = f"py3-none-{platform_tag(target)}"
         for name in NAMES:
             build_data["shared_scripts"][str(shutil.copy(helper, folder / name))] = name
-        build_data["shared_data"].update(make_manual(folder / "man"))
+        build_data["shared_data"].update(made_by("manual.py", folder / "made/share/man/man1", folder / "made"))
+        build_data["shared_data"].update(made_by("completions.py", folder / "made", folder / "made"))
 
 
 def make_helper(folder: Path, environ: Any) -> tuple[Path, str]:  # noqa: ANN401 - os.environ, or a test's dict
@@ -89,8 +90,7 @@ def platform_tag(target: str) -> str:
     raise ValueError(msg)
 
 
-def make_manual(folder: Path) -> dict[str, str]:
-    """The manual's pages, by the file that holds each: where it is installed."""
-    words = [sys.executable, "-I", str(ROOT / "packaging/manual.py"), str(folder)]
-    subprocess.run(words, check=True, cwd=ROOT)
-    return {str(page): f"share/man/man1/{page.name}" for page in sorted(folder.glob("*.1"))}
+def made_by(program: str, folder: Path, prefix: Path) -> dict[str, str]:
+    """What one of our programs writes into a folder: each file, and where below its prefix it is installed."""
+    subprocess.run([sys.executable, "-I", str(ROOT / "packaging" / program), str(folder)], check=True, cwd=ROOT)
+    return {str(path): str(path.relative_to(prefix)) for path in sorted(prefix.rglob("*")) if path.is_file()}

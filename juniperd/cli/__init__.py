@@ -32,6 +32,8 @@ VERBS = {
     "up": "start the agent",
     "down": "stop the agent",
     "setup": "configure this laptop, or one tool on it",
+    "uninstall": "take out of this laptop all that juniper wrote",
+    "completion": "the script that completes commands in bash, zsh or fish",
     "scopes": "what you may hold, and what you may not",
     "explain": "why you may, or may not, hold a scope",
     "issuer": "run and steer the team's issuer",
@@ -45,7 +47,7 @@ VERBS = {
 
 def _usage() -> str:
     lines = ["usage: juniper VERB [options]", ""]
-    lines += [f"  {verb:<9} {line}" for verb, line in VERBS.items()]
+    lines += [f"  {verb:<10} {line}" for verb, line in VERBS.items()]
     lines += [
         "",
         "examples:",

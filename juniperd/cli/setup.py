@@ -1,202 +1,111 @@
-"""``juniper setup``: an issuer by its URL, or one tool's files; shown first, and undone on request."""
+"""``juniper setup``: everything by an issuer's URL, or one tool; shown first, and undone on request."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import sys
-from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from juniperd.errors import ConfigError, UsageError, one_line
+from juniperd.errors import UsageError, one_line
 
 if TYPE_CHECKING:
-    from juniperd.config import Network
-    from juniperd.setup.aws import Profile
-    from juniperd.setup.issuer import Found
+    from juniperd.cli.setup_plan import Tool
 
 EXAMPLES = """examples:
   juniper setup https://juniper.example.com
-  juniper setup https://juniper.example.com --yes --issuer-host juniper.example.com
+  juniper setup https://juniper.example.com --diff
+  juniper setup https://juniper.example.com --yes --issuer-host juniper.example.com --only aws,kubectl
+  juniper setup https://juniper.example.com --undo
   juniper setup aws --diff
   juniper setup aws
   juniper setup aws --undo
   juniper setup kubectl
   juniper setup docker --project shop/billing
-  juniper setup git"""
+  juniper setup git
+  juniper setup unit
+  juniper setup completion"""
+TOOLS = ("aws", "kubectl", "docker", "git", "unit", "completion")
+"""What can be set up, each in a module of its own: four tools, the systemd user unit, and completion for the shell."""
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """What to set up, and how careful to be."""
-    parser.add_argument("what", metavar="URL|aws|kubectl|docker|git", help="the issuer's URL, or the tool to set up")
+    what = "URL|" + "|".join(TOOLS)
+    parser.add_argument(
+        "what", metavar=what, nargs="?", help="the issuer's URL (none is needed where a fleet pins one), or one tool"
+    )
     parser.add_argument("--diff", action="store_true", help="show what would change and write nothing")
     parser.add_argument("--undo", action="store_true", help="take out what juniper wrote")
     parser.add_argument("--yes", action="store_true", help="do not ask; needs --issuer-host with a URL")
     parser.add_argument("--issuer-host", metavar="H", help="the host you expect the issuer to be")
+    parser.add_argument("--only", metavar=",".join(TOOLS), help="with a URL: these tools alone")
     parser.add_argument("--project", metavar="GROUP/PROJECT", help="docker: what a bare registry's name means")
     parser.add_argument("--host", metavar="HOST", help="docker: the registry, where --project is at several")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Set up the issuer or the tool."""
+    """Set up everything, or the tool that is named."""
     if args.what != "docker" and (args.project is not None or args.host is not None):
         msg = "--project and --host say what a registry's name means"
         raise UsageError(msg, "run: juniper setup docker --project GROUP/PROJECT")
-    if "://" in args.what:
-        return _issuer(args)
-    if args.what not in _TOOLS:
-        msg = f"nothing to set up is called '{args.what}'"
-        raise UsageError(msg, f"run: juniper setup {'|'.join(_TOOLS)}, or: juniper setup https://your-issuer")
-    return _TOOLS[args.what](args)
+    if args.what is None or "://" in args.what:
+        from juniperd.cli import setup_all
+
+        return setup_all.run(args)
+    if args.what not in TOOLS:
+        raise _unknown(args.what)
+    if args.only is not None:
+        msg = "--only chooses among what an issuer's URL sets up"
+        raise UsageError(
+            msg, f"run: juniper setup {args.what}, or: juniper setup https://your-issuer --only {args.only}"
+        )
+    from juniperd.cli import setup_plan
+
+    wish = setup_plan.Wish(undo=args.undo, project=args.project, host=args.host)
+    return setup_plan.run(tool(args.what), wish, diff=args.diff)
 
 
-def _kubectl(args: argparse.Namespace) -> int:
-    from juniperd.cli import setup_kubectl
-
-    return setup_kubectl.run(diff=args.diff, undo=args.undo)
-
-
-def _docker(args: argparse.Namespace) -> int:
-    from juniperd.cli import setup_docker
-
-    return setup_docker.run(diff=args.diff, undo=args.undo, project=args.project, host=args.host)
+def tool(name: str) -> Tool:
+    """The module of one of :data:`TOOLS`."""
+    return cast("Tool", import_module(f"juniperd.cli.setup_{name}"))
 
 
-def _git(args: argparse.Namespace) -> int:
-    from juniperd.cli import setup_git
-
-    return setup_git.run(diff=args.diff, undo=args.undo)
-
-
-def _issuer(args: argparse.Namespace) -> int:
-    from juniperd import config, paths
-    from juniperd.config import Network
-    from juniperd.setup import files, issuer
-
-    path = paths.config_path()
-    old = files.read(path)
-    if args.undo:
-        new = issuer.without_issuer(old, args.what)
-    else:
-        _check_host(args)
-        before = config.load(path) if old else None
-        network = before.network if before else issuer.shell_network(os.environ)
-        found = asyncio.run(_discover(args.what, network, sandbox=before is not None and before.sandbox))
-        _show(found, network)
-        # What is already written of the network stays as the person wrote it.
-        new = issuer.with_issuer(old, found, Network() if before else network)
-    change = files.diff(path, old, new)
-    print(change or f"{path}: nothing to change", end="" if change else "\n")
-    if args.diff or not change or not (args.undo or _agreed(args)):
-        return 0
-    files.write(path, old, new)
-    print(f"written: {path}\nnext: {_next(undone=args.undo)}")
-    return 0
-
-
-def _next(*, undone: bool) -> str:
-    """What to run now; an agent that runs has read the file as it was."""
-    from juniperd.cli.up import answers
-
-    restart = "juniper down; " if answers() else ""
-    return restart + ("juniper up" if undone else "juniper login")
-
-
-def _check_host(args: argparse.Namespace) -> None:
-    from juniperd.address import host_of
-
-    host = host_of(args.what)
-    if args.issuer_host is not None and host != args.issuer_host:
-        msg = f"the URL leads to {host}, not to {args.issuer_host}"
-        raise ConfigError(msg, "check the URL you were given")
-    if args.yes and args.issuer_host is None:
-        msg = "--yes asks nothing, so the host must be said twice"
-        raise UsageError(msg, f"add: --issuer-host {host}")
-
-
-async def _discover(url: str, network: Network, *, sandbox: bool) -> Found:
-    from juniperd.http import Http
-    from juniperd.setup import issuer
-
-    http = Http(ca_file=network.ca_file, proxy=network.proxy, no_proxy=network.no_proxy, plain_loopback=sandbox)
-    async with http:
-        return await issuer.discover(url, http, sandbox=sandbox)
-
-
-def _show(found: Found, network: Network) -> None:
-    # The issuer is still a stranger: its words may not move the cursor over the lines the person decides by.
-    print(one_line(f"issuer            {found.url}"))
-    print(one_line(f"identity provider {found.idp_name} ({found.idp}), {found.flow} flow"))
-    print(one_line(f"hosts             {', '.join(found.hosts)}"))
-    if network.proxy:
-        print(f"proxy             {network.proxy}")
-    if network.ca_file:
-        print(f"CA file           {network.ca_file}")
-    for warning in found.warnings:
-        print(f"warning: {one_line(warning)}", file=sys.stderr)
-
-
-def _agreed(args: argparse.Namespace) -> bool:
-    if args.yes:
-        return True
-    if not sys.stdin.isatty():
-        msg = "nobody is here to say yes"
-        raise UsageError(msg, "add: --yes --issuer-host HOST")
-    return input("write this? [y/N] ").strip().lower() in {"y", "yes"}
-
-
-def _aws(args: argparse.Namespace) -> int:
-    from juniperd.setup import aws, files
+def files_of_tools() -> list[Path]:
+    """Every file of the person's that a tool's set-up may have changed."""
+    from juniperd import paths
+    from juniperd.setup import aws, completion, docker, git, units
 
     home = Path.home()
-    path = aws.config_file(os.environ, home)
-    old = files.read(path)
-    profiles = [] if args.undo else _profiles()
-    helper = Path(sys.argv[0]).resolve().with_name("juniper-aws")
-    new = aws.with_profiles(old, profiles, helper)
-    change = files.diff(path, old, new)
-    print(change or f"{path}: nothing to change", end="" if change else "\n")
-    credentials = files.read(aws.credentials_file(os.environ, home))
-    for shadow in aws.shadows(profiles, credentials, os.environ):
-        print(f"warning: {shadow}", file=sys.stderr)
-    if args.diff or not change:
-        return 0
-    backup = files.write(path, old, new)
-    print(f"written: {path}" + (f" (before: {backup})" if backup else ""))
-    return 0
-
-
-def _profiles() -> list[Profile]:
-    """One profile per AWS scope the person holds; a name is prefixed where several issuers are configured."""
-    from juniperd import config, paths
-    from juniperd.cli import connection
-    from juniperd.setup.aws import Profile
-
-    sandbox = config.load(paths.config_path()).sandbox
-    catalogues = connection.result("catalogue")["issuers"]
-    if not isinstance(catalogues, dict):
-        return []
-    several = len(catalogues) > 1
     return [
-        Profile(
-            name=f"{issuer}-{scope['name']}" if several else scope["name"],
-            scope=f"{issuer}/{scope['name']}" if several else scope["name"],
-            region=target["region"],
-            endpoint=(target.get("endpoint") or "") if sandbox else "",
-        )
-        for issuer, catalogue in catalogues.items()
-        for scope in catalogue["scopes"]
-        if scope["held"]
-        for target in scope["targets"]
-        if target["kind"] == "aws"
+        aws.config_file(os.environ, home),
+        paths.config_path().with_name("kubeconfig"),
+        docker.config_file(os.environ, home),
+        git.config_file(os.environ, home),
+        *(units.folder(os.environ, home) / name for name in units.NAMES),
+        *(place.path for place in completion.places(os.environ, home).values()),
     ]
 
 
-_TOOLS: Mapping[str, Callable[[argparse.Namespace], int]] = {
-    "aws": _aws,
-    "kubectl": _kubectl,
-    "docker": _docker,
-    "git": _git,
-}
+def chosen(only: str | None) -> tuple[str, ...]:
+    """The tools of ``--only``, in our order; all of them without it."""
+    if only is None:
+        return TOOLS
+    named = [name.strip() for name in only.split(",")]
+    for name in named:
+        if name not in TOOLS:
+            raise _unknown(name, option="--only ")
+    return tuple(name for name in TOOLS if name in named)
+
+
+def _unknown(name: str, *, option: str = "") -> UsageError:
+    from difflib import get_close_matches
+
+    msg = f"nothing to set up is called '{one_line(name, 60)}'"
+    close = get_close_matches(name, TOOLS, n=1)
+    if close:
+        return UsageError(msg, f"did you mean: {option or 'juniper setup '}{close[0]}?")
+    if option:
+        return UsageError(msg, f"name some of: {','.join(TOOLS)}")
+    return UsageError(msg, f"run: juniper setup {'|'.join(TOOLS)}, or: juniper setup https://your-issuer")

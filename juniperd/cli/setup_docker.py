@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from juniperd.cli import setup_hosts
-from juniperd.cli.setup_hosts import Change
-from juniperd.errors import ConfigError, UsageError
+from juniperd.cli.setup_plan import Change, PassedOver, Plan, Wish
+from juniperd.errors import UsageError
 from juniperd.protocols.docker import HELPER
 from juniperd.setup import docker, files, hosts
 from juniperd.setup.hosts import Offer, Rows
@@ -19,27 +19,35 @@ ECR = "ecr"
 """The provider whose repositories have names of AWS's, so that the only project that is held there is the one meant."""
 
 
-def run(*, diff: bool, undo: bool, project: str | None, host: str | None) -> int:
-    """Write both files, or take out of them what is ours."""
-    if host is not None and project is None:
-        msg = "--host says where the project is, and none is named"
-        raise UsageError(msg, "add: --project GROUP/PROJECT")
-    if undo and project is not None:
-        msg = "--undo takes out all that is ours, whatever the project"
-        raise UsageError(msg, "leave --project away")
+NEEDS_SIGN_IN = True
+PROGRAMS: tuple[str, ...] = ("docker", "podman", "skopeo", "crane")
+
+
+def plan(wish: Wish) -> Plan:
+    """Both files as they should be, or without what is ours."""
+    _check(wish)
     path = docker.config_file(os.environ, Path.home())
     old = files.read(path)
     current = docker.read(path, old)
-    found = [] if undo else _held(current)
-    rows = {} if undo else hosts.rows(found, setup_hosts.recorded(lambda h: dict(h.registries)), project, host)
+    found = [] if wish.undo else _held(current)
+    recorded = {} if wish.undo else setup_hosts.recorded(lambda h: dict(h.registries))
+    rows = {} if wish.undo else hosts.rows(found, recorded, wish.project, wish.host)
     named = [one for of_issuer in rows.values() for one in of_issuer]
-    new = current.with_helpers(named)
+    new = current.with_helpers(named) if named else docker.given_back(current, files.before(path))
     shown = files.diff(path, docker.shown(current), docker.shown(docker.read(path, new)))
     # An empty file that stays without our lines stays as it was.
     change = Change(path, old, new if shown else old, shown)
-    setup_hosts.apply([change, setup_hosts.in_juniper_toml(KIND, rows)], diff=diff)
-    _tell(found, rows)
-    return 0
+    changes = (change, setup_hosts.in_juniper_toml(KIND, rows))
+    return Plan(changes, notes=tuple(_notes(found, rows)), afterwards=setup_hosts.tell_agent)
+
+
+def _check(wish: Wish) -> None:
+    if wish.host is not None and wish.project is None:
+        msg = "--host says where the project is, and none is named"
+        raise UsageError(msg, "add: --project GROUP/PROJECT")
+    if wish.undo and wish.project is not None:
+        msg = "--undo takes out all that is ours, whatever the project"
+        raise UsageError(msg, "leave --project away")
 
 
 def _held(current: docker.DockerConfig) -> list[Offer]:
@@ -47,7 +55,7 @@ def _held(current: docker.DockerConfig) -> list[Offer]:
     offered = setup_hosts.held(KIND)
     if not offered:
         msg = "you hold no scope at a registry"
-        raise ConfigError(msg, "run: juniper scopes")
+        raise PassedOver(msg, "run: juniper scopes")
     every = list(dict.fromkeys(one.host for one in offered))
     helper = Path(sys.argv[0]).resolve().with_name(HELPER)
     for shadow in docker.shadows(current, every, os.environ, helper):
@@ -56,7 +64,7 @@ def _held(current: docker.DockerConfig) -> list[Offer]:
     return [one for one in offered if one.host not in others]
 
 
-def _tell(found: Sequence[Offer], rows: Rows) -> None:
+def _notes(found: Sequence[Offer], rows: Rows) -> Iterator[str]:
     """What the bare host means now: all that Docker says of an image is the registry's name."""
     for host, project in [row for of_issuer in rows.values() for row in of_issuer.items()]:
         there = [one for one in found if one.host == host]
@@ -66,6 +74,7 @@ def _tell(found: Sequence[Offer], rows: Rows) -> None:
         if project and project not in held:
             print(f"warning: {host} means {project}, which is none that you hold; run: {choose}", file=sys.stderr)
         elif project:
-            print(f"{host} means {project}")
+            yield f"{host} means {project}"
         elif len(held) > 1 or any(one.provider != ECR for one in there):
-            print(f"{host} means no project yet; you hold {', '.join(held)}\nnext: {choose}")
+            yield f"{host} means no project yet; you hold {', '.join(held)}"
+            yield f"next: {choose}"

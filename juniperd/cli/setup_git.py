@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from juniperd.cli import setup_hosts
-from juniperd.cli.setup_hosts import Change
-from juniperd.errors import ConfigError
+from juniperd.cli import setup_hosts, setup_plan
+from juniperd.cli.setup_plan import PassedOver, Plan, Wish, or_by_hand
 from juniperd.protocols.git import HELPER
 from juniperd.setup import files, git, hosts
 from juniperd.setup.hosts import Offer, Rows
@@ -17,30 +16,39 @@ from juniperd.setup.hosts import Offer, Rows
 KIND = "git"
 
 
-def run(*, diff: bool, undo: bool) -> int:
-    """Write both files, or take out of them what is ours."""
+NEEDS_SIGN_IN = True
+PROGRAMS: tuple[str, ...] = ("git",)
+
+
+def plan(wish: Wish) -> Plan:
+    """Both files as they should be, or without what is ours."""
     path = git.config_file(os.environ, Path.home())
-    old = files.read(path)
-    offered = [] if undo else _offered()
-    rows = _rows(offered)
+    offered = [] if wish.undo else _offered()
+    rows = {} if wish.undo else _rows(offered)
     named = {host: _projects(offered, host) for of_issuer in rows.values() for host in of_issuer}
-    if not undo:
-        git.check(path, old)
-    new = git.with_hosts(old, named, Path(sys.argv[0]).resolve().with_name(HELPER))
-    change = Change(path, old, new, files.diff(path, old, new))
-    setup_hosts.apply([change, setup_hosts.in_juniper_toml(KIND, rows)], diff=diff)
-    if named:
-        print("pushing stays with your own key, as nothing that lives an hour can push; to send pushes there:")
-    for host in named:
-        print(f"next: {git.push_line(host)}")
-    return 0
+    helper = Path(sys.argv[0]).resolve().with_name(HELPER)
+    with or_by_hand(git.with_hosts("", named, helper)):
+        old = files.read(path)
+        git.without_hosts(old)
+        if not wish.undo:
+            git.check(path, old)
+    new = git.with_hosts(old, named, helper)
+    changes = (setup_plan.change(path, old, new), setup_hosts.in_juniper_toml(KIND, rows))
+    return Plan(changes, notes=tuple(_notes(named)), afterwards=setup_hosts.tell_agent)
+
+
+def _notes(hosts_named: Iterable[str]) -> Iterator[str]:
+    lines = [f"next: {git.push_line(host)}" for host in hosts_named]
+    if lines:
+        yield "pushing stays with your own key, as nothing that lives an hour can push; to send pushes there:"
+    yield from lines
 
 
 def _offered() -> list[Offer]:
     offered = setup_hosts.held(KIND)
     if not offered:
         msg = "you hold no scope at a Git server"
-        raise ConfigError(msg, "run: juniper scopes")
+        raise PassedOver(msg, "run: juniper scopes")
     return offered
 
 

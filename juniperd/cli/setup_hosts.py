@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 from juniperd import config, paths
-from juniperd.cli import connection
+from juniperd.cli import connection, setup_plan
+from juniperd.cli.setup_plan import Change
 from juniperd.errors import AgentMissing
 from juniperd.setup import files, hosts
 from juniperd.setup.hosts import Offer, Rows
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A file before and after, and its difference as it is shown."""
-
-    path: Path
-    old: str
-    new: str
-    shown: str
 
 
 def held(kind: str) -> list[Offer]:
@@ -40,20 +29,11 @@ def in_juniper_toml(kind: str, rows: Rows) -> Change:
     path = paths.config_path()
     old = files.read(path)
     if old:
-        config.load(path)
-    new = hosts.with_hosts(old, kind, rows)
-    return Change(path, old, new, files.diff(path, old, new))
+        config.load(path, needs_issuer=False)
+    return setup_plan.change(path, old, hosts.with_hosts(old, kind, rows))
 
 
-def apply(changes: Sequence[Change], *, diff: bool) -> None:
-    """Show the changes, and unless ``diff`` write them and have a running agent read them."""
-    for change in changes:
-        print(change.shown or f"{change.path}: nothing to change", end="" if change.shown else "\n")
-    wanted = [change for change in changes if change.new != change.old]
-    if diff or not wanted:
-        return
-    for change in wanted:
-        backup = files.write(change.path, change.old, change.new)
-        print(f"written: {change.path}" + (f" (before: {backup})" if backup else ""))
+def tell_agent() -> None:
+    """Have an agent that runs read the hosts."""
     with contextlib.suppress(AgentMissing):
         connection.result("hosts")

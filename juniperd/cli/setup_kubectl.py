@@ -8,31 +8,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from juniperd import paths
-from juniperd.cli import connection
-from juniperd.errors import ConfigError
+from juniperd.cli import connection, setup_plan
+from juniperd.cli.setup_plan import PassedOver, Plan, Wish
 from juniperd.protocols.kubectl import HELPER
 from juniperd.setup import files, kubectl
 from juniperd.setup.kubectl import Place, Theirs
 
+NEEDS_SIGN_IN = True
+PROGRAMS: tuple[str, ...] = ("kubectl",)
 
-def run(*, diff: bool, undo: bool) -> int:
-    """Write it, or remove it; the person's own files are never touched."""
+
+def plan(wish: Wish) -> Plan:
+    """The file as it should be, or its removal; the person's own files are never touched."""
     # Beside our own settings: it says where tools go, so it is configuration and no state.
     path = paths.config_path().with_name("kubeconfig")
     old = files.read(path)
     kubectl.check_ours(path, old)
-    new = "" if undo else _wanted(path)
-    change = files.diff(path, old, new)
-    print(change or f"{path}: nothing to change", end="" if change else "\n")
-    if diff:
-        return 0
-    if change:
-        backup = files.write(path, old, new) if new else files.remove(path, old)
-        print(f"{'written' if new else 'removed'}: {path}" + (f" (before: {backup})" if backup else ""))
+    new = "" if wish.undo else _wanted(path)
     line = kubectl.export_line(path, os.environ) if new else None
-    if line is not None:
-        print(f"next: {line}")
-    return 0
+    return Plan((setup_plan.change(path, old, new),), notes=(f"next: {line}",) if line else ())
 
 
 def _wanted(path: Path) -> str:
@@ -45,7 +39,7 @@ def _wanted(path: Path) -> str:
         print(f"left out: {one.relying_party} for {one.scope}, whose CA is not here; {cure}", file=sys.stderr)
     if not found:
         msg = "you hold no scope at a cluster that could be set up"
-        raise ConfigError(msg, "run: juniper scopes")
+        raise PassedOver(msg, "run: juniper scopes")
     for name in sorted(theirs.contexts() & kubectl.names(found).keys()):
         cure = f"run: kubectl config rename-context {name} {name}-own"
         print(f"warning: your own kubeconfig has a context {name}, which wins over this one; {cure}", file=sys.stderr)

@@ -34,15 +34,20 @@ class Unit:
         self._do("stop", SERVICE)
 
     def _do(self, verb: str, unit: str) -> None:
-        done = _run(self.program, verb, unit)
-        if done is None or done.returncode:
-            said = one_line(done.stderr, 200) if done is not None else "it does not answer"
-            msg = f"systemctl cannot {verb} {unit} ({said})"
-            raise AgentMissing(msg, f"run: systemctl --user status {unit}")
+        do(self.program, verb, unit)
 
 
-def enabled(environ: Mapping[str, str]) -> Unit | None:
-    """The unit, where it is enabled and this environment's socket is the one it makes."""
+def do(program: str, *arguments: str) -> None:
+    """Have the user manager do it, or say in its words why not."""
+    done = _run(program, *arguments)
+    if done is None or done.returncode:
+        said = one_line(done.stderr, 200) if done is not None else "it does not answer"
+        msg = f"systemctl cannot {' '.join(arguments)} ({said})"
+        raise AgentMissing(msg, f"run: systemctl --user status {SOCKET if arguments[-1] != SERVICE else SERVICE}")
+
+
+def manager(environ: Mapping[str, str]) -> str | None:
+    """The ``systemctl`` of a user manager that runs, where this environment's socket is the one that it would make."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     own = environ.get("JUNIPER_SOCKET") or environ.get("JUNIPER_CONFIG")
     # A user manager has this socket; without one there is nobody to ask, and no program is started to find out.
@@ -50,7 +55,12 @@ def enabled(environ: Mapping[str, str]) -> Unit | None:
         return None
     import shutil  # needed where there is a user manager, and dear where there is none
 
-    program = shutil.which("systemctl", path=environ.get("PATH"))
+    return shutil.which("systemctl", path=environ.get("PATH"))
+
+
+def enabled(environ: Mapping[str, str]) -> Unit | None:
+    """The unit, where it is enabled and this environment's socket is the one it makes."""
+    program = manager(environ)
     known = _run(program, "is-enabled", SOCKET) if program else None
     if program is None or known is None or known.returncode:
         return None

@@ -17,7 +17,7 @@ from juniperd.errors import ConfigError, one_line
 from juniperd.setup import block
 
 COMMAND = "juniper setup aws"
-_SECTION = re.compile(r"^\s*\[\s*(?:profile\s+)?[\"']?([^\]\"']+?)[\"']?\s*\]", re.MULTILINE)
+_SECTION = re.compile(r"^\ufeff?\s*\[\s*(?:profile\s+)?[\"']?([^\]\"']+?)[\"']?\s*\]", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SCOPE = re.compile(r"([A-Za-z0-9._-]{1,64}/)?[a-z][a-z0-9-]{0,47}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
@@ -77,6 +77,11 @@ def _check(profile: Profile) -> None:
 def without_profiles(text: str) -> str:
     """The file's text without our block: what ``--undo`` leaves."""
     return block.removed(text, file="AWS configuration", command=COMMAND)
+
+
+def stands(text: str) -> bool:
+    """Whether our block is in the file's text."""
+    return without_profiles(text) != text
 
 
 def session_config(profiles: Sequence[Profile], helper: Path) -> str:

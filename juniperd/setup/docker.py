@@ -41,6 +41,8 @@ class DockerConfig:
     text: str
     members: Mapping[str, Member]
     helpers: Mapping[str, str]
+    rows: Mapping[str, Member]
+    """Where each helper stands."""
 
     def others(self, hosts: Sequence[str]) -> dict[str, str]:
         """The hosts that somebody else's helper answers for, with its name."""
@@ -63,9 +65,22 @@ class DockerConfig:
         if not wanted:
             return self._without()
         member = self.members.get(KEY)
-        if member is not None:
+        if member is None:
+            return self._added(wanted)
+        if not set(self.helpers) & set(wanted):
             return self.text[: member.value_at] + self._json(wanted) + self.text[member.end :]
-        return self._added(wanted)
+        return self._edited(wanted)
+
+    def _edited(self, wanted: Mapping[str, str]) -> str:
+        """The text with lines of ours put behind the last helper, or taken out; the others stay as they are written."""
+        rows, hosts = list(self.rows.values()), list(self.rows)
+        before = self.text[: rows[-1].start]
+        gap = before[len(before.rstrip(" \t\r\n")) :] or " "
+        stay = [at for at, host in enumerate(hosts) if host in wanted]
+        kept = [self.text[rows[stay[0]].start : rows[stay[0]].end]]
+        kept += [self.text[rows[at - 1].end : rows[at].end] for at in stay[1:]]
+        added = [f",{gap}{json.dumps(host)}: {json.dumps(SUFFIX)}" for host in wanted if host not in self.rows]
+        return self.text[: rows[0].start] + "".join(kept + added) + self.text[rows[-1].end :]
 
     def _added(self, wanted: Mapping[str, str]) -> str:
         if not self.members:
@@ -111,7 +126,7 @@ def read(path: Path, text: str) -> DockerConfig:
     text = text if text.strip() else _EMPTY
     try:
         document = json.loads(text)
-        members = _members(text) if isinstance(document, dict) else {}
+        members = _members(text, text.index("{")) if isinstance(document, dict) else {}
     except (ValueError, RecursionError):
         document, members = None, {}
     if not isinstance(document, dict) or len(members) != len(document):
@@ -121,18 +136,45 @@ def read(path: Path, text: str) -> DockerConfig:
         helpers = {}
     if not isinstance(helpers, dict) or not all(isinstance(name, str) for name in helpers.values()):
         raise _odd(f'"{KEY}" in {path} is no list of helpers by host')
-    return DockerConfig(text, members, helpers)
+    try:
+        rows = _members(text, members[KEY].value_at) if helpers else {}
+    except ValueError:
+        raise _odd(f'"{KEY}" in {path} names a host twice') from None
+    return DockerConfig(text, members, helpers, rows)
+
+
+def given_back(current: DockerConfig, before: str | None) -> str:
+    """The text without our helpers: ``before``, what was there before them, where nothing else has changed since.
+
+    ``None`` says that there was no file, and an empty text that there should be none.
+    """
+    ours = [host for host, name in current.helpers.items() if name == SUFFIX]
+    if not ours:
+        return current.text
+    if before is not None and _leads_to(before, ours) == current.text:
+        return before
+    new = current.with_helpers([])
+    return "" if before is None and new == _EMPTY else new
+
+
+def _leads_to(before: str, ours: Sequence[str]) -> str | None:
+    """What adding our helpers to that text makes; ``None`` where some stand in it already, or it is not understood."""
+    try:
+        config = read(Path(), before)
+    except ConfigError:
+        return None
+    return None if SUFFIX in config.helpers.values() else config.with_helpers(ours)
 
 
 def _odd(message: str) -> ConfigError:
     return ConfigError(message, f'mend it, or add by hand: "{KEY}": {{"HOST": "{SUFFIX}"}}')
 
 
-def _members(text: str) -> dict[str, Member]:
-    """Where each key of a valid object stands; of one that stands twice nobody knows which counts, so it is refused."""
+def _members(text: str, opened_at: int) -> dict[str, Member]:
+    """Where each key of the valid object that begins there stands; of one that stands twice nobody knows which counts, so it is refused."""
     found: dict[str, Member] = {}
     decoder = json.JSONDecoder()
-    at = _blank(text, text.index("{") + 1)
+    at = _blank(text, opened_at + 1)
     while text[at] != "}":
         start = _blank(text, at + 1) if text[at] == "," else at
         key, end = decoder.raw_decode(text, start)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
+import stat
 import tempfile
 from pathlib import Path
 
@@ -30,24 +32,56 @@ def diff(path: Path, old: str, new: str) -> str:
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
 
+def before(path: Path) -> str | None:
+    """What the file was before our last change to it, from its backup; ``None`` where it was not there."""
+    backup = backup_of(path)
+    return read(backup) if backup.exists() else None
+
+
+def was_empty(path: Path) -> bool:
+    """Whether a file that is left with nothing in it is to stay: it was there before us, or a link leads to it."""
+    return path.is_symlink() or before(path) == ""
+
+
+def check(path: Path) -> None:
+    """Refuse what must not be replaced: a thing that is no file, or a file that its owner made read-only."""
+    target = path.resolve()
+    if not target.exists():
+        return
+    if not target.is_file():
+        # A variable may name /dev/null, which a rename would make an ordinary file for the whole machine.
+        msg = f"{path} is not a file"
+        raise ConfigError(msg, "unset the variable that names it, or name a file")
+    if not target.stat().st_mode & stat.S_IWUSR:
+        msg = f"{path} is read-only"
+        raise ConfigError(msg, f"run: chmod u+w {shlex.quote(str(target))}")
+
+
 def write(path: Path, old: str, new: str) -> Path | None:
     """Replace the file atomically, its mode kept; answers the backup's path, None for a file that was not there.
 
     A link is followed to its end: whoever keeps dotfiles elsewhere keeps the link.
     """
+    check(path)
     target = path.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        msg = f"{target.parent} cannot be made ({error.strerror})"
+        raise ConfigError(msg, f"check {target.parent} and the folders above it") from error
     exists = target.exists()
-    if exists and not target.is_file():
-        # A variable may name /dev/null, which a rename would make an ordinary file for the whole machine.
-        msg = f"{path} is not a file"
-        raise ConfigError(msg, "unset the variable that names it, or name a file")
     mode = target.stat().st_mode & 0o777 if exists else 0o600
-    backup = target.with_name(target.name + BACKUP) if exists else None
+    backup = backup_of(target) if exists else None
     if backup is not None:
         replace(backup, old, mode)
     replace(target, new, mode)
     return backup
+
+
+def backup_of(path: Path) -> Path:
+    """Where the file was kept before our last change, beside what its link leads to."""
+    target = path.resolve()
+    return target.with_name(target.name + BACKUP)
 
 
 def remove(path: Path, old: str) -> Path:

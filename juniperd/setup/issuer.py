@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from juniperd.address import host_of, is_base_url
@@ -91,16 +93,96 @@ def shell_network(environ: Mapping[str, str]) -> Network:
     )
 
 
-def with_issuer(text: str, found: Found, network: Network) -> str:
-    """The configuration with this issuer in it; comments and other issuers stay."""
+def with_issuer(text: str, found: Found, network: Network, *, name: str = "") -> str:
+    """The configuration with this issuer in it, called ``name`` if it is new; every other byte stays.
+
+    ``network`` goes into a file that says nothing yet: what a person has written of it stays theirs.
+    """
+    data = tomllib.loads(text)
+    taken = data.get("issuer", {})
+    known = _known(data, found.url)
+    if known is not None:
+        return text if taken[known].get("idp") == found.idp else _with_idp(text, known, found.idp)
+    name = name if name and name not in taken else _name(found, taken)
+    entry = {"url": found.url, "idp": found.idp}
+    end = _line_end(text)
+    gap = end if text else ""
+    added = _section(name, entry) if data else _whole(name, entry, _said(network))
+    new = text + gap + added.replace("\n", end)
+    expected = {"version": VERSION, **data, "issuer": {**taken, name: entry}}
+    if _parsed(new, without="network") != {key: value for key, value in expected.items() if key != "network"}:
+        msg = "the issuers in juniper.toml are not written as tables, so none can be added to it"
+        raise ConfigError(
+            msg, f"add by hand: issuer.{name} = {{url = {_quoted(found.url)}, idp = {_quoted(found.idp)}}}"
+        )
+    return new
+
+
+def without_issuer(text: str, url: str) -> str:
+    """The configuration without the issuer at ``url``; empty where nothing but what set-up wrote was in it."""
+    data = tomllib.loads(text)
+    name = _known(data, url.rstrip("/"))
+    if name is None:
+        return text
+    whole = _whole(name, data["issuer"][name], data.get("network", {})).replace("\n", _line_end(text))
+    if text.endswith(whole):
+        return text.removesuffix(whole).removesuffix(_line_end(text))
+    del data["issuer"][name]
+    new = _cut(text, name)
+    if _parsed(new).get("issuer", {}) == data["issuer"] and _parsed(new, without="issuer") == _parsed(
+        text, without="issuer"
+    ):
+        return new
     import tomlkit
 
     document = tomlkit.parse(text)
-    document.setdefault("version", VERSION)
-    issuers = document.setdefault("issuer", tomlkit.table(is_super_table=True))
-    name = next((n for n, entry in issuers.items() if entry.get("url") == found.url), None) or _name(found, issuers)
-    entry = issuers.setdefault(name, tomlkit.table())
-    entry["url"], entry["idp"] = found.url, found.idp
+    del document["issuer"][name]
+    return tomlkit.dumps(document)
+
+
+def _known(data: Mapping[str, Any], url: str) -> str | None:
+    """The name of the issuer at that URL."""
+    return next(
+        (name for name, entry in data.get("issuer", {}).items() if entry.get("url", "").rstrip("/") == url), None
+    )
+
+
+def _parsed(text: str, *, without: str = "") -> dict[str, Any]:
+    """What a text says, to compare; nothing where it is no TOML any more."""
+    try:
+        return {key: value for key, value in tomllib.loads(text).items() if key != without}
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def _with_idp(text: str, name: str, idp: str) -> str:
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    document["issuer"][name]["idp"] = idp
+    return tomlkit.dumps(document)
+
+
+def _whole(name: str, entry: Mapping[str, Any], network: Mapping[str, Any]) -> str:
+    """A file of our own."""
+    import tomlkit
+
+    said = "\n" + tomlkit.dumps({"network": dict(network)}) if network else ""
+    return f"version = {VERSION}\n\n{_section(name, entry)}{said}"
+
+
+def _section(name: str, entry: Mapping[str, Any]) -> str:
+    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
+    return f"[issuer.{key}]\n" + "".join(f"{one} = {_quoted(str(entry[one]))}\n" for one in ("url", "idp"))
+
+
+def _quoted(text: str) -> str:
+    import tomlkit
+
+    return tomlkit.string(text).as_string()
+
+
+def _said(network: Network) -> dict[str, object]:
     said: dict[str, object] = {}
     if network.proxy:
         said["proxy"] = network.proxy
@@ -108,20 +190,41 @@ def with_issuer(text: str, found: Found, network: Network) -> str:
         said["no_proxy"] = list(network.no_proxy)
     if network.ca_file:
         said["ca_file"] = str(network.ca_file)
-    if said:
-        document.setdefault("network", tomlkit.table()).update(said)
-    return tomlkit.dumps(document)
+    return said
 
 
-def without_issuer(text: str, url: str) -> str:
-    """The configuration without the issuer at ``url``; the rest stays."""
-    import tomlkit
+def _line_end(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
 
-    document = tomlkit.parse(text)
-    issuers = document.get("issuer", {})
-    for name in [n for n, entry in issuers.items() if entry.get("url") == url.rstrip("/")]:
-        del issuers[name]
-    return tomlkit.dumps(document)
+
+def _cut(text: str, name: str) -> str:
+    """The text without that issuer's tables; what stands before the next table, blank or a comment, is the next one's."""
+    ours = re.compile(rf"""\s*\[\s*issuer\s*\.\s*["']?{re.escape(name)}["']?\s*[.\]]""")
+    left: list[str] = []
+    cut: list[str] = []
+    gap = False
+    for line in text.splitlines(keepends=True):
+        if ours.match(line):
+            if not cut and left and not left[-1].strip():
+                left.pop()
+                gap = True
+            cut.append(line)
+        elif cut and line.lstrip().startswith("["):
+            left += [*_behind(cut), line]
+            cut, gap = [], False
+        else:
+            (cut or left).append(line)
+    behind = _behind(cut)
+    if cut and left and not gap and not behind:
+        # The line before had no end until our table was put behind it.
+        left[-1] = left[-1].rstrip("\r\n")
+    return "".join([*left, *behind])
+
+
+def _behind(cut: Sequence[str]) -> list[str]:
+    """The blank lines and comments at the end of a table's lines."""
+    last = max((at for at, one in enumerate(cut) if one.strip() and not one.lstrip().startswith("#")), default=-1)
+    return list(cut[last + 1 :])
 
 
 def _name(found: Found, taken: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from juniperd.cli import connection, explain, login, setup, show
+from juniperd.cli import connection, explain, login, setup_aws, setup_issuer, show
 from juniperd.config import Network
 from juniperd.setup.issuer import Found
 
@@ -19,7 +19,7 @@ def printable(text: str) -> bool:
 
 def test_an_issuer_s_words_move_no_cursor_while_one_decides(capsys: pytest.CaptureFixture[str]) -> None:
     found = Found("https://i.example", "https://i.example", "https://idp.example", EVIL, f"device{EVIL}", (EVIL,))
-    setup._show(found, Network())
+    setup_issuer._show(found, Network())
     said = capsys.readouterr()
     assert printable(said.out + said.err)
     assert said.out.count("\n") == 3
@@ -54,4 +54,4 @@ def test_an_endpoint_is_the_sandbox_s_alone(
     target = {"kind": "aws", "region": "eu-west-1", "endpoint": "http://127.0.0.1:5000"}
     catalogue = {"issuers": {"team": {"scopes": [{"name": "a", "held": True, "targets": [target]}]}}}
     monkeypatch.setattr(connection, "result", lambda *_a, **_k: catalogue)
-    assert [p.endpoint for p in setup._profiles()] == [endpoint]
+    assert [p.endpoint for p in setup_aws._profiles()] == [endpoint]

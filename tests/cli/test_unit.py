@@ -149,3 +149,66 @@ def test_the_real_systemctl_without_its_manager_says_no_and_it_is_as_today(sessi
     (session.runtime / "systemd" / "private").touch()
     assert session.juniper("up") == (0, "agent: started\n")
     assert session.juniper("down") == (0, "agent: stopped\n")
+
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+
+def unit_files(session: Session) -> dict[str, str]:
+    folder = Path(session.env["XDG_CONFIG_HOME"], "systemd/user")
+    return {path.name: path.read_text() for path in folder.glob("juniperd.*") if path.suffix in {".socket", ".service"}}
+
+
+def test_set_up_installs_enables_and_starts_and_undo_takes_it_back(session: Session) -> None:
+    manager = session.managed(enabled=False)
+    assert session.juniper("setup", "unit", "--diff")[0] == 0
+    assert (unit_files(session), manager.enabled) == ({}, False)
+    status, said = session.juniper("setup", "unit")
+    assert (status, "done: systemctl --user enable --now juniperd.socket" in said) == (0, True), said
+    files = unit_files(session)
+    assert sorted(files) == ["juniperd.service", "juniperd.socket"]
+    assert f"\nExecStart={JUNIPER.with_name('juniperd')}\n" in files["juniperd.service"]
+    assert manager.path.is_socket()
+    manager.asked.clear()
+    assert session.juniper("setup", "unit")[0] == 0
+    assert {words[1] for words in manager.asked} <= {"is-enabled", "is-active"}, (
+        "the second time there is nothing to do"
+    )
+    session.juniper("up")
+    assert manager.serves()
+    assert session.juniper("setup", "unit", "--undo")[0] == 0
+    assert (unit_files(session), manager.enabled, manager.serves()) == ({}, False, False)
+    assert session.juniper("setup", "unit", "--undo")[0] == 0
+
+
+def test_set_up_does_not_put_out_an_agent_that_may_hold_the_only_copy(session: Session) -> None:
+    manager = session.managed(enabled=False)
+    session.juniper("up")
+    status, said = session.juniper("setup", "unit")
+    assert (status, "done: systemctl --user enable juniperd.socket\nnext: juniper down; juniper up\n" in said) == (
+        0,
+        True,
+    )
+    assert not manager.serves()
+    assert session.juniper("up") == (0, BY_HAND)
+    session.juniper("down")
+
+
+def test_set_up_leaves_a_unit_that_somebody_wrote(session: Session) -> None:
+    manager = session.managed(enabled=False)
+    place = Path(session.env["XDG_CONFIG_HOME"], "systemd/user/juniperd.socket")
+    place.parent.mkdir(parents=True)
+    place.write_text("[Socket]\n")
+    status, said = session.juniper("setup", "unit")
+    assert (status, said) == (
+        1,
+        f"juniper: {place} is not as juniper wrote it; move it away, then run: juniper setup unit\n",
+    )
+    assert (place.read_text(), manager.enabled) == ("[Socket]\n", False)
+
+
+def test_without_a_manager_there_is_nothing_to_set_up(session: Session) -> None:
+    said = (
+        "juniper: no systemd user manager answers for this agent; leave it: the first tool that asks starts the agent\n"
+    )
+    assert session.juniper("setup", "unit") == (1, said)

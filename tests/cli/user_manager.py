@@ -112,7 +112,29 @@ class UserManager:
             case ["--user", "stop", "juniperd.service"]:
                 self._end_service()
                 return 0, "", ""
+        return self._changed(arguments)
+
+    def _changed(self, arguments: list[str]) -> Answer:
+        """What set-up asks for."""
+        match arguments:
+            case ["--user", "daemon-reload"]:
+                return 0, "", ""
+            case ["--user", "enable", *now, "juniperd.socket"] if now in ([], ["--now"]):
+                self.enabled = True
+                if now:
+                    self._start_socket()
+                return 0, "", ""
+            case ["--user", "disable", "--now", "juniperd.socket", "juniperd.service"]:
+                if not self._installed():
+                    return 1, "", "Failed to disable unit: Unit file juniperd.socket does not exist.\n"
+                self.enabled = False
+                self._end_socket()
+                self._end_service()
+                return 0, "", ""
         return 1, "", f"Unknown command {arguments}.\n"
+
+    def _installed(self) -> bool:
+        return (Path(self._env["XDG_CONFIG_HOME"]) / "systemd/user" / SOCKET).exists()
 
     def _state(self, unit: str) -> str:
         running = {SOCKET: self._listener is not None, SERVICE: self.service is not None}

@@ -126,6 +126,8 @@ def test_it_installs_programs_units_and_manual(installed: CleanRoot) -> None:
         assert f"/usr/bin/{name}" in listed
         assert not os.access(installed.folder / f"usr/bin/{name}", os.W_OK) or os.geteuid() == 0
     assert {f"/usr/share/man/man1/juniper-{verb}.1.gz" for verb in ("debug", "login", "setup")} <= set(listed)
+    shells = ("bash-completion/completions/juniper", "zsh/vendor-completions/_juniper")
+    assert {f"/usr/share/{path}" for path in (*shells, "fish/vendor_completions.d/juniper.fish")} <= set(listed)
     unit = (installed.folder / "usr/lib/systemd/user/juniperd.service").read_text()
     assert "\nExecStart=/usr/lib/juniperd/bin/juniperd\n" in unit
 

@@ -110,7 +110,7 @@ def check_installed(binaries: Path, home: Path) -> None:
 
 def pages(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as packed:
-        return {Path(name).name for name in packed.namelist() if "/share/man/man1/" in name}
+        return {Path(name).name for name in packed.namelist() if ".data/data/share/" in name}
 
 
 def test_with_a_compiler_the_wheel_is_for_its_target_and_the_helper_is_static(
@@ -135,7 +135,7 @@ def test_without_a_compiler_the_wheel_is_for_everybody_and_the_twin_helps(
     binaries = environment(tmp_path / "venv", wheel)
     assert (binaries / "juniper-aws").read_text().startswith(f"#!{binaries}/python\n")
     check_installed(binaries, home)
-    assert {"juniper.1", "juniperd.1", "juniper-debug.1"} <= pages(wheel)
+    assert {"juniper.1", "juniperd.1", "juniper-debug.1", "juniper", "_juniper", "juniper.fish"} <= pages(wheel)
 
 
 @pytest.mark.parametrize(

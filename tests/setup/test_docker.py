@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from juniperd.cli import setup, setup_docker
+from juniperd.cli import setup, setup_docker, setup_plan
+from juniperd.cli.setup_plan import Wish
 from juniperd.errors import ConfigError, JuniperError
 from juniperd.protocols.docker import HELPER
 from juniperd.setup import docker
@@ -164,7 +165,7 @@ def test_real_skopeo_asks_our_helper_by_what_is_written(tmp_path: Path) -> None:
 
 
 def docker_verb(*, diff: bool = False, undo: bool = False, project: str | None = None, host: str | None = None) -> int:
-    return setup_docker.run(diff=diff, undo=undo, project=project, host=host)
+    return setup_plan.run(setup_docker, Wish(undo=undo, project=project, host=host), diff=diff)
 
 
 def test_both_files_are_shown_written_once_and_given_back(
@@ -286,4 +287,4 @@ def test_who_holds_nothing_there_is_told(offer: Offering) -> None:
 
 
 def test_every_tool_of_the_help_is_one() -> None:
-    assert list(setup._TOOLS) == ["aws", "kubectl", "docker", "git"]
+    assert list(setup.TOOLS) == ["aws", "kubectl", "docker", "git", "unit", "completion"]

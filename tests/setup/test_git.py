@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from juniperd.cli import setup_git
+from juniperd.cli import setup_git, setup_plan
+from juniperd.cli.setup_plan import Wish
 from juniperd.errors import ConfigError
 from juniperd.setup import block, files, git
 
@@ -154,22 +155,22 @@ def test_both_files_are_shown_written_once_and_given_back(
     asked = offer(team=[("shop/billing", AT_HOST), ("shop/tax", AT_HOST)])
     path, toml = home / ".gitconfig", home / "config/juniper.toml"
     path.write_text(THEIRS)
-    assert setup_git.run(diff=True, undo=False) == 0
+    assert setup_plan.run(setup_git, Wish(undo=False), diff=True) == 0
     out = capsys.readouterr().out
     assert f'+[credential "https://{HOST}"]\n+\thelper = {HELPER}\n+\tuseHttpPath = true\n' in out
     assert f'+[issuer.team.git."{HOST}"]\n' in out
     assert (path.read_text(), toml.read_text(), asked) == (THEIRS, TOML, ["catalogue"])
-    assert setup_git.run(diff=False, undo=False) == 0
+    assert setup_plan.run(setup_git, Wish(undo=False), diff=False) == 0
     assert asked[-1] == "hosts"
     *_, aloud, line = capsys.readouterr().out.splitlines()
     assert aloud.startswith("pushing stays with your own key")
     assert line == f"next: {git.push_line(HOST)}"
     written = path.read_text(), toml.read_text()
-    assert setup_git.run(diff=False, undo=False) == 0
+    assert setup_plan.run(setup_git, Wish(undo=False), diff=False) == 0
     assert (path.read_text(), toml.read_text()) == written
-    assert setup_git.run(diff=False, undo=True) == 0
+    assert setup_plan.run(setup_git, Wish(undo=True), diff=False) == 0
     assert (path.read_text(), toml.read_text()) == (THEIRS, TOML)
-    assert setup_git.run(diff=False, undo=True) == 0
+    assert setup_plan.run(setup_git, Wish(undo=True), diff=False) == 0
 
 
 @pytest.mark.parametrize("text", ["[user\n", '[user]\n\tname = "A\n', "[user]\n\t= A\n"])
@@ -177,7 +178,7 @@ def test_a_file_that_git_does_not_read_is_left_as_it_is(home: Path, offer: Offer
     offer(team=[("shop/billing", AT_HOST)])
     (home / ".gitconfig").write_text(text)
     with pytest.raises(ConfigError, match=r"git cannot read .*bad config line .*nothing was written") as caught:
-        setup_git.run(diff=False, undo=False)
+        setup_plan.run(setup_git, Wish(undo=False), diff=False)
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in home.iterdir()) == [".gitconfig", "config"]
     assert (home / "config/juniper.toml").read_text() == TOML
@@ -187,23 +188,23 @@ def test_without_git_there_is_nothing_to_set_up(home: Path, offer: Offering, mon
     offer(team=[("shop/billing", AT_HOST)])
     monkeypatch.setenv("PATH", str(home))
     with pytest.raises(ConfigError, match="install git, then run: juniper setup git"):
-        setup_git.run(diff=False, undo=False)
-    assert setup_git.run(diff=False, undo=True) == 0
+        setup_plan.run(setup_git, Wish(undo=False), diff=False)
+    assert setup_plan.run(setup_git, Wish(undo=True), diff=False) == 0
     (home / "git").write_text("no program")
     (home / "git").chmod(0o755)
     with pytest.raises(ConfigError, match="git gave no answer"):
-        setup_git.run(diff=False, undo=False)
+        setup_plan.run(setup_git, Wish(undo=False), diff=False)
 
 
 @pytest.mark.usefixtures("home")
 def test_who_holds_nothing_there_is_told(offer: Offering) -> None:
     offer(team=[("shop/billing", {"kind": "aws"})])
     with pytest.raises(ConfigError, match="you hold no scope at a Git server; run: juniper scopes"):
-        setup_git.run(diff=False, undo=False)
+        setup_plan.run(setup_git, Wish(undo=False), diff=False)
 
 
 def test_a_configuration_of_ours_that_cannot_be_read_is_said(home: Path) -> None:
     (home / "config/juniper.toml").write_text("version = \n")
     with pytest.raises(ConfigError, match=r"juniper\.toml"):
-        setup_git.run(diff=False, undo=True)
+        setup_plan.run(setup_git, Wish(undo=True), diff=False)
     assert files.read(home / ".gitconfig") == ""

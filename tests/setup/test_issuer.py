@@ -17,7 +17,7 @@ from juniperd.cli import setup as verb
 from juniperd.config import Network
 from juniperd.errors import ConfigError, JuniperError, UpstreamAnswer
 from juniperd.http import Http
-from juniperd.setup import issuer
+from juniperd.setup import issuer, trusted
 from juniperd.setup.issuer import Found
 
 THEIRS = '# mine\nversion = 1\n\n[issuer.other]   # keep\nurl = "https://other.example.com"\nidp = "https://idp.example.com"\n'
@@ -180,7 +180,16 @@ def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(issuer, "discover", discovered)
     monkeypatch.setenv("JUNIPER_CONFIG", str(tmp_path / "juniper.toml"))
     monkeypatch.setenv("JUNIPER_SOCKET", str(tmp_path / "none.sock"))
-    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "https_proxy", "HTTPS_PROXY"):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(trusted, "PATH", tmp_path / "trusted.toml")
+    for name in (
+        "XDG_DATA_HOME",
+        "XDG_CONFIG_HOME",
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "https_proxy",
+        "HTTPS_PROXY",
+    ):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "juniper.toml"
 
@@ -204,10 +213,10 @@ def test_a_yes_writes_a_second_time_has_nothing_to_do_and_undo_takes_it_out(
     assert config.load(found).issuer("juniper").url == FOUND.url
     assert "next: juniper login" in capsys.readouterr().out
     assert run(*words) == 0
-    assert "nothing to change" in capsys.readouterr().out
+    assert "as it was    juniper.toml" in capsys.readouterr().out
     found.write_text(found.read_text() + '[network]\nca_file = "ca.pem"   # ours\n')
     monkeypatch.setenv("SSL_CERT_FILE", "/elsewhere.pem")
     assert run(*words) == 0
-    assert "nothing to change" in capsys.readouterr().out
+    assert "as it was    juniper.toml" in capsys.readouterr().out
     assert run(FOUND.url, "--undo") == 0
     assert "juniper.example.com" not in found.read_text()

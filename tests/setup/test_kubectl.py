@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from juniperd import fingerprint
-from juniperd.cli import connection, setup_kubectl
+from juniperd.cli import connection, setup_kubectl, setup_plan
+from juniperd.cli.setup_plan import Wish
 from juniperd.errors import ConfigError
 from juniperd.protocols.kubectl import EXTENSION
 from juniperd.sandbox.tls import certificates
@@ -177,19 +178,19 @@ def test_it_is_written_once_shown_before_and_removed_again(
 ) -> None:
     offer(monkeypatch, TARGET)
     path = home / "config" / "kubeconfig"
-    assert setup_kubectl.run(diff=True, undo=False) == 0
+    assert setup_plan.run(setup_kubectl, Wish(undo=False), diff=True) == 0
     assert not path.exists()
     assert '+      "name": "staging-eu",' in capsys.readouterr().out
-    assert setup_kubectl.run(diff=False, undo=False) == 0
+    assert setup_plan.run(setup_kubectl, Wish(undo=False), diff=False) == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == f'next: export KUBECONFIG="${{KUBECONFIG:-$HOME/.kube/config}}":{path}'
     monkeypatch.setenv("KUBECONFIG", f"{home}/.kube/config:{path}")
-    assert setup_kubectl.run(diff=False, undo=False) == 0
+    assert setup_plan.run(setup_kubectl, Wish(undo=False), diff=False) == 0
     assert capsys.readouterr().out == f"{path}: nothing to change\n"
-    assert setup_kubectl.run(diff=False, undo=True) == 0
+    assert setup_plan.run(setup_kubectl, Wish(undo=True), diff=False) == 0
     assert not path.exists()
-    assert setup_kubectl.run(diff=False, undo=True) == 0
+    assert setup_plan.run(setup_kubectl, Wish(undo=True), diff=False) == 0
     assert not (home / ".kube").exists()
 
 
@@ -207,7 +208,7 @@ def test_the_persons_own_kubeconfig_is_read_for_its_ca_and_left_as_it_was(
     )
     theirs.write_text(text)
     offer(monkeypatch, {**TARGET, "certificate_authority": ""})
-    assert setup_kubectl.run(diff=False, undo=False) == 0
+    assert setup_plan.run(setup_kubectl, Wish(undo=False), diff=False) == 0
     said = capsys.readouterr()
     assert "run: kubectl config rename-context staging-eu staging-eu-own" in said.err
     assert "secret-of-theirs" not in said.out + said.err
@@ -221,7 +222,7 @@ def test_a_ca_that_is_nowhere_is_said_with_its_cure(
 ) -> None:
     offer(monkeypatch, {**TARGET, "certificate_authority": ""})
     with pytest.raises(ConfigError, match="you hold no scope at a cluster"):
-        setup_kubectl.run(diff=False, undo=False)
+        setup_plan.run(setup_kubectl, Wish(undo=False), diff=False)
     assert "left out: staging-eu for scope-0, whose CA is not here; ask whoever runs" in capsys.readouterr().err
     assert not (home / "config").exists()
 
@@ -229,7 +230,7 @@ def test_a_ca_that_is_nowhere_is_said_with_its_cure(
 def test_a_scope_that_is_not_held_is_not_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, TARGET, held=False)
     with pytest.raises(ConfigError, match="run: juniper scopes"):
-        setup_kubectl.run(diff=False, undo=False)
+        setup_plan.run(setup_kubectl, Wish(undo=False), diff=False)
     assert not (home / "config").exists()
 
 
@@ -242,7 +243,7 @@ def test_a_file_that_is_not_ours_is_neither_replaced_nor_removed(
     path.parent.mkdir()
     path.write_text("apiVersion: v1\n")
     with pytest.raises(ConfigError, match="not as juniper wrote it; move it away"):
-        setup_kubectl.run(diff=False, undo=undo)
+        setup_plan.run(setup_kubectl, Wish(undo=undo), diff=False)
     assert path.read_text() == "apiVersion: v1\n"
 
 
@@ -250,14 +251,14 @@ def test_a_file_that_kubectl_wrote_into_is_neither_shown_nor_lost(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     offer(monkeypatch, TARGET)
-    setup_kubectl.run(diff=False, undo=False)
+    setup_plan.run(setup_kubectl, Wish(undo=False), diff=False)
     path = home / "config" / "kubeconfig"
     view(path, "set-credentials", "mine", "--token=my-own-token", home=home)
     written = path.read_text()
     assert "my-own-token" in written
     capsys.readouterr()
     with pytest.raises(ConfigError, match="not as juniper wrote it; move it away") as refused:
-        setup_kubectl.run(diff=True, undo=False)
+        setup_plan.run(setup_kubectl, Wish(undo=False), diff=True)
     assert "my-own-token" not in str(refused.value) + "".join(capsys.readouterr())
     assert path.read_text() == written
 
