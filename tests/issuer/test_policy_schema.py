@@ -155,7 +155,7 @@ def slips() -> Iterator[tuple[str, Callable[[Any], None]]]:
     yield change("scope", "Upper", to={"about": "x"})
 
 
-@pytest.mark.parametrize(("name", "slip"), slips(), ids=[name for name, _slip in slips()])
+@pytest.mark.parametrize(("name", "slip"), list(slips()), ids=[name for name, _slip in slips()])
 def test_a_slip_is_refused_by_both(name: str, slip: Callable[[Any], None], tmp_path: Path) -> None:
     document = copy.deepcopy(tomlkit.parse(EVERY))
     slip(document)
