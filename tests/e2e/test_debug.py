@@ -300,10 +300,23 @@ class Terminal:
 @contextmanager
 def terminal(shop: Company, *words: str, **variables: str) -> Iterator[Terminal]:
     """``juniper debug`` on a terminal of its own."""
+    with _terminal(shop, [installed("juniper"), "debug", *PLACE, *words], variables) as at:
+        yield at
+
+
+@contextmanager
+def outer(shop: Company) -> Iterator[Terminal]:
+    """The person's own shell on a terminal."""
+    with _terminal(shop, ["/bin/bash", "--norc", "-i"], {"PS1": "$ "}) as at:
+        yield at
+
+
+@contextmanager
+def _terminal(shop: Company, words: Sequence[str], variables: Mapping[str, str]) -> Iterator[Terminal]:
     mine, theirs = pty.openpty()
     env = {**shop.env, "TERM": "dumb", "HISTFILE": "/dev/null", **variables}
     # A session of its own with this as its terminal, as a terminal emulator makes it.
-    command = ["setsid", "--ctty", installed("juniper"), "debug", *PLACE, *words]
+    command = ["setsid", "--ctty", *words]
     process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
@@ -416,6 +429,25 @@ def test_what_asks_us_to_end_ends_a_shell_that_pays_no_heed_to_it(
     with terminal(shop, "--scope", "invoice-archive-reader", **variables) as at:
         at.until(r"\(juniper: shop/billing staging")
         os.kill(at.process.pid, signal.SIGTERM)
+        at.wait()
+    gone(made)
+
+
+def test_a_suspended_shell_gives_the_terminal_back_and_is_resumed(made: Pulls, shop: Company) -> None:
+    with outer(shop) as at:
+        at.type(f"SHELL=/bin/bash juniper debug {' '.join(PLACE)} --scope billing-image-reader")
+        at.until(PROMPT)
+        at.type("suspend")
+        at.until("Stopped")
+        at.type("echo out=${JUNIPER_SESSION_SOCKET:-side}")
+        at.until("out=side")
+        at.type("fg")
+        at.type("echo in=${JUNIPER_SESSION_SOCKET##*/}")
+        at.until(r"in=\S+\.sock")
+        at.type("exit")
+        at.type("exit")
+        at.until("the session has ended")
+        at.type("exit")
         at.wait()
     gone(made)
 
