@@ -25,8 +25,8 @@ demo: $(VENV)/.ready  ## a small company on loopback, one sign-in, real aws
 	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/build/docker-registry/usr/bin" sh packaging/demo.sh
 
 # In the files' own order: by their size, those with few and slow tests would come last, and one core would wait.
-test: setup  ## everything, in one pytest run on two cores; the tests of a file stay together
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup  ## everything, in one pytest run; the tests of a file stay together
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 fast: setup  ## the part to run while coding
 	$(BIN)/pytest -n 2 -m "not e2e"
