@@ -34,6 +34,7 @@ VERBS = {
     "setup": "configure this laptop, or one tool on it",
     "scopes": "what you may hold, and what you may not",
     "explain": "why you may, or may not, hold a scope",
+    "log": "your own sessions, mints, refusals and uses",
     "issuer": "run and steer the team's issuer",
     "minter": "run the team's minter of deploy tokens",
     "policy": "check the issuer's policy files",
