@@ -38,10 +38,10 @@ def seen(issuer: object) -> list[Row]:
     return [row for document in found for row in document["scopes"] if isinstance(row, Mapping)]
 
 
-def check(what: str, given: str, known: Collection[str], command: str) -> None:
+def check(what: str, given: str, known: Collection[str], command: str, *, of: str = "") -> None:
     """:class:`UsageError` with a guess where a name is none that the person may see, of those who see any."""
     if known and given not in known:
-        msg = f"you can see no {what} '{one_line(given, 100)}'"
+        msg = f"you can see no {what} '{one_line(given, 100)}'" + (f" of {one_line(of, 100)}" if of else "")
         raise UsageError(msg, guess(given, known, command, "run: juniper scopes"))
 
 

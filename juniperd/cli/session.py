@@ -89,7 +89,7 @@ def _check_names(args: argparse.Namespace) -> None:
     kindly.check("project", args.project, [str(r.get("project")) for r in rows], f"{again} {{}} --env {env}")
     known = [str(row.get("environment")) for row in rows if row.get("project") == args.project]
     if not any(mark in name for name in known for mark in "*?["):
-        kindly.check(f"environment of {args.project}", args.env, known, f"{again} {args.project} --env {{}}")
+        kindly.check("environment", args.env, known, f"{again} {args.project} --env {{}}", of=args.project)
 
 
 def _extend(args: argparse.Namespace) -> int:
