@@ -14,7 +14,7 @@ from juniperd.protocols.control import ControlRequest
 from juniperd.uses import Times, Uses
 
 Event = Mapping[str, object]
-PATIENCE = 8.0
+PATIENCE = 5.0
 """Seconds for one issuer and its provider; what is known here is told without them."""
 
 
