@@ -34,6 +34,7 @@ from juniperd.skew import ClockSkew
 from juniperd.store import Store
 from juniperd.threads import in_thread
 from juniperd.upgrade import Upgrade
+from juniperd.uses import Uses
 from juniperd.verbs import AgentFacts, Deeds, Desk, Verbs
 
 LOOK_AT_DOOR = 60.0
@@ -72,6 +73,7 @@ class Agent:
         self._clock = clock
         self._journal = journal
         self._problem = problem
+        self._uses = Uses(clock=clock)
         self.stop = asyncio.Event()
         self._shut = asyncio.Event()
         self.skew = ClockSkew(clock)
@@ -110,6 +112,7 @@ class Agent:
             self.desks,
             self.broker,
             sessions=self._sessions,
+            uses=self._uses,
             facts=facts,
             clock=self._clock,
             deeds=Deeds(self.end, self.import_ahead, self._read_hosts),
@@ -120,6 +123,7 @@ class Agent:
             lender=self.broker,
             controls=verbs.answer,
             journal=self._journal,
+            uses=self._uses,
             rested=self.upgrade.rested,
         )
         await server.start()
@@ -145,7 +149,9 @@ class Agent:
             self._journal.note("stopped", pid=os.getpid())
 
     async def _serve_session(self, door: Door, lender: Lender) -> Server:
-        server = Server(door, tools=discover(), lender=lender, controls=no_controls, journal=self._journal)
+        server = Server(
+            door, tools=discover(), lender=lender, controls=no_controls, journal=self._journal, uses=self._uses
+        )
         await server.start()
         return server
 

@@ -257,6 +257,11 @@ class IssuerClient:
         """This person's open sessions, as the issuer has them."""
         return answers.objects((await self._get(subject, "/sessions", {})).get("sessions"))
 
+    async def log(self, subject: SubjectToken, seconds: int) -> tuple[list[Mapping[str, object]], bool]:
+        """This person's events of so many seconds, oldest first, as the issuer has them; whether there are more."""
+        document = await self._get(subject, "/log", {"seconds": str(seconds)})
+        return answers.objects(document.get("events")), document.get("more") is True
+
     def forget(self) -> None:
         """Drop what was fetched for a person."""
         self._catalogue = Catalogue()

@@ -21,6 +21,7 @@ from juniperd.leases import Held
 from juniperd.model import Caller, CredentialRequest, Rejection
 from juniperd.protocols import Reply, ToolProtocol, control
 from juniperd.protocols.control import ControlRequest
+from juniperd.uses import Uses
 from juniperd.wire import Request
 
 REQUEST_TIME = 10.0
@@ -73,6 +74,7 @@ class Server:
         lender: Lender,
         controls: Controls,
         journal: Journal,
+        uses: Uses,
         rested: Callable[[], None] = lambda: None,
     ) -> None:
         self._rested = rested
@@ -81,6 +83,7 @@ class Server:
         self.lender = lender
         self.controls = controls
         self.journal = journal
+        self.uses = uses
         self._connections: set[Connection] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -243,10 +246,13 @@ class Connection(asyncio.Protocol):
             line = f"this agent serves {names} and not '{request.name}'; {ProtocolError.remedy}"
             self._finish(_failed(line, ProtocolError.exit_status))
             return
+        scope = ""
         try:
             asked = self._server.parse(tool, request)
+            scope = _scope(asked)
             held = self._server.lender.warm(asked) if isinstance(asked, CredentialRequest) else None
         except JuniperError as error:
+            self._server.uses.refuse(self._program(), tool.HELPER, scope, str(error))
             self._finish(_frames(tool.render_error(error, request)))
             return
         except Exception as error:  # noqa: BLE001 - a defect answers its caller and spares everybody else
@@ -256,6 +262,7 @@ class Connection(asyncio.Protocol):
         if isinstance(asked, Reply):
             self._finish(_frames(asked))
         elif held is not None and isinstance(asked, CredentialRequest):
+            self._server.uses.give(self._program(), tool.HELPER, held.lease.key)
             self._finish(_rendered(tool, held, asked.form))
         else:
             self._begin(self._serve(tool, request, asked))
@@ -265,11 +272,12 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self, tool: ToolProtocol, request: Request, asked: CredentialRequest | Rejection) -> None:
         program = self._program()
-        scope = asked.scope if isinstance(asked, CredentialRequest) else ""
+        scope = _scope(asked)
         try:
             reply = await self._reply(tool, asked, program)
         except JuniperError as error:
             self._note(tool.HELPER, scope, program, error)
+            self._server.uses.refuse(program, tool.HELPER, scope, str(error))
             self._finish(_frames(tool.render_error(error, request)))
         except Exception as error:  # noqa: BLE001 - a defect answers its caller and spares everybody else
             self._note(tool.HELPER, scope, program, error)
@@ -282,7 +290,9 @@ class Connection(asyncio.Protocol):
         if isinstance(asked, Rejection):
             await self._server.lender.reject(asked)
             return _frames(Reply())
-        return _rendered(tool, await self._server.lender.lease(asked, program=program), asked.form)
+        held = await self._server.lender.lease(asked, program=program)
+        self._server.uses.give(program, tool.HELPER, held.lease.key)
+        return _rendered(tool, held, asked.form)
 
     async def _control(self, request: Request) -> None:
         self._write(b"")
@@ -348,6 +358,11 @@ def _rendered(tool: ToolProtocol, held: Held, form: str) -> bytes:
             held.replies.clear()
         data = held.replies[tool.HELPER, form] = _frames(tool.render(held.lease, form))
     return data
+
+
+def _scope(asked: CredentialRequest | Rejection | Reply) -> str:
+    """The scope that a request names, if it names one."""
+    return asked.scope if isinstance(asked, CredentialRequest) else ""
 
 
 def _size(request: Request) -> int:

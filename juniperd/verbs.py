@@ -20,6 +20,7 @@ from juniperd.login import Checking, CodeShown, LinkShown, LoginEvent, Waiting
 from juniperd.model import Clock, rfc3339
 from juniperd.probes import Probes
 from juniperd.protocols.control import ControlRequest
+from juniperd.recall import Recall
 from juniperd.session_verbs import SessionVerbs, tell_ended
 from juniperd.sessions import Sessions
 from juniperd.signin import SignIn
@@ -27,6 +28,7 @@ from juniperd.skew import ClockSkew
 from juniperd.standing import SignInState
 from juniperd.store import Store
 from juniperd.upgrade import Upgrade
+from juniperd.uses import Uses
 
 Event = Mapping[str, object]
 MOST_LOGINS = 64
@@ -72,6 +74,7 @@ class Verbs:
         broker: Broker,
         *,
         sessions: Sessions,
+        uses: Uses,
         facts: AgentFacts,
         clock: Clock,
         deeds: Deeds,
@@ -97,6 +100,7 @@ class Verbs:
             "down": self._down,
             **self._sessions.verbs,
             **Probes(broker, facts.store, self._desk).verbs,
+            **Recall(uses, self._chosen, clock=clock, started_at=facts.started_at).verbs,
         }
 
     def answer(self, request: ControlRequest) -> AsyncGenerator[Event, None]:

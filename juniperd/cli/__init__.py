@@ -36,6 +36,7 @@ VERBS = {
     "completion": "the script that completes commands in bash, zsh or fish",
     "scopes": "what you may hold, and what you may not",
     "explain": "why you may, or may not, hold a scope",
+    "log": "your own sessions, mints, refusals and uses",
     "issuer": "run and steer the team's issuer",
     "minter": "run the team's minter of deploy tokens",
     "policy": "check the issuer's policy files",

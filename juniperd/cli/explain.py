@@ -39,17 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _known(scope: str, answer: Shown) -> None:
     """Nothing is told of a name: who sees other scopes hears that it is none of theirs, and which one is near."""
-    try:
-        issuers = connection.result("catalogue", {"issuer": answer.get("issuer")})["issuers"]
-    except connection.AgentSaid:
-        # Who is nobody in GitLab has no catalogue, and the refusal with its id is what they came for.
-        return
-    found = issuers.values() if isinstance(issuers, Mapping) else ()
-    seen = [str(row.get("name")) for document in found for row in document["scopes"]]
-    name = scope.rpartition("/")[2]
-    if seen and name not in seen:
-        msg = f"you can see no scope '{one_line(name, 100)}' ({one_line(str(answer.get('id')), 64)})"
-        raise UsageError(msg, kindly.guess(name, seen, "run: juniper explain {}", "run: juniper scopes"))
+    # Who is nobody in GitLab has no catalogue, and the refusal with its id is what they came for.
+    names = [str(row.get("name")) for row in kindly.seen(answer.get("issuer"))]
+    if names and scope.rpartition("/")[2] not in names:
+        msg = f"you can see no scope '{one_line(scope, 100)}' ({one_line(str(answer.get('id')), 64)})"
+        raise UsageError(msg, kindly.guess_scope(scope, names, "run: juniper explain {}", "run: juniper scopes"))
 
 
 def _lines(scope: str, answer: Shown) -> Iterator[str]:

@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 
-from juniperd.cli import connection, show
+from juniperd.cli import connection, kindly, show
 from juniperd.errors import UsageError, one_line
 
 EXAMPLES = """examples:
@@ -70,12 +70,26 @@ def _open(args: argparse.Namespace) -> int:
         "reason": args.reason,
         "issuer": args.issuer,
     }
-    opened = connection.result("session_open", asked, timeout=60.0)
+    try:
+        opened = connection.result("session_open", asked, timeout=60.0)
+    except connection.AgentSaid:
+        _check_names(args)
+        raise
     print(f"session {opened['id']}: {_about(opened)}", file=sys.stderr)
     for row in _rows(opened.get("refused")):
         print(one_line(f"left out: {row.get('scope')} ({row.get('text')})"), file=sys.stderr)
     print(f"export JUNIPER_SESSION_SOCKET={shlex.quote(str(opened['socket']))}")
     return 0
+
+
+def _check_names(args: argparse.Namespace) -> None:
+    """Whether project and environment are such as the person may see, once a no was heard; of a pattern the issuer knows."""
+    rows = kindly.seen(args.issuer)
+    again, env = "run: juniper session open", one_line(args.env, 100)
+    kindly.check("project", args.project, [str(r.get("project")) for r in rows], f"{again} {{}} --env {env}")
+    known = [str(row.get("environment")) for row in rows if row.get("project") == args.project]
+    if not any(mark in name for name in known for mark in "*?["):
+        kindly.check("environment", args.env, known, f"{again} {args.project} --env {{}}", of=args.project)
 
 
 def _extend(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from juniperd.cli import connection
+from juniperd.cli import connection, kindly
 from juniperd.errors import AgentMissing, SessionOver
 from juniperd.paths import socket_path
 
@@ -32,7 +32,15 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the token, or keep the file."""
+    """Print the token, or keep the file; 2 for a name that is none among what the person may see."""
+    try:
+        return _run(args)
+    except connection.AgentSaid:
+        _check_names(args)
+        raise
+
+
+def _run(args: argparse.Namespace) -> int:
     words = [HELPER, "--audience", args.audience]
     for option, value in (("--scope", args.scope), ("--issuer", args.issuer)):
         words += [option, value] if value is not None else []
@@ -43,6 +51,14 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.buffer.write(ask([*words, "--header"] if args.header else words))
     sys.stdout.buffer.flush()
     return 0
+
+
+def _check_names(args: argparse.Namespace) -> None:
+    """Asked after a no alone, so that a token costs no look at the catalogue."""
+    rows = kindly.seen(args.issuer)
+    if args.scope is not None:
+        kindly.check("scope", args.scope, [str(row.get("name")) for row in rows], "write --scope {}")
+    kindly.check("API", args.audience, list(kindly.audiences(rows)), "write --audience {}")
 
 
 def ask(words: list[str], *, start: bool = True) -> bytes:

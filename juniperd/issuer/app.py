@@ -20,6 +20,7 @@ from juniperd.errors import JuniperError, StateError
 from juniperd.http import Http
 from juniperd.issuer import admin, audit, heads, links, lint, orders, policy_file
 from juniperd.issuer import config as configuration
+from juniperd.issuer.callers import Callers
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.code_flow import CodeFlow, dice
 from juniperd.issuer.config import IssuerConfig
@@ -28,6 +29,7 @@ from juniperd.issuer.desk import Desk
 from juniperd.issuer.gitlab import Gitlab
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.health import MOST_CONNECTIONS, Health, Standing
+from juniperd.issuer.history import History
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import InForce, Judge
 from juniperd.issuer.keys import Keys
@@ -181,6 +183,7 @@ def _parts(issuer: Issuer, ground: Ground, http: Http, key_sets: KeySets) -> Par
     proofs = Proofs(config.api_url, clock=clock)
     state.read(proofs.load)
     by_subject = Rate(config.limits.per_subject, clock=clock)
+    callers = Callers(ground, inquiry=inquiry)
     return Parts(
         config=config,
         token=TokenEndpoint(
@@ -194,7 +197,8 @@ def _parts(issuer: Issuer, ground: Ground, http: Http, key_sets: KeySets) -> Par
         ),
         revocation=Revocation(ground, proofs=proofs, ended=ended),
         sign_ins=SignIns(ground, inquiry=inquiry, ended=ended),
-        catalogue=Catalogue(ground, judge=judge, inquiry=inquiry),
+        catalogue=Catalogue(ground, judge=judge, inquiry=inquiry, callers=callers),
+        history=History(ground, callers=callers),
         sessions=SessionEndpoint(ground, judge=judge, changed=issuer.sweep.look, ended=ended),
         subjects=subjects,
         proofs=proofs,

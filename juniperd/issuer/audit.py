@@ -87,6 +87,16 @@ def records(connection: sqlite3.Connection, *, after: int = 0, limit: int | None
         yield {**json.loads(body), "hash": digest}
 
 
+def of_person(connection: sqlite3.Connection, identity: str, subject: str, *, most: int) -> Iterator[dict[str, object]]:
+    """The last records about one person's sign-in, newest first; by an index, so that a long trail costs no more."""
+    query = """SELECT body FROM audit
+               WHERE CASE WHEN json_valid(body) THEN json_extract(body, '$.identity') END = ?
+                 AND CASE WHEN json_valid(body) THEN json_extract(body, '$.subject') END = ?
+               ORDER BY seq DESC LIMIT ?"""
+    for (body,) in connection.execute(query, (identity, subject, most)):
+        yield json.loads(body)
+
+
 def verify(connection: sqlite3.Connection, known: Head | None = None) -> tuple[Head, Flaw | None]:
     """Walk the whole chain; ``known`` is a head that was told outside and must be part of it."""
     last = Head(0, GENESIS)

@@ -6,15 +6,14 @@ import asyncio
 from datetime import UTC, datetime
 
 from juniperd.errors import one_line
-from juniperd.issuer import audit, decision, links, pins, refusal
-from juniperd.issuer import subject as subjects
+from juniperd.issuer import audit, decision, refusal
+from juniperd.issuer.callers import Callers
 from juniperd.issuer.cures import cure
-from juniperd.issuer.facts import Fact, User
+from juniperd.issuer.facts import User
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import Judge
 from juniperd.issuer.policy import AwsTarget, GitTarget, KubernetesTarget, RegistryTarget, Scope, Target
-from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.subject import Subject
 from juniperd.issuer.verdict import Permitted, Refused, Verdict
 from juniperd.model import Origin
@@ -25,17 +24,18 @@ _AT_ONCE = 8
 class Catalogue:
     """Answers a verified person; nothing here is issued, and only who asks why is written down."""
 
-    def __init__(self, ground: Ground, *, judge: Judge, inquiry: Inquiry) -> None:
+    def __init__(self, ground: Ground, *, judge: Judge, inquiry: Inquiry, callers: Callers) -> None:
         self._state = ground.state
         self._clock = ground.clock
         self._new_id = ground.new_id
         self._judge = judge
         self._inquiry = inquiry
+        self._callers = callers
 
     async def listing(self, subject: Subject) -> dict[str, object]:
         """Every laptop scope of the projects that this person is at least Reporter of."""
-        self._check(subject)
-        user = await self._user(subject)
+        self._callers.check(subject)
+        user = await self._callers.user(subject)
         policy = self._judge.policy
         gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -57,7 +57,7 @@ class Catalogue:
         self, subject: Subject, name: str, *, environment: str | None, ref: str | None
     ) -> dict[str, object]:
         """What was asked of GitLab, what was answered, and which rule decided; an id alone for who may not know."""
-        self._check(subject)
+        self._callers.check(subject)
         number = self._new_id()
         scope = self._judge.policy.scope(name)
         if scope is None:
@@ -95,30 +95,11 @@ class Catalogue:
         now = self._clock()
         await self._state.write(lambda c: audit.append(c, "explain", at=now, fields=fields))
 
-    def _check(self, subject: Subject) -> None:
-        own = subjects.stale(subject, now=self._clock())
-        own = own or self._state.read(lambda c: pins.missing(c, subject) or links.missing(c, subject))
-        if own is not None:
-            raise refusal.of(own, decision=self._new_id(), entitled=True)
-
-    def _check_asked(self, fact: Fact[object]) -> None:
-        """A listing with holes would be kept by the agent as if it were whole."""
-        if fact.trouble is not None and fact.trouble.passing:
-            passing = Refused("1", fact.trouble.reason, fact.trouble.text, passing=True)
-            raise refusal.of(passing, decision=self._new_id(), entitled=False)
-
-    async def _user(self, subject: Subject) -> User:
-        fact = await self._inquiry.person(subject.who)
-        self._check_asked(fact)
-        if fact.value is None or not fact.value.active:
-            raise OAuthError("access_denied", "refused; ask who runs the issuer", status=403)
-        return fact.value
-
     async def _of_project(self, subject: Subject, user: User, project_id: int) -> list[dict[str, object]]:
         """The rows of one project; nothing more is asked where membership already says that there are none."""
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         fact = await self._inquiry.membership(project_id, user.id)
-        self._check_asked(fact)
+        self._callers.check_asked(fact)
         member = fact.value
         if member is None or not member.holds_on(today) or member.level < decision.REPORTER:
             return []
@@ -129,7 +110,7 @@ class Catalogue:
     async def _row(self, subject: Subject, scope: Scope) -> dict[str, object] | None:
         case = await self._judge.case(subject, scope)
         for fact in (case.facts.user, case.facts.project, case.facts.membership):
-            self._check_asked(fact)
+            self._callers.check_asked(fact)
         if not decision.entitled(case):
             return None
         held, reason = _held(self._judge.verdict(case, subject))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from juniperd.issuer.policy import ROLES
+from juniperd.issuer.protection import DEVELOPER
 from juniperd.issuer.verdict import Case, Refused
 
 _AGAIN = "ask again in a minute; GitLab or the issuer could not answer now"
 _READER = "ask who runs the issuer for a reader token that sees {project}, and then for: juniper issuer reload"
 _POLICY = "ask the policy's owner to mend project and project_id of the scope"
 _ANOTHER = "ask who runs the issuer which of the two accounts is yours; an administrator alone can undo a link"
+_UNKNOWN = "ask who runs the issuer, with the id of this refusal"
+_ROLES = {level: name.capitalize() for name, level in ROLES.items()}
 _SIGN_IN = "sign in with what the identity asks for: juniper login"
 
 CURES = {
@@ -28,18 +32,18 @@ CURES = {
     "project_closed": "ask the owner of {project} to take it out of the archive, or out of its deletion",
     "ci_disabled": "ask the maintainers of {project} to switch CI/CD on",
     "ci_config_elsewhere": "keep the CI file inside {project}, or ask the scope's owner for ci_config_elsewhere = true",
-    "not_a_member": "ask the maintainers of {project} to make you a member",
+    "not_a_member": "needs {role} in {project}; you are no member: ask its maintainers",
     "membership_ended": "ask the maintainers of {project} to renew your membership",
-    "role": "ask the maintainers of {project} for the role that the scope asks for",
-    "new_branch": "ask a maintainer of {project} to let you push to new branches",
+    "role": "needs {role} in {project}; you are {level}: ask its maintainers",
+    "new_branch": "needs push to new branches of {project}; as {level} you have none: ask its maintainers",
     "ref_missing": "push {ref} to {project}, or choose another with --ref",
     "ref_ambiguous": "rename the branch or the tag of that name in {project}",
     "ref_not_selectable": "leave --ref out",
     "ref_unselected": "choose one with --ref",
     "ref_mismatch": "choose a ref within the scope's pattern with --ref",
-    "tag_protected": "ask a maintainer of {project} to let you create {ref}",
-    "branch_protected": "ask a maintainer of {project} to let you push to {ref}",
-    "merge_only": "ask a maintainer of {project} to let you push to {ref}, or use a scope without a ref",
+    "tag_protected": "needs create of {ref}; as {level} you have none: ask the maintainers of {project}",
+    "branch_protected": "needs push on {ref}; as {level} you have none: ask the maintainers of {project}",
+    "merge_only": "needs push on {ref}; you may merge: ask the maintainers of {project}, or use a scope without a ref",
     "environment_missing": "choose an environment of {project} with --environment",
     "environment_stopped": "start the environment {environment} of {project}",
     "environment_not_selectable": "leave --environment out",
@@ -47,7 +51,7 @@ CURES = {
     "environment_mismatch": "choose an environment within the scope's pattern with --environment",
     "groups_incomplete": _AGAIN,
     "approval_required": "use a pipeline, which can wait for the approvals of {environment}",
-    "environment_protected": "ask the maintainers of {project} to let you deploy to {environment}",
+    "environment_protected": "needs deploy to {environment}; as {level} you have none: ask the maintainers of {project}",
     "production": "use a pipeline, or ask the policy's owner to name you in laptop_production until a date",
     "asleep": "open a debugging session: juniper session open {project} --env {environment}",
     "hidden": _READER,
@@ -63,11 +67,16 @@ CURES = {
 
 
 def cure(refused: Refused, case: Case) -> str:
-    """What would change this refusal; to be shown to those alone who may see the reason."""
+    """What would change this refusal; to be shown to those alone who may see the reason. A new word has one too."""
     kind, _, name = (case.selection.ref or "").partition(":")
-    return CURES[refused.reason].format(
+    member = case.facts.membership.value
+    level = member.level if member is not None else 0
+    return CURES.get(refused.reason, _UNKNOWN).format(
         project=case.scope.project,
         environment=case.selection.environment or "the scope's environment",
         ref=f"the {kind} {name}" if name else "the ref",
         flow=" or ".join(sorted(case.scope.sign_in)),
+        # Where the scope asks for less, being an author asks for more.
+        role=_ROLES[max(case.scope.role, DEVELOPER)],
+        level=_ROLES.get(level, f"access level {level}"),
     )

@@ -83,13 +83,18 @@ _PASSING = {
 _OF_GITLAB = frozenset({"gitlab_unreachable", "reader_token"})
 
 
+def tells(refused: Refused, *, entitled: bool) -> bool:
+    """Whether :func:`of` says the reason."""
+    return entitled or refused.passing or refused.reason in _ABOUT_SIGN_IN | _ABOUT_SESSION
+
+
 def of(refused: Refused, *, decision: str, entitled: bool) -> OAuthError:
     """A verdict's no as an answer: the reason for who may know it, ``refused`` and an id for everybody else."""
     if refused.passing:
         busy: dict[str, object] = {"id": decision, "reason": refused.reason, "rule": refused.rule}
         text = _passing(refused)
         return OAuthError("temporarily_unavailable", text, status=503, retry_after=RETRY_AFTER, refusal=busy)
-    told = entitled or refused.reason in _ABOUT_SIGN_IN | _ABOUT_SESSION
+    told = tells(refused, entitled=entitled)
     shown: dict[str, object] = {
         "id": decision,
         "reason": refused.reason if told else None,

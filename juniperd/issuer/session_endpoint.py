@@ -67,7 +67,7 @@ class SessionEndpoint:
             await self._refuse(subject, late, entitled=False)
         told = any(j.told for j in judged) or (not any(j.case for j in judged) and await self._belongs(subject))
         number, now = self._new_id(), self._clock()
-        done = await self._state.write(lambda c: self._opened(c, subject, asked, judged, number, now))
+        done = await self._state.write(lambda c: self._opened(c, subject, asked, judged, number, now, told=told))
         if isinstance(done, Refused):
             raise refusal.of(done, decision=number, entitled=told)
         self._changed()
@@ -152,6 +152,8 @@ class SessionEndpoint:
         judged: Sequence[_Judged],
         number: str,
         now: float,
+        *,
+        told: bool,
     ) -> tuple[Session, list[_Judged]] | Refused:
         """The session with what was left out, or why there is none; pin, policy, denials and links looked at again."""
         seen = [self._looked_again(connection, subject, j) for j in judged]
@@ -167,7 +169,7 @@ class SessionEndpoint:
                 connection,
                 "session_refused",
                 at=now,
-                fields={**fields, "rule": refused.rule, "reason": refused.reason},
+                fields={**fields, **_why(refused, entitled=told)},
             )
             return refused
         session = self._session(subject, asked, permitted, number, now)
@@ -222,7 +224,7 @@ class SessionEndpoint:
     async def _refuse(self, subject: Subject, refused: Refused, *, entitled: bool) -> NoReturn:
         """No, with an id that an auditor finds in the trail."""
         number, now = self._new_id(), self._clock()
-        fields = {"id": number, **_who(subject), "rule": refused.rule, "reason": refused.reason}
+        fields = {"id": number, **_who(subject), **_why(refused, entitled=entitled)}
         await self._state.write(lambda c: audit.append(c, "session_refused", at=now, fields=fields))
         raise refusal.of(refused, decision=number, entitled=entitled)
 
@@ -260,6 +262,12 @@ def _left_out(judged: _Judged) -> Document:
 
 def _who(subject: Subject) -> Document:
     return {"identity": subject.identity.name, "subject": subject.key, "key": subject.thumbprint}
+
+
+def _why(refused: Refused, *, entitled: bool) -> Document:
+    """The reason, and whether the person heard it."""
+    told = refusal.tells(refused, entitled=entitled)
+    return {"rule": refused.rule, "reason": refused.reason, "told": told}
 
 
 def _asked(asked: OpenRequest, left_out: Sequence[_Judged]) -> Document:

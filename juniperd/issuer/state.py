@@ -21,7 +21,7 @@ from juniperd.errors import StateError
 from juniperd.premises import lock, private_folder
 
 T = TypeVar("T")
-VERSION = 4
+VERSION = 5
 Work = Callable[[sqlite3.Connection], Any]
 
 _SCHEMA = """
@@ -65,7 +65,13 @@ CREATE TABLE orders (
 CREATE INDEX orders_in_state ON orders (state);
 CREATE INDEX orders_by_digest ON orders (digest);
 """
-_STEPS = (_SCHEMA, _FREED, _SESSIONS, _ORDERS)
+_OF_PERSON = """
+CREATE INDEX audit_of ON audit (
+  CASE WHEN json_valid(body) THEN json_extract(body, '$.identity') END,
+  CASE WHEN json_valid(body) THEN json_extract(body, '$.subject') END
+);
+"""
+_STEPS = (_SCHEMA, _FREED, _SESSIONS, _ORDERS, _OF_PERSON)
 """What brings a data base from each version to the next; the first makes it."""
 
 

@@ -46,6 +46,11 @@ class _Decided:
     belongs: bool = False
     """Whether the person may know what is wrong with a name that no scope has."""
 
+    @property
+    def entitled(self) -> bool:
+        """Whether the person may hear the reason of a refusal."""
+        return self.belongs if self.case is None else decision.entitled(self.case)
+
 
 @dataclass(frozen=True, slots=True)
 class _Issued:
@@ -211,8 +216,7 @@ class TokenEndpoint:
         except StateError as error:
             raise OAuthError("server_error", error.message, status=503, retry_after=refusal.RETRY_AFTER) from error
         if isinstance(verdict, Refused):
-            entitled = decided.belongs if decided.case is None else decision.entitled(decided.case)
-            raise refusal.of(verdict, decision=number, entitled=entitled)
+            raise refusal.of(verdict, decision=number, entitled=decided.entitled)
         return self._answer(verdict.grant, decided.target, issued, number)
 
     def _stamp(self, decided: _Decided, jti: str, now: float) -> claims.Stamp:
@@ -242,6 +246,7 @@ class TokenEndpoint:
             "verdict": "refused" if refused else "permitted",
             "rule": refused.rule if refused else None,
             "reason": refused.reason if refused else None,
+            "told": refusal.tells(refused, entitled=decided.entitled) if refused else None,
             "origin": "laptop",
             "scope": request.scope,
             "relying_party": party,

@@ -11,10 +11,11 @@ from urllib.parse import parse_qsl, urlsplit
 from aiohttp import web
 
 from juniperd.errors import JuniperError, StateError, TokenRejected, UpstreamError, one_line
-from juniperd.issuer import discovery, refusal, revocation, session_request
+from juniperd.issuer import discovery, history, refusal, revocation, session_request
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.health import Standing
+from juniperd.issuer.history import History
 from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
 from juniperd.issuer.limits import MAX_BODY, Rate
 from juniperd.issuer.link_site import LinkSite
@@ -43,6 +44,7 @@ class Parts:
     revocation: Revocation
     sign_ins: SignIns
     catalogue: Catalogue
+    history: History
     sessions: SessionEndpoint
     subjects: Subjects
     proofs: Proofs
@@ -153,6 +155,7 @@ def _add_api(app: web.Application, parts: Parts) -> None:
     app.router.add_delete(f"{path}/sign-ins", api.end)
     app.router.add_get(f"{path}/catalogue", api.catalogue)
     app.router.add_get(f"{path}/explain", api.explain)
+    app.router.add_get(f"{path}/log", api.log)
     app.router.add_get(f"{path}/sessions", api.sessions)
     app.router.add_post(f"{path}/sessions", api.open_session)
     app.router.add_patch(f"{path}/sessions/{{id:[0-9a-f]{{1,64}}}}", api.extend_session)
@@ -214,6 +217,11 @@ class _Api:
             subject, query["scope"], environment=query.get("environment"), ref=query.get("ref")
         )
         return _json(found)
+
+    async def log(self, request: web.Request) -> web.Response:
+        subject = await self._verified(request, "/log")
+        back = history.seconds(_only(request, ("seconds",)).get("seconds"))
+        return _json(await self._parts.history.listing(subject, back))
 
     async def sessions(self, request: web.Request) -> web.Response:
         return _json(await self._parts.sessions.listing(await self._verified(request, "/sessions")))

@@ -207,6 +207,8 @@ class FakeIssuer(Double):
         self.oldest_age = 0.0
         self.rows: list[dict[str, object]] = []
         """What else the catalogue says; a target with a host is one of deploy tokens."""
+        self.events: list[dict[str, object]] | None = []
+        """The person's part of the trail; an issuer of an older release has none to tell."""
         self.minted: dict[str, str] = {}
         """Deploy tokens that live, with the key that each was given to."""
         self.ended: list[str] = []
@@ -220,6 +222,7 @@ class FakeIssuer(Double):
         app.router.add_delete("/sign-ins", self._sign_out)
         app.router.add_get("/catalogue", self._catalogue)
         app.router.add_get("/explain", self._explain)
+        app.router.add_get("/log", self._log)
 
     def _proved(self, request: web.Request, access_token: str | None) -> str:
         try:
@@ -308,6 +311,12 @@ class FakeIssuer(Double):
         return web.json_response(
             self._issued(form["scope"]) if row is None else self._deploy_token(row, form, thumbprint)
         )
+
+    async def _log(self, request: web.Request) -> web.Response:
+        self._authorized(request)
+        if self.events is None:
+            return web.json_response({"error": "invalid_request", "error_description": "not found"}, status=404)
+        return web.json_response({"version": 1, "events": self.events, "more": False})
 
     def _deploy_token(self, row: dict[str, Any], form: dict[str, str], thumbprint: str) -> dict[str, object]:
         target = next(t for t in row["targets"] if t["relying_party"] == form["audience"])

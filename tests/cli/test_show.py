@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from juniperd.cli import connection, explain, login, setup_aws, setup_issuer, show
+from juniperd.cli import connection, explain, log, login, setup_aws, setup_issuer, show
 from juniperd.config import Network
 from juniperd.setup.issuer import Found
 
@@ -31,6 +31,20 @@ def test_gitlab_s_words_move_no_cursor_in_an_explanation() -> None:
     lines = list(explain._lines("scope", answer))
     assert len(lines) == 2
     assert all(printable(line) for line in lines)
+
+
+def test_a_log_is_lines_whatever_an_issuer_or_a_program_is_called() -> None:
+    times: tuple[object, ...] = (EVIL, 1e300, None, [], "2026-11-29T06:00:00Z")
+    events: list[dict[str, object]] = [
+        {"event": kind, "time": moment, "scope": EVIL, "reason": EVIL, "session": EVIL, "id": EVIL, "project": EVIL}
+        for kind in ("decision", "session_opened", "session_ended", "session_refused", EVIL)
+        for moment in times
+    ]
+    trails = {EVIL: {"events": events, "more": True}, "other": {"problem": EVIL}}
+    row = {"program": EVIL, "scope": EVIL, "text": EVIL, "first": EVIL, "last": EVIL, "count": EVIL}
+    lines = list(log._lines({"issuers": trails, "problem": EVIL, "uses": [row], "refusals": [row], "started_at": EVIL}))
+    assert all(printable(line) and "\n" not in line for line in lines)
+    assert sum("refused" in line for line in lines) >= 10
 
 
 def test_a_person_and_a_code_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

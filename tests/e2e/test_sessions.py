@@ -83,8 +83,8 @@ def test_the_issuer_ends_it_while_the_agent_is_gone(healed: Company) -> None:
     [
         (
             ("open", "shop/billing", "--env", "moon"),
-            "no scope of shop/billing is for laptops and 'moon' (",
-            "run: juniper setup aws --diff",
+            "you can see no environment 'moon' of shop/billing;",
+            "run: juniper scopes",
         ),
         (("open", *PLACE, "--for", "soon"), "'soon' is not a length of time;", "write it as 90s, 30m or 1h"),
         (

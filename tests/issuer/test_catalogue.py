@@ -58,7 +58,7 @@ async def test_an_explanation_shows_what_was_asked_and_answered(company: Company
     status, body = await laptop.call("GET", "/explain", token, query="?scope=release-publisher")
     assert status == 200
     assert (body["verdict"], body["rule"], body["reason"]) == ("refused", "3", "merge_only")
-    push = "ask a maintainer of shop/billing to let you push to the branch main, or use a scope without a ref"
+    push = "needs push on the branch main; you may merge: ask the maintainers of shop/billing, or use a scope without a ref"
     assert body["cure"] == push
     asked = {step["asked"]: step for step in body["steps"]}
     assert asked["GET /projects/42/members/all/7"]["answered"] == "access level 30"
