@@ -15,7 +15,19 @@ from .company import Company, shell_variables
 
 pytestmark = pytest.mark.e2e
 JANITOR = "invoice-archive-janitor"
-OPEN = ("session", "open", "shop/billing", "--env", "staging", "--for", "10m", "--scope", JANITOR)
+OPEN = (
+    "session",
+    "open",
+    "shop/billing",
+    "--env",
+    "staging",
+    "--for",
+    "10m",
+    "--scope",
+    JANITOR,
+    "--scope",
+    "billing-api-reader",
+)
 
 
 def carry(source: socket.socket, target: socket.socket) -> None:
@@ -63,6 +75,13 @@ def test_a_forwarded_session_serves_its_scopes_and_nothing_else(shop: Company, p
     with forwarded(opened, place / "remote.sock") as remote:
         there = shop.under(JUNIPER_SESSION_SOCKET=remote)
         assert json.loads(there.helper(JANITOR).good())["Version"] == 1
+        # Nothing else is set up there: no configuration, no agent.
+        bare = there.under(JUNIPER_SOCKET=f"{place}/nobody.sock", JUNIPER_CONFIG=f"{place}/nothing.toml")
+        assert (
+            bare.juniper("token", "--audience", "billing-api", "--scope", "billing-api-reader").good().count(".") == 2
+        )
+        executed = bare.juniper("exec", "--scope", JANITOR, "--", "true")
+        assert executed.line == "juniper: no agent is running; run: juniper up"
         assert "is not of this session" in there.helper("ledger-journal-reader").line
         control = shop.under(JUNIPER_SOCKET=remote).juniper("lock")
         assert control.status == 1
