@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -41,7 +42,7 @@ def run(words: Sequence[str], environ: Mapping[str, str], *, shell: bool = False
         child = subprocess.Popen(words, env=dict(environ))
         for number in given:
             child.send_signal(number)
-        status = child.wait()
+        status = _shell_status(child) if shell else child.wait()
     except OSError as error:
         return _not_run(words[0], error)
     finally:
@@ -49,6 +50,36 @@ def run(words: Sequence[str], environ: Mapping[str, str], *, shell: bool = False
         for number, handler in before.items():
             signal.signal(number, handler)
     return status if status >= 0 else 128 - status
+
+
+def _shell_status(child: subprocess.Popen[bytes]) -> int:
+    """The status of a shell with job control of its own: where it is suspended so are we, and whoever started us goes on."""
+    while _has_stopped(child.pid):
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        theirs, tty = os.getpgid(child.pid), sys.stdin.fileno()
+        # Who leads the terminal's session has nobody above to go back to.
+        if os.getsid(0) != os.getpid() and os.isatty(tty):
+            _hand_terminal(tty, os.getpgrp())
+            os.kill(os.getpid(), signal.SIGSTOP)
+            _hand_terminal(tty, theirs)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(theirs, signal.SIGCONT)
+    return child.wait()
+
+
+def _has_stopped(pid: int) -> bool:
+    """Wait until a child stops or ends; an end is left for who asks for its status."""
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+    return found is not None and found.si_code == os.CLD_STOPPED
+
+
+def _hand_terminal(tty: int, group: int) -> None:
+    """Make a group the one that the terminal's keys go to (tcsetpgrp(3), which stops a caller of another group)."""
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    try:
+        os.tcsetpgrp(tty, group)
+    finally:
+        signal.signal(signal.SIGTTOU, before)
 
 
 def _not_run(program: str, error: OSError) -> int:

@@ -16,6 +16,7 @@ from typing import IO, NamedTuple
 from juniperd.errors import ConfigError, JuniperError, StateError, one_line
 from juniperd.issuer import admin, audit, backup, discovery, heads, lint, policy_diff, policy_file, state
 from juniperd.issuer import config as configuration
+from juniperd.issuer import policy_schema as schemas
 from juniperd.issuer.audit import Head
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.desk import Desk, Document
@@ -60,6 +61,11 @@ def policy_check(
         return "\n".join(lines)
 
     return _attempt(work)
+
+
+def policy_schema(*, markdown: bool = False) -> Outcome:
+    """What an editor checks policy files by; or the same for people."""
+    return Outcome(0, schemas.reference() if markdown else json.dumps(schemas.schema(), indent=1))
 
 
 def policy_check_configured(config_path: Path, *, against: Path | None = None) -> Outcome:

@@ -35,10 +35,10 @@ from juniperd.model import Kind, Origin
 from juniperd.tomlfile import Document, Table
 
 VERSION = 1
-_ROLE_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,128}")
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_PROJECT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
-_PERMISSIONS = ("read_registry", "write_registry")
+ROLE_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,128}")
+NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+PROJECT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
+PERMISSIONS = ("read_registry", "write_registry")
 _HOUR = 3600.0
 _SHORTEST_TOKEN = 600.0
 """Seconds: a token that is used as it is, and not traded at once, is not made for less."""
@@ -216,7 +216,7 @@ def _laptop_production(table: Table) -> LaptopProduction | None:
 def _check_project(table: Table, scope: Scope) -> None:
     laptop = Origin.LAPTOP in scope.origins
     if glob.is_literal(scope.project):
-        if not _PROJECT.fullmatch(scope.project):
+        if not PROJECT.fullmatch(scope.project):
             raise table.error("project", f"'{scope.project}' is not a project's full path", "write it as group/project")
         if laptop and scope.project_id is None:
             raise table.error("project", "a laptop scope needs project_id", f"add project_id to [scope.{scope.name}]")
@@ -358,10 +358,10 @@ def _registry(table: Table, draft: _Draft) -> RegistryTarget:
             raise table.error("permissions", "at ECR the scope's AWS role says what may be done", "remove permissions")
         table.finish()
         return RegistryTarget(party)
-    wanted = _words(table, "permissions", _PERMISSIONS) if "permissions" in table else frozenset(_PERMISSIONS[:1])
+    wanted = _words(table, "permissions", PERMISSIONS) if "permissions" in table else frozenset(PERMISSIONS[:1])
     table.finish()
-    if _PERMISSIONS[0] not in wanted:
-        cure = f'write permissions = ["{_PERMISSIONS[0]}"], with or without {_PERMISSIONS[1]}'
+    if PERMISSIONS[0] not in wanted:
+        cure = f'write permissions = ["{PERMISSIONS[0]}"], with or without {PERMISSIONS[1]}'
         raise table.error("permissions", "whoever pushes also pulls", cure)
     return RegistryTarget(party, tuple(word for word in order.SCOPES if word in wanted))
 
@@ -385,7 +385,7 @@ def _relying_party(table: Table, draft: _Draft, kind: Kind) -> RelyingParty:
 def _aws(table: Table, draft: _Draft) -> AwsTarget:
     target = AwsTarget(_relying_party(table, draft, Kind.AWS), table.text("role_arn"), table.text("region"))
     table.finish()
-    if not _ROLE_ARN.fullmatch(target.role_arn):
+    if not ROLE_ARN.fullmatch(target.role_arn):
         raise table.error("role_arn", f"'{target.role_arn}' is not the ARN of one role")
     if not REGION.fullmatch(target.region):
         raise table.error("region", f"'{target.region}' is not a region")
@@ -400,7 +400,7 @@ def _kubernetes(table: Table, draft: _Draft) -> KubernetesTarget:
         raise table.error(
             "groups", "an EKS cluster takes its groups from the access entry of the role", "remove groups"
         )
-    if not _NAMESPACE.fullmatch(target.namespace):
+    if not NAMESPACE.fullmatch(target.namespace):
         raise table.error("namespace", f"'{target.namespace}' is not a namespace")
     for group in target.groups:
         if not re.fullmatch(r"gitlab:project_env:[1-9][0-9]*:[a-z0-9-]+", group):

@@ -34,7 +34,7 @@ IMAGES: Final = "shop/billing"
 """The project that the registry's bare host means."""
 MINTER: Final = "juniper-minter"
 """The account that makes deploy tokens, and may do so in two projects."""
-BUCKETS: Final = ("invoice-archive-staging", "invoice-archive-production")
+BUCKETS: Final = ("invoice-archive-staging", "invoice-archive-production", "ledger-journal-staging")
 PEOPLE: Final = ("developer", "maintainer", "reporter", "outsider")
 CONTRACTOR: Final = "contractor"
 """Somebody whom GitLab cannot name by `extern_uid`: without the link page they are nobody."""
@@ -82,7 +82,7 @@ class Scope:
         return [f"scope:{self.name}:origin:{origin}:project_id:{self.project_id}" for origin in ("laptop", "pipeline")]
 
 
-STAGING, PRODUCTION = BUCKETS
+STAGING, PRODUCTION, JOURNAL = BUCKETS
 SCOPES: Final = (
     Scope(
         "invoice-archive-writer",
@@ -138,7 +138,7 @@ SCOPES: Final = (
         43,
         "staging",
         "read",
-        STAGING,
+        JOURNAL,
     ),
     Scope(
         "tax-return-reader",

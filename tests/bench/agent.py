@@ -97,6 +97,9 @@ def command_line(place: Company) -> Iterator[Figure]:
     python = [process([sys.executable, "-c", "pass"], place.environ) for _ in range(20)]
     detail = f"the interpreter alone {median(python) * 1e3:.0f} ms"
     yield Figure("juniper status", median(status) * 1e3, "ms", 60, detail=detail)
+    tab: list[str | Path] = [BIN / "juniper", "completion", "--words", "2", "--", "juniper", "de"]
+    completed = [process(tab, place.environ) for _ in range(20)]
+    yield Figure("a completion, when Tab is pressed", median(completed) * 1e3, "ms", 60)
     took = []
     words = [
         "debug",

@@ -40,7 +40,7 @@ def commands(text: str) -> Iterator[str]:
     """Each ``juniper …`` command of some text: comments, pipes and what is around it cut away."""
     for line in text.splitlines():
         for found in re.finditer(
-            r"(?:^\s*|\(|&& )(juniper [a-z][^#|()`]*?)(?=\s{2,}|\s*[#|)&]|\s-- |$)", line.replace('"', "'")
+            r"(?:^\s*|\(|&& )(juniper [a-z][^#|()`]*?)(?=\s{2,}|\s*[#|)&>]|\s-- |$)", line.replace('"', "'")
         ):
             yield found[1].split(" && ")[0].strip()
 
@@ -127,7 +127,7 @@ def keys_read_by(module: str) -> set[str]:
 @pytest.mark.parametrize(
     ("modules", "pages"),
     [
-        (["issuer/policy_file"], ["docs/policy.md"]),
+        (["issuer/policy_file", "issuer/party_file"], ["docs/policy-reference.md"]),
         (["issuer/config", "settings"], ["docs/operations.md", "docs/identity.md"]),
         (["minter/config", "settings"], ["docs/minter.md"]),
     ],

@@ -10,7 +10,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -207,17 +207,13 @@ def test_a_checkout_says_which_project_it_is(made: Pulls, shop: Company, tmp_pat
     assert "juniper: shop/billing staging until " in done.stderr
 
 
-def test_two_at_once_do_not_mix(made: Pulls, shop: Company, tmp_path: Path) -> None:
-    """Each sees its own cluster and namespace, and the one without AWS has none."""
-    script = (
-        "kubectl config current-context; kubectl get pods -o name | head -1; aws sts get-caller-identity --query Arn; "
-    )
-    wait = f"touch {tmp_path}/$0; while ! [ -e {tmp_path}/other ]; do sleep 0.05; done; "
+def at_once(shop: Company, folder: Path, each: Mapping[str, tuple[Sequence[str], str]]) -> dict[str, list[str]]:
+    """What scripts print that run in sessions which are all open when the first of them begins."""
+    wait = f"touch {folder}/$0; while ! [ -e {folder}/all ]; do sleep 0.05; done; "
     started = {}
-    for mine, scope in (("one", "billing-debugger"), ("two", "billing-batch-inspector")):
-        command = ["debug", *PLACE, "--scope", scope, "--", "sh", "-c", wait + script, mine]
+    for mine, (words, script) in each.items():
         started[mine] = subprocess.Popen(
-            [installed("juniper"), *command],
+            [installed("juniper"), "debug", *words, "--", "sh", "-c", wait + script, mine],
             env=dict(shop.env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -225,14 +221,38 @@ def test_two_at_once_do_not_mix(made: Pulls, shop: Company, tmp_path: Path) -> N
             text=True,
         )
     deadline = time.monotonic() + PATIENCE
-    while len(list(tmp_path.iterdir())) < 2:
+    while len(list(folder.iterdir())) < len(each):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    (tmp_path / "other").touch()
-    one, two = (started[mine].communicate(timeout=PATIENCE)[0].splitlines() for mine in ("one", "two"))
-    assert one == ["staging-eu", "pod/api-5d9c7b6f4-7xk2p"]
-    assert two[:2] == ["batch-staging", "pod/nightly-archive-29384760-x7k2m"]
-    assert "assumed-role/billing-batch-inspector/" in two[2]
+    (folder / "all").touch()
+    return {mine: process.communicate(timeout=PATIENCE)[0].splitlines() for mine, process in started.items()}
+
+
+def test_two_at_once_do_not_mix(made: Pulls, shop: Company, tmp_path: Path) -> None:
+    """Each sees its own cluster and namespace, and the one without AWS has none."""
+    script = (
+        "kubectl config current-context; kubectl get pods -o name | head -1; aws sts get-caller-identity --query Arn; "
+    )
+    scopes = {"one": "billing-debugger", "two": "billing-batch-inspector"}
+    said = at_once(shop, tmp_path, {mine: ((*PLACE, "--scope", scope), script) for mine, scope in scopes.items()})
+    assert said["one"] == ["staging-eu", "pod/api-5d9c7b6f4-7xk2p"]
+    assert said["two"][:2] == ["batch-staging", "pod/nightly-archive-29384760-x7k2m"]
+    assert "assumed-role/billing-batch-inspector/" in said["two"][2]
+    gone(made)
+
+
+def test_two_projects_at_once_read_each_its_own_bucket(made: Pulls, shop: Company, tmp_path: Path) -> None:
+    archive, journal = "s3://invoice-archive-staging", "s3://ledger-journal-staging"
+    script = f"for bucket in {archive} {journal}; do aws s3 ls $bucket >/dev/null 2>&1 && echo $bucket; done"
+    said = at_once(
+        shop,
+        tmp_path,
+        {
+            "billing": ((*PLACE, "--scope", "invoice-archive-reader"), script),
+            "ledger": (("shop/payments/ledger", "--env", "staging", "--scope", "ledger-journal-reader"), script),
+        },
+    )
+    assert said == {"billing": [archive], "ledger": [journal]}
     gone(made)
 
 
@@ -280,10 +300,23 @@ class Terminal:
 @contextmanager
 def terminal(shop: Company, *words: str, **variables: str) -> Iterator[Terminal]:
     """``juniper debug`` on a terminal of its own."""
+    with _terminal(shop, [installed("juniper"), "debug", *PLACE, *words], variables) as at:
+        yield at
+
+
+@contextmanager
+def outer(shop: Company) -> Iterator[Terminal]:
+    """The person's own shell on a terminal."""
+    with _terminal(shop, ["/bin/bash", "--norc", "-i"], {"PS1": "$ "}) as at:
+        yield at
+
+
+@contextmanager
+def _terminal(shop: Company, words: Sequence[str], variables: Mapping[str, str]) -> Iterator[Terminal]:
     mine, theirs = pty.openpty()
     env = {**shop.env, "TERM": "dumb", "HISTFILE": "/dev/null", **variables}
     # A session of its own with this as its terminal, as a terminal emulator makes it.
-    command = ["setsid", "--ctty", installed("juniper"), "debug", *PLACE, *words]
+    command = ["setsid", "--ctty", *words]
     process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
@@ -396,6 +429,25 @@ def test_what_asks_us_to_end_ends_a_shell_that_pays_no_heed_to_it(
     with terminal(shop, "--scope", "invoice-archive-reader", **variables) as at:
         at.until(r"\(juniper: shop/billing staging")
         os.kill(at.process.pid, signal.SIGTERM)
+        at.wait()
+    gone(made)
+
+
+def test_a_suspended_shell_gives_the_terminal_back_and_is_resumed(made: Pulls, shop: Company) -> None:
+    with outer(shop) as at:
+        at.type(f"SHELL=/bin/bash juniper debug {' '.join(PLACE)} --scope billing-image-reader")
+        at.until(PROMPT)
+        at.type("suspend")
+        at.until("Stopped")
+        at.type("echo out=${JUNIPER_SESSION_SOCKET:-side}")
+        at.until("out=side")
+        at.type("fg")
+        at.type("echo in=${JUNIPER_SESSION_SOCKET##*/}")
+        at.until(r"in=\S+\.sock")
+        at.type("exit")
+        at.type("exit")
+        at.until("the session has ended")
+        at.type("exit")
         at.wait()
     gone(made)
 
