@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,23 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.requirements import require_peer
+
 from .company import Company, shell_variables
 
 pytestmark = pytest.mark.e2e
 JANITOR = "invoice-archive-janitor"
-OPEN = (
-    "session",
-    "open",
-    "shop/billing",
-    "--env",
-    "staging",
-    "--for",
-    "10m",
-    "--scope",
-    JANITOR,
-    "--scope",
-    "billing-api-reader",
-)
+OPEN = "session open shop/billing --env staging --for 10m --scope billing-api-reader --scope billing-debugger --scope"
 
 
 def carry(source: socket.socket, target: socket.socket) -> None:
@@ -70,8 +62,19 @@ def forwarded(path: str, place: Path) -> Iterator[str]:
             place.unlink()
 
 
+def listed(bare: Company) -> str:
+    """What kubectl sees with a kubeconfig that was copied there."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        require_peer("kubectl", "one of the tools that a session is lent to")
+    command = [kubectl, "-n", "billing", "get", "pods", "-l", "app=api", "-o", "name"]
+    return subprocess.run(
+        command, env={**bare.env, **bare.changed}, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
 def test_a_forwarded_session_serves_its_scopes_and_nothing_else(shop: Company, place: Path) -> None:
-    opened = shell_variables(shop.juniper(*OPEN).good())["JUNIPER_SESSION_SOCKET"]
+    opened = shell_variables(shop.juniper(*OPEN.split(), JANITOR).good())["JUNIPER_SESSION_SOCKET"]
     with forwarded(opened, place / "remote.sock") as remote:
         there = shop.under(JUNIPER_SESSION_SOCKET=remote)
         assert json.loads(there.helper(JANITOR).good())["Version"] == 1
@@ -80,6 +83,7 @@ def test_a_forwarded_session_serves_its_scopes_and_nothing_else(shop: Company, p
         assert (
             bare.juniper("token", "--audience", "billing-api", "--scope", "billing-api-reader").good().count(".") == 2
         )
+        assert listed(bare) == "pod/api-5d9c7b6f4-7xk2p\n"
         executed = bare.juniper("exec", "--scope", JANITOR, "--", "true")
         assert executed.line == "juniper: no agent is running; run: juniper up"
         assert "is not of this session" in there.helper("ledger-journal-reader").line
