@@ -5,14 +5,33 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from juniperd import errors
 
 PACKAGE = Path(errors.__file__).parent
 HELPERS = PACKAGE.parent / "helpers"
-ALIASES = {"kind": "ProviderRefused"}
-"""Where a name stands for a class that is chosen first."""
+ALIASES = {
+    ("idp_client", "kind"): "ProviderRefused",
+    ("docker", "_odd"): "ConfigError",
+    ("keeper", "self.end"): "LoginExpired",
+}
+"""What stands for a class in a module: a name for one that is chosen first, a function that makes the error of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A function, and where it stands."""
+
+    name: str
+    module: ast.Module
+    function: ast.AST
+
+    def kind(self, call: ast.Call) -> str:
+        """What is called, or the class that it stands for."""
+        name = ast.unparse(call.func)
+        return ALIASES.get((self.name, name), name)
 
 
 def text_of(node: ast.expr) -> list[str]:
@@ -40,7 +59,7 @@ def _trees(files: Iterable[Path]) -> Iterator[ast.Module]:
 
 def classes() -> frozenset[str]:
     """The names of all classes of errors, those that a module has for itself as well."""
-    known = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | set(ALIASES)
+    known = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
     defined = [
         (node.name, {ast.unparse(base) for base in node.bases})
         for tree in _trees(sorted(PACKAGE.rglob("*.py")))
@@ -55,40 +74,52 @@ def classes() -> frozenset[str]:
 CLASSES = classes()
 
 
-def _named(function: ast.AST, name: str) -> list[str]:
-    """The texts that a name is given within a function."""
+def _named(statements: Iterable[ast.AST], name: str) -> list[str]:
+    """The texts that a name is given in these statements."""
     found: list[str] = []
-    for node in ast.walk(function):
+    for node in statements:
         if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [name]:
             found += text_of(node.value)
     return found
 
 
-def _texts(function: ast.AST, value: ast.expr) -> list[str]:
-    """The texts of an argument, which is one or the name of one."""
-    return text_of(value) or _named(function, ast.unparse(value))
+def _texts(scope: Scope, value: ast.expr) -> list[str]:
+    """The texts of an argument, which is one, or the name of one in its function or module."""
+    name = ast.unparse(value)
+    return text_of(value) or _named(ast.walk(scope.function), name) or _named(scope.module.body, name)
 
 
-def _functions(tree: ast.Module) -> Iterator[ast.AST]:
-    yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+def _scopes(files: Iterable[Path]) -> Iterator[Scope]:
+    for file in files:
+        module = ast.parse(file.read_text())
+        functions = (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        yield from (Scope(file.stem, module, function) for function in functions)
 
 
 def raised(files: Iterable[Path]) -> set[tuple[str, str]]:
     """Class and text of each error that these files make."""
-    found: set[tuple[str, str]] = set()
-    for function in (f for tree in _trees(files) for f in _functions(tree)):
-        for body in _blocks(function):
+    return {(kind, plain(text)) for kind, _, texts in _made(files) for text in texts}
+
+
+def unread(files: Iterable[Path]) -> set[str]:
+    """Whatever else errors are made of: expressions that no text is found for."""
+    made = list(_made(files))
+    read = {place for _, place, texts in made if texts}
+    return {place[1] for _, place, _ in made if place not in read}
+
+
+def _made(files: Iterable[Path]) -> Iterator[tuple[str, tuple[int, str], list[str]]]:
+    """Class, place and texts of each call of a class of errors; ``msg`` is what it was last in the same block."""
+    for scope in _scopes(files):
+        for body in _blocks(scope.function):
             said: list[str] = []
             for statement in body:
-                if isinstance(statement, ast.Assign):
-                    names = [ast.unparse(t) for t in statement.targets]
-                    said = text_of(statement.value) if names == ["msg"] else said
-                for call in _calls(statement, CLASSES):
-                    given = call.args[ast.unparse(call.func) == "TokenRejected" :][0]
-                    texts = said if ast.unparse(given) == "msg" else _texts(function, given)
-                    name = ast.unparse(call.func)
-                    found |= {(ALIASES.get(name, name), plain(text)) for text in texts}
-    return found
+                if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "msg":
+                    said = text_of(statement.value)
+                for call in _calls(scope, statement, CLASSES):
+                    given = call.args[scope.kind(call) == "TokenRejected" :][0]
+                    texts = said if ast.unparse(given) == "msg" else _texts(scope, given)
+                    yield scope.kind(call), (id(call), ast.unparse(given)), texts
 
 
 def _blocks(function: ast.AST) -> Iterator[list[ast.stmt]]:
@@ -99,37 +130,30 @@ def _blocks(function: ast.AST) -> Iterator[list[ast.stmt]]:
                 yield block
 
 
-def _calls(node: ast.AST, names: frozenset[str]) -> Iterator[ast.Call]:
-    yield from (
-        call for call in ast.walk(node) if isinstance(call, ast.Call) and ast.unparse(call.func) in names and call.args
-    )
+def _calls(scope: Scope, node: ast.AST, names: frozenset[str]) -> Iterator[ast.Call]:
+    calls = (call for call in ast.walk(node) if isinstance(call, ast.Call) and call.args)
+    yield from (call for call in calls if scope.kind(call) in names)
 
 
 def refusals(files: Iterable[Path]) -> set[tuple[str, str]]:
     """Reason word and text of each refusal that the issuer tells a person."""
     found: set[tuple[str, str]] = set()
     places = {"Refused": (1, 2), "_protected": (2, 3), "Trouble": (0, None)}
-    for tree in _trees(files):
-        for function in _functions(tree):
-            for call in _calls(function, frozenset(places)):
-                word, text = places[ast.unparse(call.func)]
-                given = [k.value for k in call.keywords if k.arg == "text"] if text is None else call.args[text:][:1]
-                for value in given:
-                    texts = _texts(function, value)
-                    found |= {
-                        (w, plain(t)) for w in text_of(call.args[word]) for t in texts if plain(t) not in {"", "…"}
-                    }
+    for scope in _scopes(files):
+        for call in _calls(scope, scope.function, frozenset(places)):
+            word, text = places[ast.unparse(call.func)]
+            given = [k.value for k in call.keywords if k.arg == "text"] if text is None else call.args[text:][:1]
+            texts = [plain(one) for value in given for one in _texts(scope, value)]
+            found |= {(one, text) for one in text_of(call.args[word]) for text in texts if text not in {"", "…"}}
     return found
 
 
 def findings(files: Iterable[Path]) -> set[str]:
     """What the doctor says where there is something to do."""
-    found: set[str] = set()
-    for function in (f for tree in _trees(files) for f in _functions(tree)):
-        for call in _calls(function, frozenset({"Finding"})):
-            if len(call.args) == 3:
-                found |= {plain(text) for text in _texts(function, call.args[1])}
-    return found
+    calls = (
+        (scope, call) for scope in _scopes(files) for call in _calls(scope, scope.function, frozenset({"Finding"}))
+    )
+    return {plain(text) for scope, call in calls if len(call.args) == 3 for text in _texts(scope, call.args[1])}
 
 
 def returned(file: Path) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from juniperd import errors
+from juniperd import errors, held
 from juniperd.errors import JuniperError
 from juniperd.exchanges import aws
 from juniperd.identity import entra, okta
@@ -31,6 +31,19 @@ TOLD = (
 """The issuer's modules whose refusals reach a person, by their agent or on the page."""
 SAID_TWICE = {"the session has ended"}
 """The helper's own line too, below which it stands."""
+PASSED_ON = {
+    "OVER": "one of the constants",
+    "complaint.decode(errors='replace').strip() or 'the agent failed'": "the agent's own line",
+    "text": "the same",
+    "str(answer.get('message'))": "the issuer's, to its administrator",
+    "doubt": "the minter's log alone",
+    "error.message": "another error's",
+    "message": "an error's of a table: STS's verdicts, and what `_odd` is given",
+    "reason": "what `end` is given",
+    "self.ended": "the same, later",
+    "said + known": "a refusal's, with its id",
+}
+"""What an error is made of where it is no text: where its words are looked for."""
 BEHIND_ANOTHER = {"… (asked: …)"}
 """The doctor's line about a clock, whose words are ``skew.py``'s."""
 
@@ -65,12 +78,13 @@ def sources() -> dict[str, set[str]]:
         | {text for _, text, _ in okta._NOES}
         | error_texts.problems((PACKAGE / "identity").glob("*.py")),
         "sts": {verdict.says for verdict in aws.ERRORS.values()},
+        "constants": {held.OVER},
         "clock": error_texts.returned(PACKAGE / "skew.py"),
         "helper": error_texts.helper_texts(),
     }
 
 
-SOURCES = ("errors", "refusals", "doctor", "providers", "sts", "clock", "helper")
+SOURCES = ("errors", "refusals", "doctor", "providers", "sts", "constants", "clock", "helper")
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -78,6 +92,10 @@ def test_every_error_has_a_heading(source: str) -> None:
     texts = {text for text in sources()[source] if says_something(text)}
     assert texts
     assert sorted(texts - set(HEADINGS)) == []
+
+
+def test_no_error_is_made_of_words_that_are_not_looked_for() -> None:
+    assert error_texts.unread(files()) == set(PASSED_ON)
 
 
 def test_every_heading_is_an_error() -> None:
