@@ -98,6 +98,16 @@ def test_the_example_issuer_is_a_configuration(tmp_path: Path) -> None:
     assert kinds == ["oidc", "okta", "entra", "oidc"]
 
 
+@pytest.mark.parametrize(("page", "kind"), [("okta", "okta"), ("entra", "entra"), ("keycloak", "oidc")])
+def test_the_table_of_each_provider_s_page_is_a_configuration(page: str, kind: str, tmp_path: Path) -> None:
+    (whole,) = blocks(ROOT / "docs/operations.md", "toml")
+    (identity,) = blocks(ROOT / f"docs/idp-{page}.md", "toml")
+    text = whole[: whole.index("[identity.")] + identity + whole[whole.index("[gitlab]") :]
+    (tmp_path / "issuer.toml").write_text(text)
+    found = config.load(tmp_path / "issuer.toml").identities["company"]
+    assert (found.kind, found.flow, len(found.client_ids)) == (kind, "auto", 2)
+
+
 def test_the_example_minter_is_a_configuration(tmp_path: Path) -> None:
     (whole,) = blocks(ROOT / "docs/minter.md", "toml")
     (tmp_path / "minter.toml").write_text(whole)
