@@ -7,6 +7,7 @@ people. The signing keys and the reader token are no part of it.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -26,6 +27,7 @@ _PINNED = "SELECT DISTINCT identity, subject FROM pins"
 _LINKS = "SELECT identity, subject, user_id FROM links"
 _UNLINK = "DELETE FROM links WHERE identity = ? AND subject = ? AND user_id = ?"
 _FILES = ("state.db", "state.db-wal", "state.db-shm")
+_MADE_IN = "restoring"
 
 Link = tuple[str, str, int]
 
@@ -75,17 +77,27 @@ async def restore(folder: Path, source: Path, *, clock: Clock) -> Restored:
     held = lock(folder, holder="issuer")
     try:
         since, kept = _put_aside(folder, now=clock())
-        _put_in_place(folder, source)
+        head, signed_out, unlinked = await _made(folder / _MADE_IN, source, since, clock)
+        _put_in_place(folder, folder / _MADE_IN / "state.db", readable=since is not None, kept=kept)
+        heads.write(folder, head)
+        shutil.rmtree(folder / _MADE_IN)
     finally:
         os.close(held)
-    restored = State(folder)
-    try:
-        signed_out, unlinked = await restored.write(lambda c: _ended(c, since, now=clock()))
-        head = restored.read(audit.head)
-        heads.write(folder, head)
-    finally:
-        restored.close()
     return Restored(head, kept, since, signed_out, unlinked)
+
+
+async def _made(place: Path, source: Path, since: Since | None, clock: Clock) -> tuple[Head, int, int]:
+    """The new state in a folder of its own, with all ended in it: who is killed before has put nothing into force."""
+    shutil.rmtree(place, ignore_errors=True)
+    private_folder(place, named_in="issuer.toml")
+    with _reading(source) as connection:
+        state.copy(connection, place / "state.db")
+    made = State(place)
+    try:
+        signed_out, unlinked = await made.write(lambda c: _ended(c, since, now=clock()))
+        return made.read(audit.head), signed_out, unlinked
+    finally:
+        made.close()  # the last connection, so nothing of it is in a write-ahead log any more
 
 
 def _check(source: Path) -> None:
@@ -130,20 +142,25 @@ def _put_aside(folder: Path, *, now: float) -> tuple[Since | None, Path | None]:
             )
     except (StateError, sqlite3.Error):
         since = None
-    for name in _FILES:
-        path = folder / name
-        if since is None and path.exists():
-            # As it is: somebody may still make something of it.
-            path.rename(folder / name.replace("state.db", kept.name))
-        elif name != "state.db":
-            path.unlink(missing_ok=True)
     return since, kept
 
 
-def _put_in_place(folder: Path, source: Path) -> None:
+def _put_in_place(folder: Path, made: Path, *, readable: bool, kept: Path | None) -> None:
+    """Rename the new state over the former; one that nobody can read is first moved aside as it is."""
     (folder / heads.NAME).unlink(missing_ok=True)
-    with _reading(source) as connection:
-        state.copy(connection, folder / "state.db")
+    for name in _FILES:
+        path = folder / name
+        if not readable and kept is not None and path.exists():
+            # Somebody may still make something of it.
+            path.rename(folder / name.replace("state.db", kept.name))
+        elif name != "state.db":
+            path.unlink(missing_ok=True)
+    made.replace(folder / "state.db")
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _ended(connection: sqlite3.Connection, since: Since | None, *, now: float) -> tuple[int, int]:
