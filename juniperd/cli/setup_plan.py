@@ -76,6 +76,7 @@ class Plan:
         """Write the files, all of which can be written or none is touched, and do the rest."""
         for change in self._wanted:
             files.check(change.path)
+            files.check_same(change.path, change.old)
         for deed in self.first:
             deed.carry_out()
         for change in self._wanted:
@@ -135,6 +136,7 @@ def or_by_hand(alone: str) -> Iterator[None]:
 
 
 def _write(change: Change) -> None:
+    files.check_same(change.path, change.old)
     gone = not change.new and not files.was_empty(change.path)
     backup = files.remove(change.path, change.old) if gone else files.write(change.path, change.old, change.new)
     done = "removed" if gone else "written"

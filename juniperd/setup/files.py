@@ -57,6 +57,13 @@ def check(path: Path) -> None:
         raise ConfigError(msg, f"run: chmod u+w {shlex.quote(str(target))}")
 
 
+def check_same(path: Path, old: str) -> None:
+    """Refuse to write over what somebody wrote while the change was shown and asked for."""
+    if read(path) != old:
+        msg = f"{path} has changed since it was shown"
+        raise ConfigError(msg, "run the same again")
+
+
 def write(path: Path, old: str, new: str) -> Path | None:
     """Replace the file atomically, its mode kept; answers the backup's path, None for a file that was not there.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -37,8 +38,8 @@ async def test_one_that_is_killed_leaves_nobody_signed_in_who_was_not(tmp_path: 
         await desk.act("deny", {"kind": "user", "value": "7"})
         await desk.act("pins_free", {"user_id": 7})
         assert shop.issuer.state.read(pinned) == 0
-    done = subprocess.run([sys.executable, "-c", KILLED.format(place=place), folder, copy], timeout=60, check=False)
-    assert done.returncode == 9
+    words = [sys.executable, "-c", KILLED.format(place=place), str(folder), str(copy)]
+    assert (await asyncio.to_thread(subprocess.run, words, timeout=60, check=False)).returncode == 9
     # Whoever starts the issuer now, or begins the restore anew, has the denial and no key of that sign-in.
     (folder / "head").unlink(missing_ok=True)
     async with open_company(tmp_path, clock=clock) as shop:
