@@ -96,7 +96,7 @@ async def _discover(url: str, network: Network, *, sandbox: bool) -> Found:
 def _show(found: Found, network: Network) -> None:
     # The issuer is still a stranger: its words may not move the cursor over the lines the person decides by.
     print(one_line(f"issuer            {found.url}"))
-    print(one_line(f"identity provider {found.idp_name} ({found.idp}), {found.flow} flow"))
+    print(one_line(f"identity provider {one_line(found.idp_name, 60)} ({found.idp}), {one_line(found.flow, 20)} flow"))
     print(one_line(f"hosts             {', '.join(found.hosts)}"))
     if network.proxy:
         print(f"proxy             {network.proxy}")

@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 
 from juniperd.address import host_of, is_base_url
 from juniperd.config import VERSION, Network
-from juniperd.errors import ConfigError, UpstreamAnswer
+from juniperd.errors import ConfigError, UpstreamAnswer, one_line
 from juniperd.http import Http
 
 WELL_KNOWN = "/.well-known/juniper"
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?")
+"""A URL that means nothing to a shell and looks like no other: it is shown, and stands in commands to be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +40,36 @@ class Found:
 async def discover(url: str, http: Http, *, sandbox: bool = False) -> Found:
     """Ask the issuer, then its identity provider; each answer must be about the very URL that was asked."""
     url = url.rstrip("/")
-    if not is_base_url(url, sandbox=sandbox):
+    if not _is_plain(url, sandbox=sandbox):
         msg = f"'{url}' is not an https URL"
         raise ConfigError(msg, "run: juniper setup https://your-issuer")
     document = await _document(http, url + WELL_KNOWN)
-    if document.get("issuer") != url:
-        msg = f"{host_of(url)} says that its issuer is '{document.get('issuer')}'"
-        raise ConfigError(msg, f"run: juniper setup {document.get('issuer')}")
+    named = str(document.get("issuer"))
+    if named != url:
+        plain = _is_plain(named, sandbox=sandbox)
+        msg = f"{host_of(url)} says that its issuer is '{named if plain else '(no URL)'}'"
+        raise ConfigError(msg, f"run: juniper setup {named}" if plain else "check the URL you were given")
     identities = document.get("identities")
     first = identities[0] if isinstance(identities, list) and identities else None
-    if not isinstance(first, dict) or not is_base_url(str(first.get("issuer")), sandbox=sandbox):
+    if not isinstance(first, dict) or not _is_plain(str(first.get("issuer")), sandbox=sandbox):
         msg = f"the issuer at {host_of(url)} names no identity provider"
         raise ConfigError(msg, "ask whoever runs the issuer to configure an [identity.NAME]")
-    idp = str(first["issuer"])
+    idp, api_url = str(first["issuer"]), str(document.get("api_url") or url)
+    if not _is_plain(api_url, sandbox=sandbox):
+        msg = f"'{one_line(api_url, 60)}' is not an https URL"
+        raise ConfigError(msg, "ask whoever runs the issuer to mend api_url")
     return Found(
         url=url,
-        api_url=str(document.get("api_url") or url),
+        api_url=api_url,
         idp=idp,
         idp_name=str(first.get("display_name") or first.get("name") or host_of(idp)),
         flow=str(first.get("flow") or "device"),
         warnings=_warnings(await _document(http, idp.rstrip("/") + "/.well-known/openid-configuration")),
     )
+
+
+def _is_plain(url: str, *, sandbox: bool) -> bool:
+    return is_base_url(url, sandbox=sandbox) and _PLAIN.fullmatch(url) is not None
 
 
 async def _document(http: Http, url: str) -> Mapping[str, object]:
