@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
 from dataclasses import dataclass, field
 
-from juniperd.cli import setup, setup_issuer, setup_sign_in
+from juniperd.cli import setup, setup_issuer, setup_sign_in, up
 from juniperd.cli.setup_plan import PassedOver, Plan, Wish
 from juniperd.errors import JuniperError, UsageError, one_line
 from juniperd.setup import trusted
@@ -155,7 +156,12 @@ def _undo(url: str, args: argparse.Namespace) -> int:
     """Everything, where it was set up for this issuer alone; else what ``juniper.toml`` says of it."""
     current = setup_issuer.configured()
     urls = {entry.url for entry in current.issuers.values()} if current is not None else set()
+    names = [e.name for e in current.issuers.values() if e.url == url.rstrip("/")] if current is not None else []
     tour = Tour(diff=args.diff, yes=True)
+    if args.only is None and not args.diff and names:
+        # Without the issuer in juniper.toml no later agent finds the sign-in, which its keyring may hold.
+        with contextlib.suppress(JuniperError):
+            up.ensure_agent()
     if urls <= {url.rstrip("/")}:
         for name in setup.chosen(args.only):
             tour.visit(name, Wish(undo=True), named=True)
@@ -168,8 +174,9 @@ def _undo(url: str, args: argparse.Namespace) -> int:
     if args.diff:
         return 1 if tour.failed else 0
     tour.summary(undo=True)
+    ends = [f"juniper logout --issuer {name}; " for name in names if name in setup_sign_in.known() and not args.only]
     if setup_sign_in.runs():
-        print("next: juniper down")
+        print(f"next: {''.join(ends)}juniper down")
     return 1 if tour.failed else 0
 
 

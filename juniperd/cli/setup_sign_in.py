@@ -34,6 +34,11 @@ def runs() -> bool:
     return _states() is not None
 
 
+def known() -> dict[str, str]:
+    """Each sign-in that the agent has or may have, by its issuer; an agent keeps those that ``juniper.toml`` lost."""
+    return {issuer: state for issuer, state in (_states() or {}).items() if state not in {"signed-out", "ended"}}
+
+
 def offered(names: list[str], agreed: Callable[..., bool]) -> list[str]:
     """Those at which nobody is signed in after the person was asked; a sign-in that fails is said, and costs no more."""
     question = "sign in now, so that the tools can be set up?"

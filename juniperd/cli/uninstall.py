@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from juniperd import config, paths
-from juniperd.cli import connection, down, setup, up
+from juniperd.cli import connection, down, setup, setup_sign_in, up
 from juniperd.cli.setup_all import Tour, agreed
 from juniperd.cli.setup_plan import Wish
 from juniperd.errors import JuniperError, UsageError
@@ -63,6 +63,8 @@ def _signed_out(path: Path) -> Iterator[str]:
         issuers = list(config.load(path, needs_issuer=False).issuers) if path.exists() else []
         if issuers:
             up.ensure_agent()
+        # An agent that runs may know one whose issuer was taken out of juniper.toml.
+        issuers = list(dict.fromkeys([*issuers, *setup_sign_in.known()]))
     except JuniperError as error:
         yield f"the sign-in: {error.message}"
         return

@@ -83,7 +83,7 @@ def test_undo_without_a_choice_takes_the_issuer_too(desk: Company) -> None:
     desk.juniper(*words(desk, "--yes", "--only", "git")).good()
     out = desk.juniper(*words(desk, "--undo")).good()
     assert "taken out    git, juniper.toml\n" in out
-    assert out.endswith("next: juniper down\n")
+    assert out.endswith("next: juniper logout --issuer sandbox; juniper down\n")
     left = files_of(desk)
     assert left[".gitconfig"] == b"[user]\n\tname = A"
     assert b"issuer" not in left["config/juniper.toml"]
@@ -190,6 +190,15 @@ def test_uninstall_takes_everything_out_ends_the_sign_in_and_names_what_is_left(
     assert shop.signed_in() is None
     once_more = ended.juniper("uninstall", "--yes")
     assert once_more.status == 0, once_more
+
+
+def test_uninstall_ends_a_sign_in_whose_issuer_was_taken_out_before(ended: Company, shop: Company) -> None:
+    ended.juniper(*words(ended, "--undo")).good()
+    done = ended.juniper("uninstall", "--yes")
+    assert done.status == 0, done
+    assert "signed out of sandbox\n" in done.stdout
+    shop.juniper("up").good()
+    assert shop.signed_in() is None
 
 
 def test_uninstall_says_what_could_not_be_revoked(ended: Company, healed: Company) -> None:
