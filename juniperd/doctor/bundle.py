@@ -37,9 +37,14 @@ VARIABLES = (
     *("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "DBUS_SESSION_BUS_ADDRESS"),
 )
 """Of these it is told whether they are set, never to what."""
-_MAIL = re.compile(r"[^\s<>@'\"(]+@[^\s<>@'\")]+")
+_MAIL = re.compile(r"[^\s<>]*@[^\s<>]+")
+"""An address, or a URL with a login in it, whose password may have any character."""
+_NAMED = re.compile(r"((?:pass|secret|token|key)[a-z]*)=[^\s<>]+", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9])(?:eyJ|gl[a-z]{2,6}-|gh[a-z]_|github_pat_|k8s-aws-v1\.|A[KS]IA)[A-Za-z0-9+/_=.~-]{12,}"
+)
 _WORD = re.compile(r"[A-Za-z0-9+/_=~-]{20,}")
-_TOKEN = re.compile(r"eyJ|gl[a-z]{2,6}-|k8s-aws-v1|A[KS]IA")
+_AWS = re.compile(r"[A-Za-z0-9+/]{40}")
 
 
 class Scrubber:
@@ -55,6 +60,7 @@ class Scrubber:
         for home in self._homes:
             text = text.replace(home, "~")
         text = _MAIL.sub("<address>", text)
+        text = _TOKEN.sub("<removed>", _NAMED.sub(r"\1=<removed>", text))
         if self._user is not None:
             text = self._user.sub("<user>", text)
         return _WORD.sub(lambda found: "<removed>" if _is_random(found[0]) else found[0], text)
@@ -62,8 +68,10 @@ class Scrubber:
 
 def _is_random(word: str) -> bool:
     """Whether a long word looks drawn by lot: names have no digits among capitals and small letters."""
-    drawn = all(re.search(kind, word) for kind in ("[A-Z]", "[a-z]", "[0-9]")) and "/" not in word
-    return drawn or _TOKEN.match(word) is not None or re.fullmatch(r"[0-9a-f]{32,}", word) is not None
+    mixed = all(re.search(kind, word) for kind in ("[A-Z]", "[a-z]", "[0-9]"))
+    # With a slash in it, it is a path, or as long as a secret key of AWS is.
+    drawn = mixed and ("/" not in word or _AWS.fullmatch(word) is not None)
+    return drawn or re.fullmatch(r"[0-9A-Fa-f]{32,}", word) is not None
 
 
 def document(laptop: Laptop, findings: Sequence[Finding], status: Event) -> dict[str, object]:

@@ -66,6 +66,8 @@ def judged(url: str, said: Mapping[str, str] | None) -> Finding:
     program = _program(said.get("credential.helper", ""))
     if Path(program).name != HELPER:
         who = f"{program} answers" if program else "no helper of ours answers"
+        if program.startswith("!"):
+            who = "a command of your own answers"  # which may have a password in it
         return note("git", f"{who} for {url}; {COMMAND} has ours do so")
     if not os.access(program, os.X_OK):
         return Finding("git", f"there is no program {program}, which Git runs for {url}", f"run: {COMMAND}")
@@ -81,4 +83,4 @@ def _program(helper: str) -> str:
     try:
         return next(iter(shlex.split(helper)), "")
     except ValueError:
-        return helper
+        return "!"
