@@ -7,8 +7,10 @@ they may see today they hear from ``/explain``.
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 
 from juniperd.errors import one_line
 from juniperd.issuer import audit, denials, refusal
@@ -68,10 +70,15 @@ class History:
 
     def _events(self, subject: Subject, since: float) -> list[Record]:
         """Newest first, one more than is shown; the identity and the subject are compared here once more."""
-        records = self._state.read(lambda c: list(audit.of_person(c, *subject.name, most=_MOST_READ)))
-        mine = (r for r in records if (r.get("identity"), r.get("subject")) == subject.name)
-        events = (r for r in mine if r.get("event") in _SHOWN and _moment(r) >= since)
-        return [_shown(record) for record, _ in zip(events, range(MOST + 1), strict=False)]
+
+        def found(connection: sqlite3.Connection) -> list[Record]:
+            # Read as far as there is need: each record is half a kilobyte to parse, and all of it on the loop.
+            records = audit.of_person(connection, *subject.name, most=_MOST_READ)
+            mine = (r for r in records if (r.get("identity"), r.get("subject")) == subject.name)
+            events = (r for r in mine if r.get("event") in _SHOWN and _moment(r) >= since)
+            return [_shown(record) for record in islice(events, MOST + 1)]
+
+        return self._state.read(found)
 
 
 def _moment(record: Record) -> float:
