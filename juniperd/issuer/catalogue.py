@@ -62,15 +62,15 @@ class Catalogue:
         scope = self._judge.policy.scope(name)
         if scope is None:
             await self._record(number, subject, name, Refused("select", "unknown_scope", ""))
-            return {"verdict": "refused", "id": number}
+            return await self._untold(number, subject)
         case = await self._judge.case(subject, scope, environment=environment, ref=ref)
         verdict, steps = self._judge.explain(case, subject)
         refused = verdict if isinstance(verdict, Refused) else None
         await self._record(number, subject, name, refused)
+        if not decision.entitled(case):
+            return await self._untold(number, subject, refused)
         if refused is not None and refused.passing:
             raise refusal.of(refused, decision=number, entitled=False)
-        if not decision.entitled(case):
-            return {"verdict": "refused", "id": number}
         return {
             "scope": name,
             "verdict": "refused" if refused else "permitted",
@@ -81,6 +81,15 @@ class Catalogue:
             "steps": [{"rule": s.rule, "asked": s.asked, "answered": s.answered, "verdict": s.verdict} for s in steps],
             "id": number,
         }
+
+    async def _untold(self, number: str, subject: Subject, refused: Refused | None = None) -> dict[str, object]:
+        """An id alone: GitLab is asked, and fails, alike for a name that is hidden and one that is none."""
+        belongs = await self._judge.belongs(subject)
+        if isinstance(belongs, Refused):
+            raise refusal.of(belongs, decision=number, entitled=False)
+        if belongs and refused is not None and refused.passing:
+            raise refusal.of(refused, decision=number, entitled=False)
+        return {"verdict": "refused", "id": number}
 
     async def _record(self, number: str, subject: Subject, scope: str, refused: Refused | None) -> None:
         """Whoever hears an id and no reason names it to an auditor, who finds both here; no decision, so no verdict."""
