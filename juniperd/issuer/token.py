@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from juniperd.errors import StateError, TokenRejected, UpstreamError
 from juniperd.issuer import audit, claims, decision, links, orders, pins, proofs, refusal, sessions
@@ -145,6 +145,8 @@ class TokenEndpoint:
         target = scope.target(request.audience)
         verdict = self._judge.verdict(case, subject)
         late = isinstance(verdict, Refused) and verdict.passing
+        if isinstance(verdict, Refused) and late and not decision.entitled(case):
+            return _Decided(await self._as_of_none(subject, verdict), case, target)
         # Only facts say who may be told which parties there are.
         if not late and (target is None or _signs_by_itself(target)):
             verdict = Refused("select", "unknown_target", _which(scope))
@@ -172,6 +174,13 @@ class TokenEndpoint:
             if wanted not in {None, mine}:
                 return Refused("session", "session_narrow", f"the session is for another {name}; {found.again}")
         return sessions.covers(found, request.scope, scope) or found
+
+    async def _as_of_none(self, subject: Subject, late: Refused) -> Refused:
+        """What an outsider hears where GitLab was late about a scope: the same as of a name that no scope has."""
+        belongs = await self._judge.belongs(subject)
+        if isinstance(belongs, Refused):
+            return belongs
+        return late if belongs else replace(late, passing=False)
 
     async def _unknown(self, subject: Subject) -> _Decided:
         """A name that no scope has: an outsider hears what they hear of one that exists."""

@@ -44,3 +44,16 @@ async def test_both_cost_a_stranger_a_wait_for_gitlab(company: Company) -> None:
         await explained(laptop, token, name)
         counts.append(bool([path for path in company.gitlab.asked if "members" in path]))
     assert counts == [True, True]
+
+
+@pytest.mark.parametrize("broken", ["projects/42", "projects/42/members/all/10", "users"])
+async def test_a_mint_answers_both_alike_in_an_outage(company: Company, broken: str) -> None:
+    laptop, token = await company.signed_in("outsider")
+    company.gitlab.faults[broken] = (503, {}, {})
+    said = []
+    for name in (HIDDEN, INVENTED):
+        company.clock.pass_(61)
+        status, body = await laptop.token(token, scope=name)
+        number = body["refusal"].pop("id")
+        said.append(f"{status} {body}".replace(number, "ID"))
+    assert said[0] == said[1]
