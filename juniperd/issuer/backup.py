@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from juniperd.errors import ConfigError, StateError
-from juniperd.issuer import audit, denials, heads, pins, sessions, state
+from juniperd.issuer import audit, denials, heads, orders, pins, sessions, state
 from juniperd.issuer.audit import Head
 from juniperd.issuer.denials import Denial
+from juniperd.issuer.orders import Entry
 from juniperd.issuer.state import State
 from juniperd.model import Clock
 from juniperd.premises import lock, private_folder
@@ -39,6 +40,7 @@ class Since:
     head: Head
     denials: tuple[Denial, ...]
     links: frozenset[Link]
+    orders: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def _put_aside(folder: Path, *, now: float) -> tuple[Since | None, Path | None]:
                 audit.head(connection),
                 tuple(denials.everything(connection)),
                 frozenset(connection.execute(_LINKS)),
+                tuple(orders.unended(connection, now)),
             )
     except (StateError, sqlite3.Error):
         since = None
@@ -169,6 +172,7 @@ def _ended(connection: sqlite3.Connection, since: Since | None, *, now: float) -
         sessions.end_of_user(connection, user, "restored", now)
     pinned = connection.execute(_PINNED).fetchall()
     signed_out = sum(pins.free_all(connection, identity=i, key=s, now=now) for i, s in pinned)
+    orders.end_restored(connection, since.orders if since is not None else ())
     links = set(connection.execute(_LINKS))
     undone = sorted(links - since.links) if since is not None and since.head.seq else []
     connection.executemany(_UNLINK, undone)

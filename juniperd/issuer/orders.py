@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from juniperd.issuer import audit
 from juniperd.issuer.subject import Subject
@@ -145,6 +145,21 @@ def end_of_scope(connection: sqlite3.Connection, scope: str, cause: str) -> None
 def end_all(connection: sqlite3.Connection, cause: str) -> None:
     """End everything."""
     _end(connection, "TRUE", (), cause)
+
+
+def unended(connection: sqlite3.Connection, now: float) -> list[Entry]:
+    """Whatever may still be at GitLab; none of a data base that is older than orders."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'orders'").fetchone() is None:
+        return []
+    return _select(connection, "state != 'ended' AND ends_at > ?", (now,))
+
+
+def end_restored(connection: sqlite3.Connection, former: Sequence[Entry]) -> None:
+    """End everything that was out when the state was put back, and what only the state before knew of."""
+    end_all(connection, "restored")
+    for entry in former:
+        connection.execute("DELETE FROM orders WHERE id = ?", (entry.id,))
+        add(connection, replace(entry, state="ending", cause=entry.cause or "restored"))
 
 
 def end_lost(connection: sqlite3.Connection) -> None:

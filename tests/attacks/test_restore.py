@@ -6,13 +6,16 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from juniperd.issuer import backup, denials
+from juniperd.issuer import backup, denials, orders
+from juniperd.issuer.orders import Entry
 from tests.issuer.doubles import Clock, open_company
 
+ORDER = Entry("first", "d", "okta", "u-developer", "key", 7, "image-reader", None, 42, 0.0, 0.0, "digest", "out")
 KILLED = """
 import asyncio, os, sys, time
 from pathlib import Path
@@ -55,3 +58,20 @@ async def test_one_that_is_killed_leaves_nobody_signed_in_who_was_not(tmp_path: 
 def pinned(connection: sqlite3.Connection) -> int:
     (count,) = connection.execute("SELECT count(*) FROM pins").fetchone()
     return int(count)
+
+
+async def test_a_deploy_token_that_was_to_end_still_does(tmp_path: Path) -> None:
+    """Ordered after the copy and denied, or out in it: the minter hears of either."""
+    clock, folder, copy = Clock(), tmp_path / "state", tmp_path / "copy.db"
+    async with open_company(tmp_path, clock=clock) as shop:
+        await shop.signed_in()
+        state = shop.issuer.state
+        await state.write(lambda c: orders.add(c, replace(ORDER, ordered_at=clock(), ends_at=clock() + 3600)))
+        backup.back_up(folder, copy)
+        later = replace(ORDER, id="later", ordered_at=clock(), ends_at=clock() + 3600)
+        await state.write(lambda c: orders.add(c, later))
+        await shop.issuer.desk().act("deny", {"kind": "user", "value": "7"})
+    await backup.restore(folder, copy, clock=clock)
+    async with open_company(tmp_path, clock=clock) as shop:
+        waiting = shop.issuer.state.read(lambda c: orders.ending(c, clock()))
+        assert {(entry.id, entry.cause) for entry in waiting} == {("first", "denied"), ("later", "denied")}
