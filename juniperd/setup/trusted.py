@@ -5,6 +5,7 @@ It guards against a URL that somebody sends round; the laptop is the developer's
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,11 +36,21 @@ class Pin:
 def load(path: Path | None = None) -> tuple[Pin, ...] | None:
     """The pins; ``None`` where there is no such file. One that others could have written is refused."""
     path = path or PATH
-    if not path.exists():
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    real = path.resolve()
-    for one in (real, real.parent):
-        found = one.stat()
+    except OSError as error:
+        # It may say whom the fleet trusts, so it is not taken for none.
+        msg = f"{path} cannot be looked at ({error.strerror})"
+        raise ConfigError(msg, "ask whoever runs this machine to mend it") from None
+    try:
+        real = Path(os.path.realpath(path, strict=True))
+        looked = [(one, one.stat()) for one in (real, real.parent)]
+    except OSError as error:
+        msg = f"{path} cannot be looked at ({error.strerror})"
+        raise ConfigError(msg, "ask whoever runs this machine to mend it") from None
+    for one, found in looked:
         if found.st_uid != OWNER or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             msg = f"{one} can be written by others than root, so what it trusts says nothing"
             raise ConfigError(msg, f"run: sudo chown root {one} && sudo chmod go-w {one}")

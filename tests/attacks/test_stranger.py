@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from juniperd.cli import setup_issuer
 from juniperd.config import Network
 from juniperd.errors import ConfigError
 from juniperd.http import Http
-from juniperd.setup import issuer
+from juniperd.setup import issuer, trusted
 from juniperd.setup.issuer import Found
 
 Said = dict[str, Any]
@@ -73,6 +74,17 @@ def test_a_long_name_does_not_push_the_address_out_of_the_line(capsys: pytest.Ca
     evil = "https://evil.example.com"
     setup_issuer._show(Found(evil, evil, evil + "/idp", name, "device"), Network())
     assert f"({evil}/idp), device flow" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["closed", "dangling", "loop"])
+def test_pins_that_cannot_be_looked_at_are_not_taken_for_none(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "trusted.toml"
+    if how == "closed":
+        path = tmp_path / ("x" * 300)  # as for who may not enter its folder, which root always may
+    else:
+        path.symlink_to(path if how == "loop" else tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="cannot be looked at"):
+        trusted.load(path)
 
 
 async def discovered(url: str) -> Found:
