@@ -298,6 +298,7 @@ def _login_event(event: LoginEvent) -> Event:
             "url": event.url,
             "host": event.host,
             "app": event.app,
+            "asking_host": socket.gethostname(),
             "identity": event.identity,
             "expires_in": event.expires_in,
             "joined": event.joined,
