@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from juniperd import wire
-from juniperd.errors import AgentMissing, JuniperError, PeerRefused, ProtocolError
+from juniperd.errors import AgentMissing, JuniperError, PeerRefused, ProtocolError, one_line
 from juniperd.paths import socket_path
 
 Event = Mapping[str, object]
 BEAT = 0.2
 """Seconds between two calls of what a caller does meanwhile."""
+WARNING_TIME = 0.5
+"""Seconds a verb waits for what it says beside its own answer."""
 _READ = 65_536
 
 
@@ -83,6 +85,16 @@ def result(verb: str, parameters: Mapping[str, object] | None = None, *, timeout
     """The last event of a control request."""
     *_, last = [{}, *ask(verb, parameters, timeout=timeout)]
     return last
+
+
+def warn() -> None:
+    """Say on standard error that a sign-in will end soon, where the agent has not had it said already."""
+    try:
+        warnings = result("warnings", timeout=WARNING_TIME).get("warnings")
+    except JuniperError:
+        return  # whoever has something to say about the agent is the verb itself
+    for warning in warnings if isinstance(warnings, list) else ():
+        print(one_line(f"juniper: {warning['issuer']}: {warning['text']}"), file=sys.stderr)
 
 
 def as_tool(path: Path, argv: Sequence[str], *, timeout: float) -> bytes:
