@@ -74,8 +74,10 @@ class Server:
         controls: Controls,
         journal: Journal,
         rested: Callable[[], None] = lambda: None,
+        turned_away: Callable[[str, JuniperError], None] = lambda _helper, _error: None,
     ) -> None:
         self._rested = rested
+        self.turned_away = turned_away
         self._door = door
         self.tools = tools
         self.lender = lender
@@ -247,6 +249,7 @@ class Connection(asyncio.Protocol):
             asked = self._server.parse(tool, request)
             held = self._server.lender.warm(asked) if isinstance(asked, CredentialRequest) else None
         except JuniperError as error:
+            self._server.turned_away(tool.HELPER, error)
             self._finish(_frames(tool.render_error(error, request)))
             return
         except Exception as error:  # noqa: BLE001 - a defect answers its caller and spares everybody else
@@ -269,6 +272,7 @@ class Connection(asyncio.Protocol):
         try:
             reply = await self._reply(tool, asked, program)
         except JuniperError as error:
+            self._server.turned_away(tool.HELPER, error)
             self._note(tool.HELPER, scope, program, error)
             self._finish(_frames(tool.render_error(error, request)))
         except Exception as error:  # noqa: BLE001 - a defect answers its caller and spares everybody else
