@@ -9,9 +9,9 @@ import time
 
 from juniperd.cli import connection, desktop, show
 from juniperd.cli.connection import Event
-from juniperd.cli.sign_in_screen import SignInScreen
+from juniperd.cli.sign_in_screen import LONGEST_LINK, SignInScreen
 from juniperd.cli.up import ensure_agent
-from juniperd.errors import UsageError
+from juniperd.errors import UsageError, one_line
 
 EXAMPLES = "examples:\n  juniper login\n  juniper login --browser\n  juniper login --device --issuer team\n  juniper login --plain"
 PATIENCE = 1900.0
@@ -61,7 +61,8 @@ def _show(event: Event, screen: SignInScreen) -> None:
         screen.code(event)
     elif event.get("event") == "browser":
         # Opened once, however many wait for it.
-        opened = not event.get("joined") and desktop.open_page(str(event["url"]), os.environ)
+        page = one_line(str(event["url"]), LONGEST_LINK)
+        opened = not event.get("joined") and desktop.open_page(page, os.environ)
         screen.link(event, opened=opened)
     elif event.get("event") == "checking":
         screen.checking(event)

@@ -138,9 +138,8 @@ class SignInScreen:
 
     def close(self) -> None:
         """Nothing is waited for any more: the line with the time left goes."""
-        if self._drawn:
-            self._write(_OVER)
-        self._drawn, self._doing = False, ""
+        self._clear()
+        self._doing = ""
 
     def _head(self, event: Event) -> None:
         if not self._surface.terminal:
@@ -214,7 +213,13 @@ class SignInScreen:
             return 80, 24
         return size.columns or 80, size.lines or 24
 
+    def _clear(self) -> None:
+        if self._drawn:
+            self._write(_OVER)
+        self._drawn = False
+
     def _say(self, *lines: str) -> None:
+        self._clear()
         self._write("".join(f"{line}\n" for line in lines))
 
     def _write(self, text: str) -> None:
