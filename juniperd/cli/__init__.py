@@ -93,7 +93,7 @@ def _dispatch(arguments: list[str]) -> int:
     before, command = _split(rest) if getattr(module, "TAKES_COMMAND", False) else (rest, [])
     args = parser.parse_args(before)
     args.command = command
-    if verb in WARNED and sys.stderr.isatty() and not getattr(args, "json", False):
+    if verb in WARNED and not getattr(args, "json", False):
         from juniperd.cli import connection
 
         connection.warn()

@@ -88,7 +88,9 @@ def result(verb: str, parameters: Mapping[str, object] | None = None, *, timeout
 
 
 def warn() -> None:
-    """Say on standard error that a sign-in will end soon, where the agent has not had it said already."""
+    """Say on a terminal that a sign-in will end soon, where the agent has not had it said already."""
+    if sys.stderr is None or not sys.stderr.isatty():  # None: who ran us has closed it
+        return
     try:
         warnings = result("warnings", timeout=WARNING_TIME).get("warnings")
     except JuniperError:
