@@ -104,3 +104,20 @@ def _until(tmux: Callable[..., str], text: str) -> str:
 def _approve(company: Company, code: str) -> None:
     form = urllib.parse.urlencode({"user_code": code, "person": "developer", "answer": "approve"}).encode()
     urllib.request.urlopen(f"{company.url('idp')}/activate", form).close()
+
+
+def test_for_a_screen_reader_it_is_sentences(healed: Company) -> None:
+    login = healed.juniper("login", "--device", "--plain")
+    assert login.good().startswith("signed in as developer (user 7) until ")
+    lines = login.stderr.splitlines()
+    assert len(lines) == 5
+    assert all(line[0].isupper() for line in lines)
+    assert lines[-1] == "Checking with the issuer."
+
+
+def test_a_drawing_and_none_is_a_contradiction(healed: Company) -> None:
+    refused = healed.juniper("login", "--plain", "--qr")
+    assert (refused.status, refused.line) == (
+        2,
+        "juniper: --plain draws nothing, and --qr is a drawing; leave one of them out",
+    )
