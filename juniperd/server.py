@@ -326,7 +326,7 @@ class Connection(asyncio.Protocol):
     def _program(self) -> str:
         if self._socket is None or self._caller is None:
             return ""
-        return program_of(self._socket, self._caller)
+        return program_of(self._socket, self._caller, self._server.tools)
 
     def _note(self, helper: str, scope: str, program: str, error: Exception | None) -> None:
         self._server.journal.note(
