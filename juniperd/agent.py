@@ -25,8 +25,9 @@ from juniperd.issuer_client import IssuerClient
 from juniperd.journal import Journal
 from juniperd.jwks import KeySets
 from juniperd.model import Clock, Kind
+from juniperd.notices import Notices
 from juniperd.protocols import discover
-from juniperd.server import Lender, Server, no_controls
+from juniperd.server import Lender, Server, Witness, no_controls
 from juniperd.session_verbs import tell_ended
 from juniperd.sessions import Sessions
 from juniperd.signin import SignIn
@@ -88,6 +89,8 @@ class Agent:
         accounts = {name: Account(name, desk.sign_in, desk.issuer) for name, desk in self.desks.items()}
         dice = random.SystemRandom().random
         self.broker = Broker(accounts, self.exchanges.of, clock=clock, dice=dice, skew=self.skew, problem=problem)
+        address = os.environ.get("DBUS_SESSION_BUS_ADDRESS") if config.desktop_notices else None
+        self.notices = Notices(address or None, clock=clock, journal=journal, left=self._seconds_left)
         self._ahead: dict[str, asyncio.Task[None]] = {}
         self._sessions: Sessions | None = None
         self._server: Server | None = None
@@ -122,19 +125,21 @@ class Agent:
             tools=discover(),
             lender=self.broker,
             controls=verbs.answer,
-            journal=self._journal,
-            uses=self._uses,
+            witness=Witness(self._journal, self._uses, self._turned_away),
             rested=self.upgrade.rested,
         )
         await server.start()
         self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
         renewals = asyncio.create_task(self.broker.run())
         watch = asyncio.create_task(self._watch(door))
+        looks = asyncio.create_task(self.notices.run())
         try:
             await self.stop.wait()
         finally:
             renewals.cancel()
             watch.cancel()
+            looks.cancel()
+            self.notices.close()
             self.upgrade.close()
             if self.gives_way:
                 door.keep()
@@ -148,9 +153,18 @@ class Agent:
             await self._close()
             self._journal.note("stopped", pid=os.getpid())
 
+    def _turned_away(self, helper: str, error: JuniperError) -> None:
+        """Nobody who locked the sign-in has to be told that it is."""
+        if not any(desk.sign_in.locked for desk in self.desks.values()):
+            self.notices.turned_away(helper, error)
+
+    async def _seconds_left(self) -> dict[str, float | None]:
+        held = {name: await desk.sign_in.state() for name, desk in self.desks.items() if desk.sign_in.identity}
+        return {name: state.seconds_left for name, state in held.items()}
+
     async def _serve_session(self, door: Door, lender: Lender) -> Server:
         server = Server(
-            door, tools=discover(), lender=lender, controls=no_controls, journal=self._journal, uses=self._uses
+            door, tools=discover(), lender=lender, controls=no_controls, witness=Witness(self._journal, self._uses)
         )
         await server.start()
         return server
@@ -234,6 +248,7 @@ class Agent:
             self._sessions.end_all(issuer)
         self._journal.note("sign_in_changed", issuer=issuer, signed_in=desk.sign_in.identity is not None)
         if desk.sign_in.identity is not None:
+            self.notices.signed_in()
             self._ahead_of(issuer, self._fetch_catalogue(desk))
 
     def _make_desks(self) -> dict[str, Desk]:

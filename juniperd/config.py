@@ -50,6 +50,8 @@ class Config:
     network: Network = Network()
     store: str = "keyring"
     sandbox: bool = False
+    desktop_notices: bool = True
+    """Whether a person's desktop tells them that a sign-in is needed, or will end soon."""
 
     def issuer(self, name: str | None) -> IssuerEntry:
         """The issuer of that name; without a name the only one there is."""
@@ -85,8 +87,11 @@ def load(path: Path, *, needs_issuer: bool = True) -> Config:
     store_table = root.table("store")
     store = store_table.choice("kind", ("keyring", "memory"), "keyring")
     store_table.finish()
+    notify_table = root.table("notify")
+    desktop_notices = notify_table.flag("desktop", default=True)
+    notify_table.finish()
     root.finish()
-    return Config(path, issuers, network, store, sandbox)
+    return Config(path, issuers, network, store, sandbox, desktop_notices)
 
 
 def _issuer(table: Table, *, sandbox: bool) -> IssuerEntry:

@@ -13,7 +13,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from pathlib import Path
 
 from juniperd.errors import ConfigError, PeerRefused, StateError, one_line
@@ -295,8 +295,12 @@ def _credentials(sock: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def program_of(sock: socket.socket, caller: Caller) -> str:
-    """The caller's program by its path, or ``""``; for the trail only, nothing is decided by it."""
+def program_of(sock: socket.socket, caller: Caller, helpers: Collection[str] = ()) -> str:
+    """The caller's program by its path, or ``""``; for the trail only, nothing is decided by it.
+
+    Of a caller that is one of the ``helpers`` the program that ran it counts, by its name: ``aws`` says more than the
+    path of our own helper, or of the interpreter that ``aws`` is written for.
+    """
     if sys.platform == "darwin":
         return ""
     try:
@@ -306,6 +310,8 @@ def program_of(sock: socket.socket, caller: Caller) -> str:
     try:
         # Asked for with every warm answer, of which a Path alone would be a tenth.
         program = os.readlink(f"/proc/{caller.pid}/exe")  # noqa: PTH115 - as said
+        if program.rpartition("/")[2] in helpers:
+            program = _name_of_parent(caller.pid) or program
     except OSError:
         return ""
     finally:
@@ -314,6 +320,17 @@ def program_of(sock: socket.socket, caller: Caller) -> str:
             os.close(pinned)
     # Read while the process is known to live, the number cannot have passed to another one.
     return "" if gone else program
+
+
+def _name_of_parent(pid: int) -> str:
+    """What the program that started a process is called (proc(5), ``stat`` and ``comm``); ``""`` where it has gone."""
+    with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - as above
+        # The name in brackets may hold anything, brackets too.
+        parent = int(stat.read(4096).rpartition(b")")[2].split()[1])
+    if parent <= 1:
+        return ""
+    with open(f"/proc/{parent}/comm", "rb", buffering=0) as comm:  # noqa: PTH123 - as above
+        return one_line(comm.read(64).decode(errors="replace"), 64)
 
 
 def _ended(pidfd: int) -> bool:

@@ -86,6 +86,7 @@ class JoinableLogin:
 
     def __init__(self, run: Callable[[Tell], Coroutine[Any, Any, SignedIn]]) -> None:
         self._shown: CodeShown | LinkShown | None = None
+        self._shown_at = 0.0
         self._ears: set[asyncio.Queue[LoginEvent | None]] = set()
         self._task = asyncio.get_running_loop().create_task(run(self._tell))
         self._task.add_done_callback(self._finished)
@@ -100,7 +101,7 @@ class JoinableLogin:
         """The code or link that stands, then what happens; the last event is :class:`SignedIn`."""
         ear: asyncio.Queue[LoginEvent | None] = asyncio.Queue()
         if self._shown is not None:
-            ear.put_nowait(self._shown)
+            ear.put_nowait(self._as_it_stands(self._shown))
         self._ears.add(ear)
         if self._task.done():
             # It ended before anybody listened, so nobody is told of it again.
@@ -125,9 +126,16 @@ class JoinableLogin:
             raise LoginDeclined(msg)
         return self._task.result()
 
+    def _as_it_stands(self, shown: CodeShown | LinkShown) -> CodeShown | LinkShown:
+        """The same with the time that is left of it, for who joins late."""
+        gone = asyncio.get_running_loop().time() - self._shown_at
+        if isinstance(shown, CodeShown):
+            return replace(shown, show=replace(shown.show, expires_in=max(shown.show.expires_in - gone, 0.0)))
+        return replace(shown, expires_in=max(shown.expires_in - gone, 0.0))
+
     def _tell(self, event: LoginEvent) -> None:
         if isinstance(event, CodeShown | LinkShown):
-            self._shown = event
+            self._shown, self._shown_at = event, asyncio.get_running_loop().time()
         for ear in self._ears:
             ear.put_nowait(event)
 

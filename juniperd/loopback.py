@@ -40,6 +40,7 @@ border-top:4px solid var(--mark);border-radius:10px}
 h1{margin:0 0 .6rem;font-size:1.45rem;line-height:1.25;text-wrap:balance}
 p{margin:0;color:var(--dim)}
 footer{margin-top:1.8rem;padding-top:1rem;border-top:1px solid var(--edge);color:var(--dim);font-size:.85rem}
+@media (max-width:26rem){body{padding:.75rem}main{padding:1.6rem 1.3rem 1.3rem}}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY = (

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from juniperd import wire
@@ -63,6 +64,15 @@ def no_controls(_request: ControlRequest) -> AsyncGenerator[Mapping[str, object]
     raise ProtocolError(msg, "unset JUNIPER_SOCKET, or set it to the agent's own socket")
 
 
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Who hears of what was answered: the log, the counts, and whoever tells a person that a tool was turned away."""
+
+    journal: Journal
+    uses: Uses
+    turned_away: Callable[[str, JuniperError], None] = lambda _helper, _error: None
+
+
 class Server:
     """Serves one door until :meth:`shut`, and those inside until :meth:`drain` returns."""
 
@@ -73,17 +83,17 @@ class Server:
         tools: Mapping[str, ToolProtocol],
         lender: Lender,
         controls: Controls,
-        journal: Journal,
-        uses: Uses,
+        witness: Witness,
         rested: Callable[[], None] = lambda: None,
     ) -> None:
         self._rested = rested
+        self.turned_away = witness.turned_away
         self._door = door
         self.tools = tools
         self.lender = lender
         self.controls = controls
-        self.journal = journal
-        self.uses = uses
+        self.journal = witness.journal
+        self.uses = witness.uses
         self._connections: set[Connection] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -252,6 +262,7 @@ class Connection(asyncio.Protocol):
             scope = _scope(asked)
             held = self._server.lender.warm(asked) if isinstance(asked, CredentialRequest) else None
         except JuniperError as error:
+            self._server.turned_away(tool.HELPER, error)
             self._server.uses.refuse(self._program(), tool.HELPER, scope, str(error))
             self._finish(_frames(tool.render_error(error, request)))
             return
@@ -276,6 +287,7 @@ class Connection(asyncio.Protocol):
         try:
             reply = await self._reply(tool, asked, program)
         except JuniperError as error:
+            self._server.turned_away(tool.HELPER, error)
             self._note(tool.HELPER, scope, program, error)
             self._server.uses.refuse(program, tool.HELPER, scope, str(error))
             self._finish(_frames(tool.render_error(error, request)))
@@ -314,7 +326,7 @@ class Connection(asyncio.Protocol):
     def _program(self) -> str:
         if self._socket is None or self._caller is None:
             return ""
-        return program_of(self._socket, self._caller)
+        return program_of(self._socket, self._caller, self._server.tools)
 
     def _note(self, helper: str, scope: str, program: str, error: Exception | None) -> None:
         self._server.journal.note(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from juniperd.identity import Provider, SubjectToken
 
 SOON = 3600.0
 """Seconds before the end from which on ``status`` warns: what is begun now may not be finished."""
+VERY_SOON = 600.0
+"""Seconds before the end at which who was warned is warned once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,19 @@ class SignInState:
         if self.seconds_left is None or self.seconds_left >= SOON:
             return None
         return f"the sign-in ends in {max(self.seconds_left, 0) / 60:.0f} min, then run: juniper login"
+
+
+@dataclass(frozen=True, slots=True)
+class Forewarned:
+    """Who was told of an end, so that one is told twice at most: an hour before, and ten minutes before."""
+
+    _told: dict[str, frozenset[float]] = field(default_factory=dict)
+
+    def due(self, issuer: str, seconds_left: float | None) -> bool:
+        """Whether it is time to say so; from then on it counts as said. A later end is warned of anew."""
+        passed = frozenset(at for at in (SOON, VERY_SOON) if seconds_left is not None and seconds_left < at)
+        told, self._told[issuer] = self._told.get(issuer, frozenset()), passed
+        return bool(passed - told)
 
 
 class Receipt(Protocol):

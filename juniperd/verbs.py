@@ -25,7 +25,7 @@ from juniperd.session_verbs import SessionVerbs, tell_ended
 from juniperd.sessions import Sessions
 from juniperd.signin import SignIn
 from juniperd.skew import ClockSkew
-from juniperd.standing import SignInState
+from juniperd.standing import Forewarned, SignInState
 from juniperd.store import Store
 from juniperd.upgrade import Upgrade
 from juniperd.uses import Uses
@@ -85,10 +85,12 @@ class Verbs:
         self._clock = clock
         self._facts = facts
         self._logins = 0
+        self._forewarned = Forewarned()
         self._sessions = SessionVerbs(sessions, self._desk)
         self._verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
             "ping": self._ping,
             "status": self._status,
+            "warnings": self._warnings,
             "login": self._login,
             "logout": self._logout,
             "lock": self._lock,
@@ -126,6 +128,12 @@ class Verbs:
             leases=[self._lease(held) for held in self._broker.held()],
             sessions=self._sessions.shown(),
         )
+
+    async def _warnings(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
+        """What a person has to be told now and has not been; a keyring is not asked for it."""
+        held = {name: await desk.sign_in.state() for name, desk in self._desks.items() if desk.sign_in.identity}
+        due = {name: state for name, state in held.items() if self._forewarned.due(name, state.seconds_left)}
+        yield _result(warnings=[{"issuer": name, "text": state.warning} for name, state in due.items()])
 
     async def _login(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
@@ -302,6 +310,7 @@ def _login_event(event: LoginEvent) -> Event:
             "url": event.url,
             "host": event.host,
             "app": event.app,
+            "asking_host": socket.gethostname(),
             "identity": event.identity,
             "expires_in": event.expires_in,
             "joined": event.joined,

@@ -44,6 +44,8 @@ VERBS = {
     "sandbox": "a small company on loopback, to learn and to test",
 }
 """Each verb, the name of its module in this folder, with its line of help."""
+WARNED = frozenset({"whoami", "scopes", "explain", "session", "debug", "exec", "token", "doctor"})
+"""The verbs that tell a person on a terminal, before all else, that the sign-in will end soon; ``status`` shows it."""
 
 
 def _usage() -> str:
@@ -94,6 +96,10 @@ def _dispatch(arguments: list[str]) -> int:
     before, command = _split(rest) if getattr(module, "TAKES_COMMAND", False) else (rest, [])
     args = parser.parse_args(before)
     args.command = command
+    if verb in WARNED and not getattr(args, "json", False):
+        from juniperd.cli import connection
+
+        connection.warn()
     return int(module.run(args))
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from juniperd import wire
-from juniperd.errors import AgentMissing, JuniperError, PeerRefused, ProtocolError
+from juniperd.errors import AgentMissing, JuniperError, PeerRefused, ProtocolError, one_line
 from juniperd.paths import socket_path
 
 Event = Mapping[str, object]
+BEAT = 0.2
+"""Seconds between two calls of what a caller does meanwhile."""
+WARNING_TIME = 0.5
+"""Seconds a verb waits for what it says beside its own answer."""
 _READ = 65_536
 
 
@@ -58,21 +64,39 @@ def connect(path: Path, timeout: float) -> socket.socket:
     return connection
 
 
-def ask(verb: str, parameters: Mapping[str, object] | None = None, *, timeout: float = 30.0) -> Iterator[Event]:
+def ask(
+    verb: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    timeout: float = 30.0,
+    meanwhile: Callable[[], None] | None = None,
+) -> Iterator[Event]:
     """The agent's events for one control request, as they come; the last one is its result.
 
-    ``timeout`` bounds the silence between two frames, in seconds.
+    ``timeout`` bounds the silence between two frames, in seconds; in it ``meanwhile`` is called every :data:`BEAT`.
     """
     argv = (b"juniper", verb.encode(), json.dumps(dict(parameters or {})).encode())
     with connect(socket_path(), timeout) as connection:
         connection.sendall(wire.encode_request(wire.Request(argv)))
-        yield from _events(connection)
+        yield from _events(connection, meanwhile)
 
 
 def result(verb: str, parameters: Mapping[str, object] | None = None, *, timeout: float = 30.0) -> Event:
     """The last event of a control request."""
     *_, last = [{}, *ask(verb, parameters, timeout=timeout)]
     return last
+
+
+def warn() -> None:
+    """Say on a terminal that a sign-in will end soon, where the agent has not had it said already."""
+    if sys.stderr is None or not sys.stderr.isatty():  # None: who ran us has closed it
+        return
+    try:
+        warnings = result("warnings", timeout=WARNING_TIME).get("warnings")
+    except JuniperError:
+        return  # whoever has something to say about the agent is the verb itself
+    for warning in warnings if isinstance(warnings, list) else ():
+        print(one_line(f"juniper: {warning['issuer']}: {warning['text']}"), file=sys.stderr)
 
 
 def as_tool(path: Path, argv: Sequence[str], *, timeout: float) -> bytes:
@@ -91,9 +115,9 @@ def as_tool(path: Path, argv: Sequence[str], *, timeout: float) -> bytes:
     return written
 
 
-def _events(connection: socket.socket) -> Iterator[Event]:
+def _events(connection: socket.socket, meanwhile: Callable[[], None] | None) -> Iterator[Event]:
     text, complaint = b"", b""
-    for frame in _frames(connection):
+    for frame in _frames(connection, meanwhile):
         if frame.kind == "o":
             *lines, text = (text + frame.payload).split(b"\n")
             yield from (json.loads(line) for line in lines if line)
@@ -106,9 +130,11 @@ def _events(connection: socket.socket) -> Iterator[Event]:
             return
 
 
-def _frames(connection: socket.socket) -> Iterator[wire.Frame]:
+def _frames(connection: socket.socket, meanwhile: Callable[[], None] | None = None) -> Iterator[wire.Frame]:
     decoder = wire.Decoder()
     while True:
+        if meanwhile is not None:
+            _pass_time(connection, meanwhile)
         try:
             data = connection.recv(_READ)
         except TimeoutError:
@@ -123,3 +149,10 @@ def _frames(connection: socket.socket) -> Iterator[wire.Frame]:
             yield frame
             if frame.kind == "x":
                 return
+
+
+def _pass_time(connection: socket.socket, meanwhile: Callable[[], None]) -> None:
+    """Until there is something to read, or its time is over, which reading then says."""
+    limit = time.monotonic() + (connection.gettimeout() or 0.0)
+    while time.monotonic() < limit and not select.select([connection], [], [], BEAT)[0]:
+        meanwhile()

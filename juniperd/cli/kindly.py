@@ -41,7 +41,8 @@ def seen(issuer: object) -> list[Row]:
 def check(what: str, given: str, known: Collection[str], command: str, *, of: str = "") -> None:
     """:class:`UsageError` with a guess where a name is none that the person may see, of those who see any."""
     if known and given not in known:
-        msg = f"you can see no {what} '{one_line(given, 100)}'" + (f" of {one_line(of, 100)}" if of else "")
+        place = f" of {one_line(of, 100)}" if of else ""
+        msg = f"you can see no {what} '{one_line(given, 100)}'{place}"
         raise UsageError(msg, guess(given, known, command, "run: juniper scopes"))
 
 

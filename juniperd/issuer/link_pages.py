@@ -32,17 +32,18 @@ dl{margin:1rem 0;border:1px solid var(--edge);border-radius:8px;background:var(-
 dl div{padding:.6rem 1rem}
 dl div+div{border-top:1px solid var(--edge)}
 dt{color:var(--dim);font-size:.85rem}
-dd{margin:0;font-weight:600;overflow-wrap:anywhere}
-dd small{display:inline-block;margin-left:.7rem;font-weight:400;font-size:.8rem;color:var(--dim);
+dd{margin:0;display:flex;flex-wrap:wrap;align-items:baseline;gap:0 .7rem;font-weight:600;overflow-wrap:anywhere}
+dd small{font-weight:400;font-size:.8rem;color:var(--dim);
 font-family:ui-monospace,monospace}
 .go{display:block;width:100%;margin:1.1rem 0 0;padding:.75rem 1rem;border:0;border-radius:8px;background:var(--mark);
 color:var(--on);font:inherit;font-weight:600;text-align:center;text-decoration:none;cursor:pointer}
 .go:focus-visible{outline:3px solid var(--ink);outline-offset:2px}
-.no .go{background:none;border:1px solid var(--edge);color:var(--ink)}
+.no .go{background:none;border:1px solid var(--dim);color:var(--ink)}
 code{font:.95em ui-monospace,monospace;color:var(--ink)}
 p code{display:block;margin-top:.5rem;padding:.5rem .8rem;border-radius:6px;background:var(--well);
 border:1px solid var(--edge)}
 footer{margin-top:1.4rem;padding-top:.9rem;border-top:1px solid var(--edge);color:var(--dim);font-size:.85rem}
+@media (max-width:26rem){body{padding:.75rem}main{padding:1.5rem 1.2rem 1.1rem}}
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY = (

@@ -16,14 +16,9 @@ from juniperd.errors import StoreError
 from juniperd.store import Vault, os_vault
 from tests.requirements import require_peer
 
+from .session_bus import session_bus
+
 START_LIMIT = 10.0
-_BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
-</busconfig>
-"""
-"""No service directories: nothing is started because somebody asks for it."""
 
 
 @dataclass(slots=True)
@@ -113,16 +108,11 @@ class SecretService:
 @contextmanager
 def secret_service(folder: Path) -> Iterator[SecretService]:
     """A bus without a keyring yet, to the end of the block."""
-    if not all(shutil.which(name) for name in ("gnome-keyring-daemon", "dbus-daemon")):
-        require_peer("gnome-keyring", "gnome-keyring-daemon and dbus-daemon are not both installed")
-    config = folder / "bus.conf"
-    config.write_text(_BUS.format(path=folder / "bus"))
-    words = ["dbus-daemon", "--config-file", str(config), "--nofork", "--nopidfile", "--print-address=1"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as bus:
-        assert bus.stdout is not None
-        service = SecretService(folder, bus.stdout.readline().strip())
+    if shutil.which("gnome-keyring-daemon") is None:
+        require_peer("gnome-keyring", "there is no gnome-keyring-daemon on PATH")
+    with session_bus(folder) as address:
+        service = SecretService(folder, address)
         try:
             yield service
         finally:
             service.kill()
-            bus.terminate()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -319,6 +321,27 @@ def test_the_callers_program_is_read_while_it_lives() -> None:
         assert (caller.pid, caller.uid) == (os.getpid(), os.getuid())
         assert program_of(ours, caller) == str(Path("/proc/self/exe").readlink())
         assert program_of(ours, Caller(2**22, caller.uid)) == ""
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the kernel names programs by /proc on Linux alone")
+def test_of_a_helper_the_program_that_ran_it_counts(tmp_path: Path) -> None:
+    helper, tool = tmp_path / "juniper-aws", tmp_path / "ter) raform"
+    shutil.copy(os.path.realpath("/bin/sleep"), helper)
+    tool.write_text(f"#!/bin/sh\n{helper} 60 &\necho $!\nwait\n")
+    tool.chmod(0o755)
+    with subprocess.Popen([tool], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        pid = int(running.stdout.readline())
+        path = Path(f"/proc/{pid}/exe")
+        # It is its own program once the shell's child has become it.
+        while os.readlink(path) != str(helper):
+            os.sched_yield()
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        with ours, theirs:
+            caller = Caller(pid, os.getuid())
+            assert program_of(ours, caller) == str(helper)
+            assert program_of(ours, caller, ("juniper-aws",)) == "ter) raform"
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="SO_PEERPIDFD is Linux's")

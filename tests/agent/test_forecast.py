@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import pty
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +14,7 @@ from typing import Any
 import pytest
 
 from juniperd.cli import status
+from juniperd.standing import Forewarned
 
 from .doubles import START, Doubles
 from .harness import Running, serving
@@ -102,3 +107,54 @@ async def test_a_clock_that_was_hours_ahead_at_the_start_ends_nothing(world: Dou
     async with serving(world, folder, vault=vault) as after:
         await after.agent.desks["team"].sign_in.subject()
         assert (await shown(after))["state"] == "signed-in"
+
+
+def test_each_end_is_warned_of_twice() -> None:
+    forewarned = Forewarned()
+    seconds = (None, 43200, 3600, 3599, 3000, 600, 599, 1, 0)
+    assert [forewarned.due("team", left) for left in seconds] == [False] * 3 + [True, False, False, True, False, False]
+    # Another sign-in, seen late; one issuer's warning is not another's.
+    assert [forewarned.due("team", left) for left in (43200, 60, 50)] == [False, True, False]
+    assert forewarned.due("other", 60)
+
+
+async def typed(running: Running, *words: str, terminal: bool = True) -> str:
+    """What a verb says on standard error, which is a person's terminal or a pipe."""
+    reading, theirs = pty.openpty() if terminal else os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            f"{sysconfig.get_path('scripts')}/juniper",
+            *words,
+            env={**os.environ, "JUNIPER_SOCKET": str(running.path)},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=theirs,
+        )
+        await process.wait()
+        os.write(theirs, b".")
+        said = b""
+        while not said.endswith(b"."):
+            said += os.read(reading, 4096)
+    finally:
+        os.close(theirs)
+        os.close(reading)
+    return said[:-1].decode().replace("\r\n", "\n")
+
+
+async def test_who_types_a_verb_is_warned_an_hour_and_ten_minutes_before(running: Running) -> None:
+    await running.login()
+    assert await typed(running, "whoami") == ""
+    running.world.clock.now += 43200 - 3540
+    # No person's, so nobody was told yet.
+    assert await typed(running, "whoami", terminal=False) == ""
+    assert await typed(running, "whoami", "--json") == ""
+    assert (await running.aws()).stderr == b""
+    assert await typed(running, "whoami") == "juniper: team: the sign-in ends in 59 min, then run: juniper login\n"
+    assert await typed(running, "whoami") == ""
+    running.world.clock.now += 3000
+    assert await typed(running, "whoami") == "juniper: team: the sign-in ends in 9 min, then run: juniper login\n"
+    assert await typed(running, "whoami") == ""
+
+
+async def test_who_is_signed_out_is_warned_of_nothing(running: Running) -> None:
+    answer: Any = (await running.control("warnings")).events[-1]
+    assert answer["warnings"] == []

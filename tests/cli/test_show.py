@@ -6,7 +6,8 @@ import io
 
 import pytest
 
-from juniperd.cli import connection, explain, log, login, setup_aws, setup_issuer, show
+from juniperd.cli import connection, explain, log, setup_aws, setup_issuer, show
+from juniperd.cli.sign_in_screen import SignInScreen
 from juniperd.config import Network
 from juniperd.setup.issuer import Found
 
@@ -51,7 +52,7 @@ def test_a_person_and_a_code_are_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert printable(show.person({"login": EVIL, "id": 7}))
     event = {"app": EVIL, "host": EVIL, "verification_uri": EVIL, "user_code": EVIL, "expires_in": 600}
     out = io.StringIO()
-    login.show_code(event, out)
+    SignInScreen(out, {"LANG": "C.UTF-8"}, clock=float).code(event)
     assert printable(out.getvalue())
     assert out.getvalue().count("\n") == 4
     show.as_json({"login": EVIL})

@@ -65,7 +65,7 @@ async def browse(socket: Path, act: Act) -> Answer:
 
 
 async def _act(act: Act, event: dict[str, object]) -> None:
-    assert event.keys() == {"issuer", "event", "url", "host", "app", "identity", "expires_in", "joined"}
+    assert event.keys() == {"issuer", "event", "url", "host", "app", "asking_host", "identity", "expires_in", "joined"}
     await act(str(event["url"]))
 
 

@@ -29,9 +29,9 @@ def test_a_small_file_is_enough(tmp_path: Path) -> None:
 
 def test_network_and_store_are_read_and_the_ca_file_is_beside_the_configuration(tmp_path: Path) -> None:
     more = '[network]\nproxy = "http://proxy:3128"\nno_proxy = ["a.example.com"]\nca_file = "ca.pem"\n'
-    loaded = load(tmp_path, ONE + more + '[store]\nkind = "memory"\n')
+    loaded = load(tmp_path, ONE + more + '[store]\nkind = "memory"\n[notify]\ndesktop = false\n')
     assert loaded.network == config.Network("http://proxy:3128", ("a.example.com",), tmp_path / "ca.pem")
-    assert loaded.store == "memory"
+    assert (loaded.store, loaded.desktop_notices) == ("memory", False)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,8 @@ def test_network_and_store_are_read_and_the_ca_file_is_beside_the_configuration(
         (ONE.replace("issuer.team", 'issuer."a/b"'), "has no '/'"),
         (ONE + ONE.replace("version = 1\n", "").replace("team", "other"), "two issuers have the same url"),
         (ONE + '[store]\nkind = "file"\n', "must be one of keyring, memory"),
+        (ONE + "[notify]\ndesktop = 1\n", "true or false"),
+        (ONE + "[notify]\ndesk = true\n", "unknown key 'desk'"),
     ],
 )
 def test_what_may_not_stand_there_is_refused(tmp_path: Path, text: str, says: str) -> None:
