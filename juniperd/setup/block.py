@@ -8,7 +8,7 @@ from juniperd.errors import ConfigError
 
 END = "# <<< juniper <<<"
 _MARK = "# >>> juniper >>>"
-_BLOCK = re.compile(rf"\n?^{_MARK}.*?^{END}[^\n]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(rf"\n?^{_MARK}(?:(?!^{_MARK}).)*?^{END}[^\n]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def begin(command: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from juniperd.cli import setup_plan
 from juniperd.cli.setup_plan import Plan
 from juniperd.errors import ConfigError
-from juniperd.setup import files
+from juniperd.setup import block, files
 
 
 def test_what_was_edited_while_the_person_was_asked_is_not_written_over(tmp_path: Path) -> None:
@@ -32,3 +32,11 @@ def test_what_was_edited_is_not_taken_away_either(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="changed since it was shown"):
         plan.carry_out()
     assert path.read_text() == "ours\nand mine\n"
+
+
+def test_what_stands_between_a_torn_block_and_a_whole_one_stays() -> None:
+    whole = block.added("", "ours = 1\n", "juniper setup aws")
+    torn = whole.replace(block.END + "\n", "")
+    for text in (f"{torn}[mine]\nregion = eu-west-1\n{whole}", f"{whole}[mine]\n{block.END}\n"):
+        with pytest.raises(ConfigError, match="has lost its first or last line"):
+            block.removed(text, file="file", command="juniper setup aws")
