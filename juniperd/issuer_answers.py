@@ -272,6 +272,13 @@ def _errors(answer: Answer) -> Mapping[str, object]:
     return body if isinstance(body, dict) else {}
 
 
+def deploy_token(answer: Answer) -> Secret | None:
+    """The deploy token in an answer of ``/token``, whatever else is wrong with it."""
+    body = object_of(answer)
+    token = body.get("access_token")
+    return Secret(token) if body.get("issued_token_type") == DEPLOY_TOKEN and isinstance(token, str) else None
+
+
 def object_of(answer: Answer) -> Mapping[str, object]:
     """The body as a JSON object, else :class:`UpstreamAnswer`."""
     body = answer.json()
