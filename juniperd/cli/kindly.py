@@ -30,12 +30,13 @@ def guess_scope(given: str, known: Collection[str], command: str, otherwise: str
 def seen(issuer: object) -> list[Row]:
     """The rows that the person may see at that issuer, or at all; none where nobody can or may tell."""
     try:
-        issuers = connection.result("catalogue", {"issuer": issuer})["issuers"]
+        issuers = connection.result("catalogue", {"issuer": issuer}).get("issuers")
     except JuniperError:
         # Who asked has heard a no already, and that one is what they are to be told.
         return []
     found = issuers.values() if isinstance(issuers, Mapping) else ()
-    return [row for document in found for row in document["scopes"] if isinstance(row, Mapping)]
+    lists = (document.get("scopes") for document in found if isinstance(document, Mapping))
+    return [row for rows in lists if isinstance(rows, list) for row in rows if isinstance(row, Mapping)]
 
 
 def check(what: str, given: str, known: Collection[str], command: str, *, of: str = "") -> None:
@@ -51,5 +52,5 @@ def audiences(rows: Collection[Row]) -> Iterator[str]:
     for row in rows:
         targets = row.get("targets")
         for target in targets if isinstance(targets, list) else ():
-            if target.get("kind") == "api":
+            if isinstance(target, Mapping) and target.get("kind") == "api":
                 yield str(target.get("relying_party"))

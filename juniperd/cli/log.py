@@ -74,7 +74,7 @@ def _trail(where: str, trail: Shown) -> Iterator[str]:
     yield f"sessions{where}"
     yield from _or_none(_sessions(events))
     yield f"mints and refusals{where}"
-    yield from _or_none([_decision(row) for row in events if row.get("event") in {"decision", "session_refused"}])
+    yield from _or_none([_decision(row) for row in events if str(row.get("event")) in {"decision", "session_refused"}])
     if trail.get("more"):
         yield "  the issuer has earlier ones, and tells no more at once"
 
@@ -83,7 +83,7 @@ def _sessions(events: Sequence[Shown]) -> list[str]:
     """A line for each session, in the order in which they are first heard of."""
     told: dict[str, dict[str, object]] = {}
     for row in events:
-        if row.get("event") in {"session_opened", "session_extended", "session_ended"}:
+        if str(row.get("event")) in {"session_opened", "session_extended", "session_ended"}:
             begun = {"begun": row.get("time")} if row["event"] == "session_opened" else {}
             told.setdefault(str(row.get("session")), {}).update({**row, **begun})
     return [_session(one) for one in told.values()]

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from juniperd.cli import setup_issuer
+from juniperd.cli import connection, kindly, log, setup_issuer
 from juniperd.config import Network
 from juniperd.errors import ConfigError
 from juniperd.http import Http
@@ -90,3 +90,15 @@ def test_pins_that_cannot_be_looked_at_are_not_taken_for_none(tmp_path: Path, ho
 async def discovered(url: str) -> Found:
     async with Http(plain_loopback=True) as http:
         return await issuer.discover(url, http, sandbox=True)
+
+
+@pytest.mark.parametrize("event", [[], {}, None, 7])
+def test_a_log_of_odd_events_is_shown_all_the_same(event: object) -> None:
+    shown = list(log._lines({"issuers": {"team": {"events": [{"event": event, "session": event}]}}}))
+    assert shown[:4] == ["sessions", "  none", "mints and refusals", "  none"]
+
+
+@pytest.mark.parametrize("document", [{}, {"scopes": None}, {"scopes": [7, {"name": "a", "targets": [7]}]}, []])
+def test_a_guess_among_odd_rows_is_none(document: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "result", lambda *_: {"issuers": {"team": document}})
+    assert list(kindly.audiences(kindly.seen(None))) == []
