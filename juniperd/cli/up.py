@@ -76,7 +76,7 @@ def answers() -> bool:
 
 def _start() -> subprocess.Popen[bytes]:
     program = Path(sys.argv[0]).resolve().with_name("juniperd")
-    if not program.exists():
+    if not program.is_file():
         msg = f"no juniperd beside {sys.argv[0]}"
         raise AgentMissing(msg, "reinstall juniperd")
     kept = {name: os.environ[name] for name in (*_KEPT, *_OURS) if name in os.environ}

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from juniperd import config
 from juniperd.cli import setup as verb
+from juniperd.cli import up
 from juniperd.config import Network
 from juniperd.errors import ConfigError, JuniperError, UpstreamAnswer
 from juniperd.http import Http
@@ -182,6 +183,8 @@ def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("JUNIPER_SOCKET", str(tmp_path / "none.sock"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(trusted, "PATH", tmp_path / "trusted.toml")
+    # An undo asks an agent who is signed in; none of ours is started from within a test.
+    monkeypatch.setattr(up, "ensure_agent", lambda: False)
     for name in (
         "XDG_DATA_HOME",
         "XDG_CONFIG_HOME",
