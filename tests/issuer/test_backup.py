@@ -16,6 +16,7 @@ from juniperd.issuer import audit, backup, commands, heads
 from juniperd.issuer.state import State
 
 from .doubles import Clock, Company, open_company, write_files
+from .test_migration import ROWS, old_folder
 
 SESSION = {"project": "shop/billing", "environment": "staging", "seconds": 3600, "scopes": [], "reason": None}
 
@@ -148,3 +149,13 @@ async def test_where_it_cannot_be_written_nothing_is_left(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match="name a file in a folder of your own"):
         backup.back_up(tmp_path / "state", tmp_path / "no such folder" / "copy.db")
     assert not (tmp_path / "no such folder").exists()
+
+
+async def test_a_state_from_before_there_were_orders_is_put_aside_too(tmp_path: Path) -> None:
+    _shop, copy = await signed_in_twice(tmp_path)
+    (tmp_path / "old").mkdir()
+    folder = old_folder(tmp_path / "old", 3)
+    restored = await backup.restore(folder, copy, clock=time.time)
+    assert restored.since is not None
+    assert restored.since.head.seq == ROWS
+    assert restored.since.orders == ()
