@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,8 +20,10 @@ from juniperd.door import Door
 from juniperd.errors import ConfigError, JuniperError
 from juniperd.exchanges import Exchange, ExchangeSettings, load
 from juniperd.http import Http
+from juniperd.identity import SubjectToken
 from juniperd.idp_client import IdpClient
 from juniperd.issuer_client import IssuerClient
+from juniperd.job import JobSignIn
 from juniperd.journal import Journal
 from juniperd.jwks import KeySets
 from juniperd.model import Clock, Kind
@@ -68,12 +70,22 @@ class Exchanges:
 class Agent:
     """Everything one agent consists of, from its configuration."""
 
-    def __init__(self, config: Config, *, clock: Clock, journal: Journal, problem: ConfigError | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        journal: Journal,
+        problem: ConfigError | None = None,
+        job: SubjectToken | None = None,
+    ) -> None:
+        """``job``: the token of the job that this agent is for; it is shown to every issuer of a pipeline's."""
         network = config.network
         self._config = config
         self._clock = clock
         self._journal = journal
         self._problem = problem
+        self._job = job
         self._uses = Uses(clock=clock)
         self.stop = asyncio.Event()
         self._shut = asyncio.Event()
@@ -258,13 +270,16 @@ class Agent:
             issuer = IssuerClient(
                 entry, http=self.http, clock=self._clock, new_id=lambda: uuid.uuid4().hex, skew=self.skew
             )
-            sign_in = SignIn(
-                issuer,
-                idp,
-                store=self.store,
-                clock=self._clock,
-                skew=self.skew,
-                changed=partial(self._sign_in_changed, entry.name),
-            )
-            desks[entry.name] = Desk(issuer, sign_in)
+            changed = partial(self._sign_in_changed, entry.name)
+            desks[entry.name] = Desk(issuer, self._sign_in(issuer, idp, changed, pipeline=entry.pipeline))
         return desks
+
+    def _sign_in(
+        self, issuer: IssuerClient, idp: IdpClient, changed: Callable[[], None], *, pipeline: bool
+    ) -> SignIn | JobSignIn:
+        if not pipeline:
+            return SignIn(issuer, idp, store=self.store, clock=self._clock, skew=self.skew, changed=changed)
+        if self._job is None:
+            msg = f"issuer '{issuer.name}' is for a job, and this agent is for none"
+            raise ConfigError(msg, "run: juniper ci -- COMMAND")
+        return JobSignIn(self._job.token, self._job.key, clock=self._clock, changed=changed)

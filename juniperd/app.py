@@ -15,6 +15,13 @@ def run_agent() -> int:
     return process.run_agent()
 
 
+def run_job_agent() -> int:
+    """``juniperd --job``: the agent of one job."""
+    from juniperd import process
+
+    return process.run_job_agent()
+
+
 def agent_version() -> str:
     """The release of a ``juniperd`` that can be started."""
     from juniperd import process

@@ -57,6 +57,11 @@ class Catalogue:
         mine.sort(key=lambda entry: (not entry.get("held"), not _awake(request, entry)))
         return [str(entry.get("name")) for entry in mine]
 
+    def hosts(self) -> Hosts:
+        """Every host of it, each registry with the project that its scope is of."""
+        registries = {str(t["host"]): str(e.get("project")) for e, t in self._targets(Kind.REGISTRY) if t.get("host")}
+        return Hosts(registries, frozenset(str(t["host"]) for _, t in self._targets(Kind.GIT) if t.get("host")))
+
     def _targets(self, kind: Kind) -> Iterator[tuple[Row, Row]]:
         for entry in objects(self.document.get("scopes")):
             for target in objects(entry.get("targets")):

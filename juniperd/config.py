@@ -24,12 +24,16 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class IssuerEntry:
-    """One issuer of this laptop: where it is, and the identity provider the person was shown at set-up."""
+    """One issuer of this laptop: where it is, and the identity provider the person was shown at set-up.
+
+    With ``pipeline`` it is a job's, which signs in nowhere, and ``idp`` is empty.
+    """
 
     name: str
     url: str
     idp: str
     hosts: Hosts = field(default_factory=Hosts)
+    pipeline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,14 @@ def load(path: Path, *, needs_issuer: bool = True) -> Config:
 
 
 def _issuer(table: Table, *, sandbox: bool) -> IssuerEntry:
-    entry = IssuerEntry(table.name, table.text("url").rstrip("/"), table.text("idp"), _hosts(table))
+    pipeline = table.flag("pipeline", default=False)
+    idp = "" if pipeline else table.text("idp")
+    entry = IssuerEntry(table.name, table.text("url").rstrip("/"), idp, _hosts(table), pipeline)
     table.finish()
     if "/" in entry.name:
         raise table.error("url", "an issuer's name has no '/'")
     for key, url in (("url", entry.url), ("idp", entry.idp)):
-        if not is_base_url(url, sandbox=sandbox):
+        if not is_base_url(url, sandbox=sandbox) and not (pipeline and key == "idp"):
             raise table.error(key, f"'{url}' is not an https URL")
     return entry
 

@@ -61,6 +61,7 @@ class IssuerClient:
         self.url = entry.url
         self.hosts = entry.hosts
         self._idp = entry.idp
+        self._pipeline = entry.pipeline
         self._http = http
         self._clock = clock
         self._new_id = new_id
@@ -159,6 +160,9 @@ class IssuerClient:
         """What this person may hold, fetched anew."""
         document = answers.catalogue(await self._get(subject, "/catalogue", {}, within=within), self.url)
         self._catalogue = Catalogue(document, self._clock())
+        if self._pipeline:
+            # A job's scopes are of one project, so that a host there needs no word more.
+            self.hosts = self._catalogue.hosts()
         return document
 
     async def _look(self, subject: SubjectToken, *, within: float = 10.0) -> None:
@@ -354,7 +358,7 @@ class IssuerClient:
         if directory.issuer != self.url:
             msg = f"{host_of(self.url)} calls itself {directory.issuer}"
             raise ConfigError(msg, f"run: juniper setup {directory.issuer}")
-        if not any(provider.issuer == self._idp for provider in directory.providers):
+        if not self._pipeline and not any(provider.issuer == self._idp for provider in directory.providers):
             msg = f"issuer '{self.name}' no longer names the identity provider {self._idp} it was set up with"
             raise ConfigError(msg, f"if that is intended, run: juniper setup {self.url}")
         if answers.version(directory.oldest_agent) > answers.version(__version__):

@@ -46,6 +46,13 @@ def state_path(environ: Mapping[str, str] = os.environ) -> Path:
     return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "juniper"
 
 
+def job_folder(job: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """What the agents of one job of GitLab's share; below the job's own ``HOME``, which its author sets anyhow."""
+    state = environ.get("XDG_STATE_HOME", "")
+    home = Path(environ.get("HOME") or _home(environ))
+    return (Path(state) if state.startswith("/") else home / ".local/state") / "juniper" / "run" / f"job-{job}"
+
+
 def socket_path(environ: Mapping[str, str] = os.environ) -> Path:
     """``JUNIPER_SOCKET``, else ``$XDG_RUNTIME_DIR/juniper/agent.sock``, else below ``~/.local/state``."""
     if named := environ.get("JUNIPER_SOCKET"):

@@ -15,6 +15,7 @@ from juniperd.errors import ConfigError, LoginDeclined, ProtocolError
 from juniperd.freshness import freshness
 from juniperd.issuer_answers import clusters
 from juniperd.issuer_client import IssuerClient
+from juniperd.job import JobSignIn
 from juniperd.leases import Held
 from juniperd.login import Checking, CodeShown, LinkShown, LoginEvent, Waiting
 from juniperd.model import Clock, rfc3339
@@ -40,7 +41,7 @@ class Desk:
     """One issuer with everything a verb needs of it."""
 
     issuer: IssuerClient
-    sign_in: SignIn
+    sign_in: SignIn | JobSignIn
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ VERBS = {
     "session": "debugging sessions: open, extend, close, list",
     "debug": "a debugging session with a shell or one command in it",
     "exec": "one command with one scope in its environment",
+    "ci": "one command in a job of GitLab's, with what the job holds",
     "token": "a token for an API, for curl or kept in a file",
     "doctor": "what is in the way, of all or of one tool, and its cure",
     "up": "start the agent",

@@ -26,17 +26,20 @@ from juniperd.issuer.code_flow import CodeFlow, dice
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.deploy_tokens import DeployTokens
 from juniperd.issuer.desk import Desk
+from juniperd.issuer.docket import Docket
 from juniperd.issuer.gitlab import Gitlab
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.health import MOST_CONNECTIONS, Health, Standing
 from juniperd.issuer.history import History
 from juniperd.issuer.inquiry import Inquiry
+from juniperd.issuer.job_catalogue import JobCatalogue
 from juniperd.issuer.judge import InForce, Judge
 from juniperd.issuer.keys import Keys
 from juniperd.issuer.limits import CHECKS_PER_SECOND, Rate
 from juniperd.issuer.link_flows import Flows
 from juniperd.issuer.link_site import LinkSite
 from juniperd.issuer.minting import Minting
+from juniperd.issuer.pipeline import Pipelines
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.proof import EVERY, SOON, Proof
 from juniperd.issuer.proofs import Proofs
@@ -179,6 +182,7 @@ def _parts(issuer: Issuer, ground: Ground, http: Http, key_sets: KeySets) -> Par
         linked=lambda who: state.read(lambda c: links.on_page(c, who)),
     )
     judge = Judge(issuer.in_force, inquiry, state, clock=clock)
+    pipelines = Pipelines(issuer.in_force, inquiry, state, clock=clock)
     subjects = Subjects(config, key_sets)
     proofs = Proofs(config.api_url, clock=clock)
     state.read(proofs.load)
@@ -189,15 +193,16 @@ def _parts(issuer: Issuer, ground: Ground, http: Http, key_sets: KeySets) -> Par
         token=TokenEndpoint(
             ground,
             subjects=subjects,
-            judge=judge,
+            docket=Docket(ground, judge=judge, pipelines=pipelines),
             keys=lambda: issuer.keys,
             proofs=proofs,
             by_subject=by_subject,
-            deploy_tokens=DeployTokens(ground, judge=judge, minting=issuer.minting),
+            deploy_tokens=DeployTokens(ground, minting=issuer.minting),
         ),
         revocation=Revocation(ground, proofs=proofs, ended=ended),
         sign_ins=SignIns(ground, inquiry=inquiry, ended=ended),
         catalogue=Catalogue(ground, judge=judge, inquiry=inquiry, callers=callers),
+        job_catalogue=JobCatalogue(ground, pipelines),
         history=History(ground, callers=callers),
         sessions=SessionEndpoint(ground, judge=judge, changed=issuer.sweep.look, ended=ended),
         subjects=subjects,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from juniperd.issuer.facts import Asked, Fact, Malformed, Trouble
-from juniperd.issuer.gitlab import Gitlab, Question, Reply
+from juniperd.issuer.gitlab import LIFE, Gitlab, Question, Reply
 from juniperd.model import Clock
 
 T = TypeVar("T")
@@ -29,9 +29,9 @@ class Asking:
         self._gitlab = gitlab
         self._clock = clock
 
-    async def ask(self, question: Question, read: Callable[[object], tuple[T, str]]) -> Fact[T]:
-        """What ``read`` makes of the answer: a value, and the answer in a few words."""
-        reply = await self._gitlab.ask(question)
+    async def ask(self, question: Question, read: Callable[[object], tuple[T, str]], *, life: float = LIFE) -> Fact[T]:
+        """What ``read`` makes of the answer: a value, and the answer in a few words; ``life``: seconds it may be old."""
+        reply = await self._gitlab.ask(question, life=life)
         if isinstance(reply, Trouble):
             return Fact(Asked(str(question), reply.text, self._clock()), trouble=reply)
         return _read(question, reply, read)

@@ -122,23 +122,28 @@ class Catalogue:
             self._callers.check_asked(fact)
         if not decision.entitled(case):
             return None
-        held, reason = _held(self._judge.verdict(case, subject))
-        return {
-            "name": scope.name,
-            "about": scope.about,
-            "project": scope.project,
-            "project_id": scope.project_id,
-            "environment": scope.environment,
-            "ref": scope.ref,
-            "access": scope.access.value,
-            "activation": scope.activation.value,
-            "ttl": int(scope.ttl),
-            "read_only": scope.read_only,
-            "origins": sorted(scope.origins),
-            "held": held,
-            "reason": reason,
-            "targets": [_target(t) for t in scope.targets],
-        }
+        return row_of(scope, self._judge.verdict(case, subject))
+
+
+def row_of(scope: Scope, verdict: Verdict) -> dict[str, object]:
+    """A scope as whoever asks is shown it: what it reaches, and whether it is theirs."""
+    held, reason = _held(verdict)
+    return {
+        "name": scope.name,
+        "about": scope.about,
+        "project": scope.project,
+        "project_id": scope.project_id,
+        "environment": scope.environment,
+        "ref": scope.ref,
+        "access": scope.access.value,
+        "activation": scope.activation.value,
+        "ttl": int(scope.ttl),
+        "read_only": scope.read_only,
+        "origins": sorted(scope.origins),
+        "held": held,
+        "reason": reason,
+        "targets": [_target(t) for t in scope.targets],
+    }
 
 
 def _held(verdict: Verdict) -> tuple[bool, str | None]:

@@ -6,9 +6,10 @@ Nothing here permits by default: a fact that is not there refuses. Every refusal
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
-from juniperd.issuer.facts import Asked, Fact, Membership, Trouble
-from juniperd.issuer.policy import ROLES, Activation
+from juniperd.issuer.facts import Asked, Fact, Membership, Project, Trouble
+from juniperd.issuer.policy import ROLES, Activation, Scope
 from juniperd.issuer.protection import (
     DEVELOPER,
     Branch,
@@ -21,7 +22,8 @@ from juniperd.issuer.verdict import Case, Refused, SignIn
 from juniperd.model import Origin
 
 
-def _troubled(rule: str, fact: Fact[object]) -> Refused | None:
+def troubled(rule: str, fact: Fact[object]) -> Refused | None:
+    """Why a fact that was asked for is not there, or None where it is."""
     trouble = fact.trouble
     if trouble is None:
         return None
@@ -32,7 +34,7 @@ def _unlisted(rule: str, fact: Fact[object]) -> Refused | None:
     """A list whose absence would permit: nothing there is not the same as a list with nothing in it."""
     if fact.trouble is None and fact.value is None:
         return Refused(rule, "gitlab_doubtful", f"{fact.asked.question} has no answer; try again")
-    return _troubled(rule, fact)
+    return troubled(rule, fact)
 
 
 def _cure(trouble: Trouble) -> str:
@@ -49,7 +51,7 @@ def _cure(trouble: Trouble) -> str:
 def _protected(case: Case, rule: str, reason: str, text: str) -> Refused:
     """A protection's no; where a group it names could not be asked for, that is what is said instead."""
     asked: tuple[Fact[object], ...] = (*case.facts.group_memberships, *(case.facts.group_levels if rule == "4" else ()))
-    unknown = (refused for f in asked if (refused := _troubled(rule, f)) is not None)
+    unknown = (refused for f in asked if (refused := troubled(rule, f)) is not None)
     return next(unknown, Refused(rule, reason, text))
 
 
@@ -81,7 +83,7 @@ def _words(names: frozenset[str]) -> str:
 
 
 def _check_link(case: Case) -> Refused | None:
-    return _troubled("1", case.facts.link)
+    return troubled("1", case.facts.link)
 
 
 def _check_origin(case: Case) -> Refused | None:
@@ -91,7 +93,7 @@ def _check_origin(case: Case) -> Refused | None:
 
 
 def _check_user(case: Case) -> Refused | None:
-    if (refused := _troubled("2", case.facts.user)) is not None:
+    if (refused := troubled("2", case.facts.user)) is not None:
         return refused
     user = case.facts.user.value
     if user is None or not user.active:
@@ -100,16 +102,20 @@ def _check_user(case: Case) -> Refused | None:
 
 
 def _check_project(case: Case) -> Refused | None:
-    if (refused := _troubled("2", case.facts.project)) is not None:
+    if (refused := troubled("2", case.facts.project)) is not None:
         return refused
     if (refused := project_identity(case)) is not None:
         return refused
-    project = case.facts.project.value
+    return closed(case.facts.project.value, case.scope)
+
+
+def closed(project: Project | None, scope: Scope) -> Refused | None:
+    """Why no job of a project counts, or None."""
     if project is None or project.archived or project.leaving:
         return Refused("2", "project_closed", "the project is archived or marked for deletion; ask its owner")
     if not project.ci_enabled:
         return Refused("2", "ci_disabled", "CI/CD is off in the project, so no job could hold this; ask its owner")
-    if not project.ci_config_inside and not case.scope.ci_config_elsewhere:
+    if not project.ci_config_inside and not scope.ci_config_elsewhere:
         return Refused(
             "2", "ci_config_elsewhere", "the project's CI file lies elsewhere; ask for ci_config_elsewhere = true"
         )
@@ -127,7 +133,7 @@ def project_identity(case: Case) -> Refused | None:
 
 
 def _check_membership(case: Case) -> Refused | None:
-    if (refused := _troubled("2", case.facts.membership)) is not None:
+    if (refused := troubled("2", case.facts.membership)) is not None:
         return refused
     member = case.facts.membership.value
     if member is None:
@@ -136,9 +142,12 @@ def _check_membership(case: Case) -> Refused | None:
         return Refused(
             "2", "membership_ended", f"your membership of {case.scope.project} has ended; ask its maintainers"
         )
-    if member.level < case.scope.role:
-        return _role_refusal("2", case.scope.role, member)
-    return None
+    return below_role(case.scope, member)
+
+
+def below_role(scope: Scope, member: Membership) -> Refused | None:
+    """Whether a member is less than the scope's role."""
+    return _role_refusal("2", scope.role, member) if member.level < scope.role else None
 
 
 def _role_refusal(rule: str, wanted: int, member: Membership) -> Refused:
@@ -178,7 +187,7 @@ def _check_named_ref(case: Case, ref: str) -> Refused | None:
     kind, _, name = ref.partition(":")
     named = case.facts.named_refs
     if named is None or named.value is None:
-        return _troubled("3", named) if named is not None else Refused("3", "ref_missing", "no ref was asked for")
+        return troubled("3", named) if named is not None else Refused("3", "ref_missing", "no ref was asked for")
     if len(named.value) > 1:
         return Refused("3", "ref_ambiguous", f"'{name}' is a branch and a tag; rename one of them")
     if ref not in named.value:
@@ -235,7 +244,7 @@ def _check_environment(case: Case) -> Refused | None:
     name = case.selection.environment
     if name is None:
         return Refused("4", "environment_missing", "the scope names no environment; ask its owner to add one")
-    if (refused := _troubled("4", case.facts.environment)) is not None:
+    if (refused := troubled("4", case.facts.environment)) is not None:
         return refused
     environment = case.facts.environment.value
     if environment is None or environment.name != name:
@@ -301,16 +310,18 @@ def _check_sleep(case: Case) -> Refused | None:
 
 # --- what each check looked at ----------------------------------------------------------------------------------------
 
-Check = Callable[[Case], Refused | None]
-Evidence = Callable[[Case], tuple[Asked, ...]]
+C = TypeVar("C")
+Checks = tuple[tuple[str, Callable[[C], Refused | None], Callable[[C], tuple[Asked, ...]]], ...]
+"""By rule: what refuses, and what it looked at."""
 
 
-def _said(question: str, answer: str) -> Asked:
+def said(question: str, answer: str) -> Asked:
+    """What was known without asking anybody."""
     return Asked(question, answer, 0.0)
 
 
 def _sign_in_evidence(case: Case) -> tuple[Asked, ...]:
-    return (_said("the sign-in", f"by {case.sign_in.flow}, amr {_words(case.sign_in.amr) or 'none'}"),)
+    return (said("the sign-in", f"by {case.sign_in.flow}, amr {_words(case.sign_in.amr) or 'none'}"),)
 
 
 def _ref_evidence(case: Case) -> tuple[Asked, ...]:
@@ -331,17 +342,17 @@ def _protection_evidence(case: Case) -> tuple[Asked, ...]:
     return (facts.groups.asked, *(f.asked for f in (*facts.protected_environments, *facts.group_levels)))
 
 
-CHECKS: tuple[tuple[str, Check, Evidence], ...] = (
+CHECKS: Checks[Case] = (
     ("0", _check_sign_in, _sign_in_evidence),
     ("1", _check_link, lambda c: (c.facts.link.asked,)),
-    ("2", _check_origin, lambda c: (_said("the scope's origins", _words(frozenset(c.scope.origins))),)),
+    ("2", _check_origin, lambda c: (said("the scope's origins", _words(frozenset(c.scope.origins))),)),
     ("2", _check_user, lambda c: (c.facts.user.asked,)),
     ("2", _check_project, lambda c: (c.facts.project.asked,)),
     ("2", _check_membership, lambda c: (c.facts.membership.asked,)),
     ("3", _check_author, _ref_evidence),
     ("4", _check_environment, lambda c: (c.facts.environment.asked,)),
     ("4", _check_protected_environment, _protection_evidence),
-    ("5", lambda _: None, lambda _: (_said("GitLab's exceptions", "administrators and reporters gain nothing here"),)),
-    ("6", _check_production, lambda c: (_said("the policy's production", ", ".join(c.policy.production)),)),
-    ("7", _check_sleep, lambda c: (_said("the scope's activation", _activation(c)),)),
+    ("5", lambda _: None, lambda _: (said("GitLab's exceptions", "administrators and reporters gain nothing here"),)),
+    ("6", _check_production, lambda c: (said("the policy's production", ", ".join(c.policy.production)),)),
+    ("7", _check_sleep, lambda c: (said("the scope's activation", _activation(c)),)),
 )

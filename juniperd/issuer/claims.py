@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 from juniperd.issuer.facts import User
+from juniperd.issuer.job import Job
 from juniperd.issuer.keys import LONGEST_LIFE, TOKEN_LIFE
 from juniperd.issuer.policy import ROLES, ApiTarget, AwsTarget, KubernetesTarget, SignedTarget, Target
 from juniperd.issuer.verdict import Grant
@@ -20,7 +21,7 @@ SignedClaims = NewType("SignedClaims", dict[str, object])
 """Claims made for signing; made nowhere else."""
 
 CLIENT_ID = "juniper"
-"""What an API's token calls the client (RFC 9068 section 2.2): every laptop's agent is the same one."""
+"""What an API's token calls the client (RFC 9068 section 2.2): every agent is the same one."""
 _AWS = "https://aws.amazon.com/"
 
 
@@ -57,13 +58,13 @@ def build(grant: Grant, target: SignedTarget, stamp: Stamp) -> SignedClaims:
     """The claims of one issued token."""
     claims: dict[str, object] = {
         "iss": stamp.issuer,
-        "sub": subject(grant.scope.name, Origin.LAPTOP, grant.project.id),
+        "sub": subject(grant.scope.name, grant.origin, grant.project.id),
         "aud": target.relying_party.audience,
         "iat": int(stamp.now),
         "nbf": int(stamp.now),
         "exp": int(stamp.ends(grant, target)),
         "jti": stamp.jti,
-        "juniper_origin": Origin.LAPTOP.value,
+        "juniper_origin": grant.origin.value,
         "juniper_scope": grant.scope.name,
         "juniper_basis": grant.basis,
         "juniper_policy": stamp.policy,
@@ -91,6 +92,10 @@ def _gitlab(grant: Grant) -> dict[str, object]:
         "user_access_level": role_name(grant.level),
         "pipeline_source": "juniper",
     }
+    if grant.job is not None:
+        claims |= _job(grant.job)
+        if grant.scope.environment is not None:
+            claims["environment_protected"] = _flag(grant.job.environment_protected)
     if grant.scope.environment is not None and grant.environment is not None:
         claims["environment"] = grant.environment.name
         claims["deployment_tier"] = grant.environment.tier
@@ -99,6 +104,23 @@ def _gitlab(grant: Grant) -> dict[str, object]:
         place = "heads" if kind == "branch" else "tags"
         claims |= {"ref": name, "ref_type": kind, "ref_path": f"refs/{place}/{name}"}
     return claims
+
+
+def _job(job: Job) -> dict[str, object]:
+    """What exists in jobs alone, as GitLab signed it."""
+    claims: dict[str, object] = {
+        "job_id": str(job.id),
+        "pipeline_id": str(job.pipeline_id),
+        "ref_protected": _flag(job.ref_protected),
+        **job.said,
+    }
+    if job.runner_id is not None:
+        claims["runner_id"] = job.runner_id
+    return claims
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001  # the one thing there is to say
+    return "true" if value else "false"
 
 
 def role_name(level: int) -> str:
@@ -114,7 +136,7 @@ def session_name(user: User) -> str:
 def _aws(grant: Grant, target: AwsTarget) -> dict[str, object]:
     tags = {
         "juniper_scope": [grant.scope.name],
-        "juniper_origin": [Origin.LAPTOP.value],
+        "juniper_origin": [grant.origin.value],
         "project_id": [str(grant.project.id)],
     }
     return {

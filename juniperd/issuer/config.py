@@ -84,6 +84,14 @@ class GitlabConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Pipelines:
+    """Whose ID tokens of jobs count here, and the audience they name; without this no pipeline holds anything."""
+
+    issuer: str
+    audience: str
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Requests a minute: with one subject token, and unverified ones of one address."""
 
@@ -111,6 +119,7 @@ class IssuerConfig:
     network: Network = field(default_factory=Network)
     limits: Limits = Limits()
     minter: str | None = None
+    pipelines: Pipelines | None = None
     sandbox: bool = False
 
     @property
@@ -137,8 +146,9 @@ def load(path: Path) -> IssuerConfig:
     config = _issuer(issuer, path, sandbox=sandbox, parts=(identities, gitlab, network))
     limits = _limits(root.table("limits"))
     minter = _minter(root.table("minter"), sandbox=sandbox) if "minter" in root else None
+    pipelines = _pipelines(root.table("pipelines"), config) if "pipelines" in root else None
     root.finish()
-    return replace(config, limits=limits, minter=minter)
+    return replace(config, limits=limits, minter=minter, pipelines=pipelines)
 
 
 def _issuer(
@@ -278,6 +288,18 @@ def _minter(table: Table, *, sandbox: bool) -> str:
     url = base_url(table, "url", sandbox=sandbox)
     table.finish()
     return url
+
+
+def _pipelines(table: Table, config: IssuerConfig) -> Pipelines:
+    """GitLab's issuer is its URL unless the instance says otherwise in its discovery document (ci_id_tokens_issuer_url)."""
+    pipelines = Pipelines(
+        issuer=base_url(table, "issuer", sandbox=config.sandbox, strip=False, default=config.gitlab.url),
+        audience=table.text("audience", config.url),
+    )
+    table.finish()
+    if pipelines.issuer == config.url:
+        raise table.error("issuer", "the jobs' issuer is GitLab, not this one", "write GitLab's URL, or remove issuer")
+    return pipelines
 
 
 def _tls(table: Table, folder: Path) -> Tls | None:

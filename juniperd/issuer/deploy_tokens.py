@@ -16,12 +16,11 @@ from juniperd.issuer import audit, orders
 from juniperd.issuer.claims import Stamp
 from juniperd.issuer.facts import User
 from juniperd.issuer.ground import Ground
-from juniperd.issuer.judge import Judge
+from juniperd.issuer.hearing import Decided, Hearing
 from juniperd.issuer.minting import Minting
 from juniperd.issuer.orders import Entry
 from juniperd.issuer.policy import Target, token_scopes
-from juniperd.issuer.subject import Subject
-from juniperd.issuer.verdict import Case, Permitted, Refused
+from juniperd.issuer.verdict import Grant, Refused
 from juniperd.model import rfc3339
 from juniperd.order import Act, Minted, Order
 
@@ -35,27 +34,25 @@ class Wanted:
 
     order: Order
     entry: Entry
-    subject: Subject
-    case: Case
-    verdict: Permitted
+    hearing: Hearing
+    decided: Decided
 
 
 class DeployTokens:
     """Has tokens made; once ordered, each is handed over or ended, whoever hangs up."""
 
-    def __init__(self, ground: Ground, *, judge: Judge, minting: Minting) -> None:
+    def __init__(self, ground: Ground, *, minting: Minting) -> None:
         self._state = ground.state
         self._clock = ground.clock
         self._new_id = ground.new_id
-        self._judge = judge
         self._minting = minting
         self._under_way: set[asyncio.Task[Minted | Refused]] = set()
 
     def wanted(
-        self, subject: Subject, case: Case, verdict: Permitted, target: Target, stamp: Stamp, decision: str
+        self, hearing: Hearing, decided: Decided, grant: Grant, target: Target, stamp: Stamp, decision: str
     ) -> Wanted | None:
         """The order for a target that takes a deploy token; of any other there is none."""
-        scopes, grant = token_scopes(target), verdict.grant
+        scopes, (identity, subject) = token_scopes(target), hearing.caller
         if not scopes:
             return None
         ends_at = float(int(stamp.ends(grant, target)))
@@ -63,9 +60,9 @@ class DeployTokens:
         entry = Entry(
             id=order.id,
             decision=decision,
-            identity=subject.identity.name,
-            subject=subject.key,
-            thumbprint=subject.thumbprint,
+            identity=identity,
+            subject=subject,
+            thumbprint=hearing.thumbprint,
             user_id=grant.user.id,
             scope=grant.scope.name,
             session=stamp.session,
@@ -73,7 +70,7 @@ class DeployTokens:
             ordered_at=stamp.now,
             ends_at=ends_at,
         )
-        return Wanted(order, entry, subject, case, verdict)
+        return Wanted(order, entry, hearing, decided)
 
     async def fetch(self, wanted: Wanted, *, there: Callable[[], bool]) -> Minted | Refused:
         """The token, on record; ``there`` says whether anybody still waits for it."""
@@ -116,7 +113,7 @@ class DeployTokens:
 
     def _let_out(self, connection: sqlite3.Connection, wanted: Wanted, minted: Minted) -> Refused | None:
         """Why a token that was made does not leave, or None: what permitted it, or its order, may have ended meanwhile."""
-        verdict = self._judge.last_look(connection, wanted.subject, wanted.case, wanted.verdict)
+        verdict = wanted.hearing.last_look(connection, wanted.decided)
         if isinstance(verdict, Refused):
             return verdict
         digest = orders.digest_of(minted.secret)

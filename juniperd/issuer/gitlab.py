@@ -81,10 +81,10 @@ class Gitlab:
         self._held_until = 0.0
         self._refusals = 0
 
-    async def ask(self, question: Question) -> Reply | Trouble:
-        """The reply to one question, from memory while it is young."""
+    async def ask(self, question: Question, *, life: float = LIFE) -> Reply | Trouble:
+        """The reply to one question, from memory while it is younger than ``life`` seconds."""
         known = self._replies.get(question)
-        if known is not None and 0 <= self._clock() - known.at < LIFE:
+        if known is not None and 0 <= self._clock() - known.at < life:
             return known
         flight = self._flights.get(question)
         if flight is None:

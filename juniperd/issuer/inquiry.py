@@ -23,6 +23,7 @@ from juniperd.issuer.facts import (
     Malformed,
     Membership,
     Project,
+    RunningJob,
     Trouble,
     User,
 )
@@ -78,12 +79,12 @@ class Inquiry:
         """Every fact of a decision; each carries its own trouble."""
         async with asyncio.TaskGroup() as group:
             person = group.create_task(self._person(who, where.project_id))
-            project = group.create_task(self._project(where.project_id))
+            project = group.create_task(self.project(where.project_id))
             branches = group.create_task(self._asking.rows(self._of(where, "protected_branches"), shapes.branch_of))
             tags = group.create_task(self._asking.rows(self._of(where, "protected_tags"), shapes.tag_of))
-            environment = group.create_task(self._environment(where))
+            environment = group.create_task(self.environment(where))
             protections = group.create_task(self._protected_environments(where.project_id))
-            refs = group.create_task(self._named_refs(where))
+            refs = group.create_task(self.named_refs(where))
         link, user, membership = person.result()
         groups, protected = protections.result()
         found = Facts(
@@ -182,7 +183,9 @@ class Inquiry:
 
     # --- the project and its refs -------------------------------------------------------------------------------------
 
-    async def _project(self, project_id: int) -> Fact[Project]:
+    async def project(self, project_id: int) -> Fact[Project]:
+        """A project, which has to be there."""
+
         def read(value: object) -> tuple[Project, str]:
             if value is None:
                 raise Hidden
@@ -191,7 +194,7 @@ class Inquiry:
 
         return await self._asking.ask(Question(("projects", project_id)), read)
 
-    async def _named_refs(self, where: Where) -> Fact[frozenset[str]] | None:
+    async def named_refs(self, where: Where) -> Fact[frozenset[str]] | None:
         """Which of ``branch:NAME`` and ``tag:NAME`` exist, for the name that is asked for."""
         if where.ref is None:
             return None
@@ -223,7 +226,8 @@ class Inquiry:
 
     # --- environments -------------------------------------------------------------------------------------------------
 
-    async def _environment(self, where: Where) -> Fact[Environment | None]:
+    async def environment(self, where: Where) -> Fact[Environment | None]:
+        """The environment of exactly that name."""
         if where.environment is None:
             return Fact(Asked("the environment", "not asked, because none is selected", self._clock()))
         question = Question(("projects", where.project_id, "environments"), (("name", where.environment),), many=True)
@@ -256,6 +260,20 @@ class Inquiry:
         if self._unlicensed and fact.trouble is not None and fact.trouble.reason == "hidden":
             return Fact(replace(fact.asked, answer="not licensed, as configured"), ())
         return fact
+
+    # --- a job ---------------------------------------------------------------------------------------------------------
+
+    async def job(self, project_id: int, job_id: int) -> Fact[RunningJob | None]:
+        """A job as it is at this moment: one that ended holds nothing, so that no answer of before is used."""
+        question = Question(("projects", project_id, "jobs", job_id))
+
+        def read(value: object) -> tuple[RunningJob | None, str]:
+            if value is None:
+                return None, "no such job"
+            job = shapes.running_job_of(value)
+            return job, f"{job.status}, pipeline {job.pipeline_id}, user {job.user_id}, {job.ref}"
+
+        return await self._asking.ask(question, read, life=0.0)
 
     # --- groups that protections name ---------------------------------------------------------------------------------
 

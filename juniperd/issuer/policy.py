@@ -23,6 +23,21 @@ ROLES: Mapping[str, int] = {
     "owner": 50,
 }
 """GitLab's access levels that a policy may ask for."""
+USUAL_SOURCES = frozenset({"push", "web", "schedule"})
+"""What starts the pipelines of a scope that does not say."""
+SOURCES = (
+    *sorted(USUAL_SOURCES),
+    "api",
+    "chat",
+    "external",
+    "external_pull_request_event",
+    "merge_request_event",
+    "parent_pipeline",
+    "pipeline",
+    "trigger",
+    "webide",
+)
+"""Whatever starts a pipeline (GitLab's ``CI_PIPELINE_SOURCE``); of these a scope takes what it names."""
 GITLAB, ECR = "gitlab", "ecr"
 """Whose a registry is."""
 
@@ -161,7 +176,7 @@ class Scope:
     ci_config_elsewhere: bool = False
     outlives: bool = False
     sign_in: frozenset[str] = frozenset()
-    sources: frozenset[str] = frozenset()
+    sources: frozenset[str] = USUAL_SOURCES
 
     def target(self, relying_party: str | None) -> Target | None:
         """The target at that relying party; without a name the only one there is."""
@@ -182,9 +197,11 @@ class Policy:
     production: tuple[str, ...] = DEFAULT_PRODUCTION
     digest: str = ""
     _by_project: Mapping[int, tuple[Scope, ...]] = field(init=False, repr=False, compare=False)
+    _by_path: tuple[Scope, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_project", _by_project(self.scopes.values()))
+        object.__setattr__(self, "_by_path", tuple(s for s in self.scopes.values() if s.project_id is None))
 
     def scope(self, name: str) -> Scope | None:
         """The scope of that name."""
@@ -193,6 +210,11 @@ class Policy:
     def of_project(self, project_id: int) -> tuple[Scope, ...]:
         """The scopes that name this project."""
         return self._by_project.get(project_id, ())
+
+    def of_pipelines(self, project_id: int, path: str) -> tuple[Scope, ...]:
+        """The scopes that jobs of this project may hold, by its id or, where a scope has none, by its path."""
+        named = (*self._by_project.get(project_id, ()), *(s for s in self._by_path if glob.matches(s.project, path)))
+        return tuple(s for s in named if Origin.PIPELINE in s.origins)
 
     @property
     def laptop_projects(self) -> tuple[int, ...]:

@@ -17,6 +17,8 @@ from juniperd.issuer.party_file import REGION, check_name
 from juniperd.issuer.policy import (
     DEFAULT_PRODUCTION,
     ROLES,
+    SOURCES,
+    USUAL_SOURCES,
     Access,
     Activation,
     ApiTarget,
@@ -161,7 +163,7 @@ def _scope(table: Table, draft: _Draft) -> Scope:
         ci_config_elsewhere=table.flag("ci_config_elsewhere", default=False),
         outlives=table.flag("outlives", default=False),
         sign_in=_words(table, "sign_in", ("browser", "device")),
-        sources=frozenset(table.texts("sources", ())),
+        sources=_sources(table, origins),
     )
     table.finish()
     _check_project(table, scope)
@@ -188,6 +190,17 @@ def _words(table: Table, key: str, choices: tuple[str, ...]) -> frozenset[str]:
         if word not in choices:
             raise table.error(key, f"'{key}' knows {', '.join(choices)}, not '{word}'")
     return frozenset(words)
+
+
+def _sources(table: Table, origins: frozenset[Origin]) -> frozenset[str]:
+    if "sources" not in table:
+        return USUAL_SOURCES
+    if Origin.PIPELINE not in origins:
+        raise table.error("sources", "'sources' is about pipelines, and the scope is for none", "remove sources")
+    words = _words(table, "sources", SOURCES)
+    if not words:
+        raise table.error("sources", "'sources' is empty, so no pipeline could hold the scope", 'write ["push"]')
+    return words
 
 
 def _origins(table: Table) -> frozenset[Origin]:

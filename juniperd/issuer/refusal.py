@@ -57,6 +57,7 @@ _ABOUT_SIGN_IN = frozenset(
         "link_missing",
         "link_changed",
         "link_taken",
+        "job_bound",
     }
 )
 _ABOUT_SESSION = frozenset(

@@ -12,9 +12,9 @@ from juniperd.issuer import subject as subjects
 from juniperd.issuer.facts import Trouble, User
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
+from juniperd.issuer.laptop import record_link
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.subject import Subject
-from juniperd.issuer.token import record_link
 from juniperd.issuer.verdict import Refused
 from juniperd.jose import LEEWAY
 

@@ -21,7 +21,7 @@ from juniperd.errors import StateError
 from juniperd.premises import lock, private_folder
 
 T = TypeVar("T")
-VERSION = 5
+VERSION = 6
 Work = Callable[[sqlite3.Connection], Any]
 
 _SCHEMA = """
@@ -71,7 +71,12 @@ CREATE INDEX audit_of ON audit (
   CASE WHEN json_valid(body) THEN json_extract(body, '$.subject') END
 );
 """
-_STEPS = (_SCHEMA, _FREED, _SESSIONS, _ORDERS, _OF_PERSON)
+_JOB_TOKENS = """
+CREATE TABLE job_tokens (
+  jti TEXT PRIMARY KEY, project_id INTEGER NOT NULL, job_id INTEGER NOT NULL, thumbprint TEXT NOT NULL, ends_at REAL NOT NULL
+) WITHOUT ROWID;
+"""
+_STEPS = (_SCHEMA, _FREED, _SESSIONS, _ORDERS, _OF_PERSON, _JOB_TOKENS)
 """What brings a data base from each version to the next; the first makes it."""
 
 

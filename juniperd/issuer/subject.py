@@ -1,4 +1,4 @@
-"""Who asks: a person's ID token and the key that shows it, verified before anything else is looked at."""
+"""Who asks: an ID token, a person's or a job's, and the key that shows it, verified before anything else is looked at."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from juniperd.errors import TokenRejected
 from juniperd.issuer.config import Identity, IssuerConfig
 from juniperd.issuer.facts import is_whole
 from juniperd.issuer.inquiry import OnPage, Who
+from juniperd.issuer.job import Job, job_of
 from juniperd.issuer.verdict import Refused, SignIn
-from juniperd.jose import VerifiedClaims, b64url, peek, person_profile
+from juniperd.jose import VerifiedClaims, b64url, job_profile, peek, person_profile
 from juniperd.jwks import KeySets
 
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -47,6 +48,10 @@ class Subject:
         return self.sign_in.flow == "device"
 
 
+Caller = Subject | Job
+"""Whoever may ask for a token; everything else is for people."""
+
+
 def expected_nonce(issuer_url: str, thumbprint: str) -> str:
     """What ties a browser sign-in to one issuer and one key."""
     return b64url(hashlib.sha256((issuer_url + thumbprint).encode()).digest())
@@ -59,6 +64,18 @@ class Subjects:
         self._config = config
         self._keys = keys
         self._by_issuer = {i.issuer: i for i in config.identities.values()}
+
+    async def caller(self, token: str, thumbprint: str) -> Caller:
+        """The person or the job behind an ID token; one with a ``job_id`` is never a person's, one without never a job's."""
+        if not peek(token).of_job:
+            return await self.verify(token, thumbprint)
+        pipelines = self._config.pipelines
+        if pipelines is None:
+            raise TokenRejected("job_id", "no pipeline holds anything here", "ask whoever runs the issuer: [pipelines]")
+        if peek(token).issuer != pipelines.issuer:
+            raise TokenRejected("iss", "the token is of a job of another GitLab", "ask whoever runs the issuer")
+        claims = await self._keys.verify(token, job_profile(pipelines.issuer, pipelines.audience))
+        return job_of(claims, thumbprint, hashlib.sha256(token.encode()).hexdigest())
 
     async def verify(self, token: str, thumbprint: str) -> Subject:
         """The person behind an ID token; raises TokenRejected, or UpstreamError where keys cannot be had."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from juniperd.issuer.config import Identity
-from juniperd.issuer.facts import Environment, Facts, Project, User
+from juniperd.issuer.facts import Environment, Facts, JobFacts, Project, User
+from juniperd.issuer.job import Job
 from juniperd.issuer.policy import Policy, Scope
 from juniperd.issuer.protection import Person
+from juniperd.model import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Policy's yes, with the facts that claims are made of."""
+    """Policy's yes, with the facts that claims are made of; ``job`` where it is a job's."""
 
     scope: Scope
     user: User
@@ -43,6 +45,12 @@ class Grant:
     basis: str
     environment: Environment | None
     ref: str | None
+    job: Job | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Whose it is."""
+        return Origin.LAPTOP if self.job is None else Origin.PIPELINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,20 @@ class Case:
         known = (f.value for f in self.facts.group_levels if f.value is not None)
         level = next((found.level for found in known if found.group_id == group_id), 0)
         return replace(self.person, level=level)
+
+
+@dataclass(frozen=True, slots=True)
+class JobCase:
+    """Everything a decision on a job looks at; a job selects nothing, so its token is what is compared with the scope."""
+
+    policy: Policy
+    scope: Scope
+    job: Job
+    facts: JobFacts
+    today: date
+
+
+AnyCase = Case | JobCase
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.health import Standing
 from juniperd.issuer.history import History
+from juniperd.issuer.job_catalogue import JobCatalogue
 from juniperd.issuer.keys import JWKS_MAX_AGE, Keys
 from juniperd.issuer.limits import MAX_BODY, Rate
 from juniperd.issuer.link_site import LinkSite
@@ -25,7 +27,7 @@ from juniperd.issuer.revocation import Revocation
 from juniperd.issuer.session_endpoint import SessionEndpoint
 from juniperd.issuer.sign_ins import SignIns
 from juniperd.issuer.state import State
-from juniperd.issuer.subject import Subject, Subjects
+from juniperd.issuer.subject import Caller, Subject, Subjects
 from juniperd.issuer.token import TokenEndpoint
 from juniperd.issuer.token_request import parse
 from juniperd.listener import timed
@@ -33,6 +35,7 @@ from juniperd.model import Clock
 
 log = logging.getLogger("juniperd.issuer")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+C = TypeVar("C", bound=Caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Parts:
     revocation: Revocation
     sign_ins: SignIns
     catalogue: Catalogue
+    job_catalogue: JobCatalogue
     history: History
     sessions: SessionEndpoint
     subjects: Subjects
@@ -206,7 +210,10 @@ class _Api:
         return web.Response(status=204)
 
     async def catalogue(self, request: web.Request) -> web.Response:
-        return _json(await self._parts.catalogue.listing(await self._verified(request, "/catalogue")))
+        caller = await self._caller(request, "/catalogue", self._parts.subjects.caller)
+        if isinstance(caller, Subject):
+            return _json(await self._parts.catalogue.listing(caller))
+        return _json(await self._parts.job_catalogue.listing(caller))
 
     async def explain(self, request: web.Request) -> web.Response:
         subject = await self._verified(request, "/explain")
@@ -263,6 +270,10 @@ class _Api:
 
     async def _verified(self, request: web.Request, path: str) -> Subject:
         """The person behind ``Authorization: DPoP`` and its proof (RFC 9449 section 7.1)."""
+        return await self._caller(request, path, self._parts.subjects.verify)
+
+    async def _caller(self, request: web.Request, path: str, verify: Callable[[str, str], Awaitable[C]]) -> C:
+        """Whoever ``verify`` finds behind it."""
         error = "invalid_dpop_proof"
         try:
             token = _authorization(request)
@@ -270,7 +281,7 @@ class _Api:
             proofs = request.headers.getall("DPoP", [])
             proof = self._parts.proofs.check(proofs, method=request.method, path=path, access_token=token)
             error = "invalid_token"
-            subject = await self._parts.subjects.verify(token, proof.thumbprint)
+            subject = await verify(token, proof.thumbprint)
             error = "invalid_dpop_proof"
             if not self._parts.by_subject.spend(subject.name):
                 raise refusal.too_many()

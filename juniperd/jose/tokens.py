@@ -83,6 +83,8 @@ class Header:
     kid: str | None
     typ: str | None
     issuer: str
+    of_job: bool
+    """Whether it says that it is a job's: which of two profiles to hold it to, where one issuer makes both."""
 
 
 def _kid(header: Mapping[str, object]) -> str | None:
@@ -97,6 +99,7 @@ def peek(token: str) -> Header:
         kid=_kid(header),
         typ=media_type(header),
         issuer=text(claims.get("iss"), "iss", "iss"),
+        of_job="job_id" in claims,
     )
 
 

@@ -37,7 +37,9 @@ async def kept(world: Doubles, folder: Path, vault: FakeVault) -> AsyncIterator[
 
 
 def sign_in(running: Running) -> SignIn:
-    return running.agent.desks["team"].sign_in
+    found = running.agent.desks["team"].sign_in
+    assert isinstance(found, SignIn)
+    return found
 
 
 def in_memory(running: Running) -> list[object]:

@@ -14,7 +14,9 @@ from .harness import Running, Spoken, until
 
 
 def sign_in(running: Running) -> SignIn:
-    return running.agent.desks["team"].sign_in
+    found = running.agent.desks["team"].sign_in
+    assert isinstance(found, SignIn)
+    return found
 
 
 async def begun(running: Running) -> asyncio.Task[Spoken]:

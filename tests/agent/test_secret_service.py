@@ -44,7 +44,9 @@ async def kept(world: Doubles, folder: Path, service: SecretService, vault: Real
 
 
 def sign_in(running: Running) -> SignIn:
-    return running.agent.desks["team"].sign_in
+    found = running.agent.desks["team"].sign_in
+    assert isinstance(found, SignIn)
+    return found
 
 
 def at_rest(running: Running) -> dict[str, Any] | None:

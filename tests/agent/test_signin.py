@@ -17,7 +17,9 @@ from .harness import Running, Spoken, until
 
 
 def sign_in(running: Running) -> SignIn:
-    return running.agent.desks["team"].sign_in
+    found = running.agent.desks["team"].sign_in
+    assert isinstance(found, SignIn)
+    return found
 
 
 async def test_nobody_signed_in_is_one_line_with_the_cure(running: Running) -> None:

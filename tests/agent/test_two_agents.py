@@ -47,7 +47,9 @@ async def two(world: Doubles, other_folder: Path, vault: FakeVault) -> AsyncIter
 
 
 def sign_in(running: Running) -> SignIn:
-    return running.agent.desks["team"].sign_in
+    found = running.agent.desks["team"].sign_in
+    assert isinstance(found, SignIn)
+    return found
 
 
 async def test_they_do_not_end_each_others_sign_in(one: Running, two: Running) -> None:

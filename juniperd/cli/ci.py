@@ -1,0 +1,95 @@
+"""``juniper ci``: one command in a job of GitLab's, whose tools hold what policy lets the job hold.
+
+An agent of the job's own serves it, started here and ended with the command. Nothing of it is in the command's
+environment but where the agent is; the ID token that GitLab put there is taken out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from juniperd.cli import child, connection, job_agent
+from juniperd.errors import GrantRefused, UsageError, one_line
+from juniperd.identity import gitlab_ci
+from juniperd.setup import session
+from juniperd.setup.session import Held, Row
+
+EXAMPLES = """examples:
+  juniper ci -- ./deploy.sh
+  juniper ci --scope invoice-archive-writer -- aws s3 cp invoices.json s3://archive/
+  juniper ci --end                       the last line of the job: its folder goes
+
+in .gitlab-ci.yml:
+  deploy:
+    id_tokens: {JUNIPER_ID_TOKEN: {aud: https://juniper.example.com}}
+    script: [juniper ci -- ./deploy.sh]"""
+TAKES_COMMAND = True
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Which scopes; what stands behind ``--`` is the command."""
+    parser.add_argument(
+        "--scope", action="append", default=[], metavar="NAME", help="this scope alone; may be repeated"
+    )
+    parser.add_argument("--issuer", metavar="URL", help="the issuer, where its URL is not the token's audience")
+    parser.add_argument("--end", action="store_true", help="take the job's folder away, agents that still run with it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command's status; 2 where none is named, 1 where the job holds nothing."""
+    if args.end:
+        job_agent.end(os.environ)
+        return 0
+    if not args.command:
+        msg = "no command is named"
+        raise UsageError(msg, "write: juniper ci -- COMMAND")
+    token = gitlab_ci.found(os.environ)
+    with job_agent.running(token, args.issuer or token.issuer, os.environ) as agent:
+        os.environ |= agent.variables
+        held = _held(args.scope, sandbox=agent.sandbox)
+        bin_folder = Path(sys.argv[0]).resolve().parent
+        session.write(agent.folder, session.files(child.with_authorities(held), bin_folder))
+        return child.run(args.command, _environment(agent.folder, bin_folder))
+
+
+def _environment(folder: Path, bin_folder: Path) -> dict[str, str]:
+    kept = {n: v for n, v in os.environ.items() if n not in {gitlab_ci.VARIABLE, session.SOCKET}}
+    return session.environment(folder, "", kept, bin_folder)
+
+
+def _held(wanted: Sequence[str], *, sandbox: bool) -> Held:
+    """What the job holds; what it does not is said, and a scope that was asked for by name is an error."""
+    rows = _rows()
+    held = [str(row["name"]) for row in rows if row.get("held")]
+    for row in rows:
+        name, reason = str(row.get("name")), one_line(str(row.get("reason")), 300)
+        if row.get("held") or (wanted and name not in wanted):
+            continue
+        if name in wanted:
+            raise _refused(name, reason)
+        child.say(f"left out: {name} ({reason})")
+    for name in wanted:
+        if name not in held:
+            msg = f"the job can see no scope '{one_line(name, 100)}'"
+            raise UsageError(msg, "mend its name, or ask whoever owns the policy")
+    if not held:
+        msg = "the job holds no scope"
+        raise GrantRefused(msg, "ask whoever owns the policy for one of this project with the origin pipeline")
+    chosen = list(wanted) or held
+    child.say(f"scopes: {', '.join(chosen)}")
+    return session.held(rows, chosen, issuer="", sandbox=sandbox)
+
+
+def _refused(name: str, reason: str) -> GrantRefused:
+    why, _, cure = reason.rpartition("; ")
+    return GrantRefused(f"{name}: {why or reason}", cure if why else "ask whoever owns the policy")
+
+
+def _rows() -> list[Row]:
+    issuers = connection.result("catalogue", {})["issuers"]
+    documents = issuers.values() if isinstance(issuers, Mapping) else ()
+    return [row for document in documents for row in document["scopes"] if isinstance(row, Mapping)]
