@@ -23,6 +23,7 @@ from juniperd.issuer import config as configuration
 from juniperd.issuer.callers import Callers
 from juniperd.issuer.catalogue import Catalogue
 from juniperd.issuer.code_flow import CodeFlow, dice
+from juniperd.issuer.comparison import Comparison
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.deploy_tokens import DeployTokens
 from juniperd.issuer.desk import Desk
@@ -203,6 +204,7 @@ def _parts(issuer: Issuer, ground: Ground, http: Http, key_sets: KeySets) -> Par
         sign_ins=SignIns(ground, inquiry=inquiry, ended=ended),
         catalogue=Catalogue(ground, judge=judge, inquiry=inquiry, callers=callers),
         job_catalogue=JobCatalogue(ground, pipelines),
+        comparison=Comparison(ground, judge=judge, callers=callers),
         history=History(ground, callers=callers),
         sessions=SessionEndpoint(ground, judge=judge, changed=issuer.sweep.look, ended=ended),
         subjects=subjects,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from juniperd.issuer.facts import Asked, Fact, Membership, Project, Trouble
-from juniperd.issuer.policy import ROLES, Activation, Scope
+from juniperd.issuer.policy import ROLES, STARTED_BY_PEOPLE, Activation, Scope
 from juniperd.issuer.protection import (
     DEVELOPER,
     Branch,
@@ -89,6 +89,9 @@ def _check_link(case: Case) -> Refused | None:
 def _check_origin(case: Case) -> Refused | None:
     if Origin.LAPTOP not in case.scope.origins:
         return Refused("2", "origin", "the scope is for pipelines alone; ask its owner to add the origin laptop")
+    if Origin.PIPELINE in case.scope.origins and not case.scope.sources & STARTED_BY_PEOPLE:
+        text = f"no pipeline that a person starts holds the scope, for it takes {_words(case.scope.sources)}"
+        return Refused("2", "source", f"{text}; ask its owner for sources")
     return None
 
 

@@ -90,7 +90,7 @@ def _gitlab(grant: Grant) -> dict[str, object]:
         "user_id": str(grant.user.id),
         "user_login": grant.user.login,
         "user_access_level": role_name(grant.level),
-        "pipeline_source": "juniper",
+        "pipeline_source": "juniper" if grant.job is None else grant.job.source,
     }
     if grant.job is not None:
         claims |= _job(grant.job)

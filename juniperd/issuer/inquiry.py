@@ -118,6 +118,15 @@ class Inquiry:
         """A person's membership of one project."""
         return await self._membership(project_id, user_id)
 
+    async def version(self) -> Fact[str]:
+        """Which release of GitLab it is, as it says itself."""
+
+        def read(value: object) -> tuple[str, str]:
+            found = shapes.text(shapes.mapping(value), "version")
+            return found, found
+
+        return await self._asking.ask(Question(("version",)), read)
+
     @staticmethod
     def _of(where: Where, *rest: str) -> Question:
         return Question(("projects", where.project_id, *rest), many=True)

@@ -21,7 +21,6 @@ _PLACES = {"refs/heads/": "branch", "refs/tags/": "tag"}
 _LONGEST = 1024
 _SAID = (
     "user_email",
-    "pipeline_source",
     "runner_environment",
     "sha",
     "ci_config_ref_uri",

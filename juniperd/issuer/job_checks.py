@@ -11,7 +11,7 @@ from collections.abc import Callable
 from juniperd.issuer import glob
 from juniperd.issuer.checks import Checks, below_role, closed, said, troubled
 from juniperd.issuer.facts import Asked
-from juniperd.issuer.policy import USUAL_SOURCES
+from juniperd.issuer.policy import NEVER_A_FORKS
 from juniperd.issuer.verdict import JobCase, Refused
 from juniperd.model import Origin
 
@@ -26,7 +26,7 @@ def _check_fork(case: JobCase) -> Refused | None:
     """A merge request's pipeline of a fork names the fork as project, and runs what a stranger wrote."""
     job = case.job
     if job.runs_in is None:
-        if job.source in USUAL_SOURCES:
+        if job.source in NEVER_A_FORKS:
             return None
         text = f"the token has no job_project_id (GitLab below 18.4), so pipeline_source '{job.source}' may be a fork's"
         return Refused("0", "fork", f"{text}; upgrade GitLab, or run the job on a branch")

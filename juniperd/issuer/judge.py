@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
-from juniperd.issuer import decision, denials, links, pins, sessions
+from juniperd.issuer import decision, denials, gitlab_rules, links, pins, sessions
 from juniperd.issuer.facts import Fact
+from juniperd.issuer.gitlab_rules import Release
 from juniperd.issuer.inquiry import Inquiry, Where
+from juniperd.issuer.parity import Chosen
 from juniperd.issuer.policy import Policy, Scope
 from juniperd.issuer.selection import select
 from juniperd.issuer.state import State
@@ -63,6 +65,17 @@ class Judge:
         where = Where(scope.project_id or 0, selection.environment, selection.ref)
         facts = await self._inquiry.facts(subject.who, where)
         return Case(policy, scope, subject.sign_in, selection, facts, self._today(), session)
+
+    async def chosen(self, subject: Subject, case: Case, *, environment: str | None, ref: str | None) -> Chosen:
+        """The job's side of a comparison: where nothing is chosen for it, what the laptop's selects."""
+        environment, ref = environment or case.selection.environment, ref or case.selection.ref
+        where = Where(case.scope.project_id or 0, environment, ref)
+        return Chosen(await self._inquiry.facts(subject.who, where), ref, environment)
+
+    async def release(self) -> tuple[str, Release | None]:
+        """What GitLab calls its release, and the release where its rules are known."""
+        fact = await self._inquiry.version()
+        return fact.value or fact.asked.answer, gitlab_rules.release(fact.value)
 
     async def _choices(self, scope: Scope, selection: Selection) -> Selection:
         """A refusal for want of a selector, with what there is to choose from."""

@@ -25,6 +25,10 @@ ROLES: Mapping[str, int] = {
 """GitLab's access levels that a policy may ask for."""
 USUAL_SOURCES = frozenset({"push", "web", "schedule"})
 """What starts the pipelines of a scope that does not say."""
+STARTED_BY_PEOPLE = USUAL_SOURCES | {"api"}
+"""Pipelines that whoever may write a ref also starts on it; a laptop holds nothing that none of them would."""
+NEVER_A_FORKS = STARTED_BY_PEOPLE | {"chat", "trigger", "webide"}
+"""Pipelines that run what lies in the project itself; of the others a fork's merge request may be the source."""
 SOURCES = (
     *sorted(USUAL_SOURCES),
     "api",

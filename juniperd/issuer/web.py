@@ -14,6 +14,7 @@ from aiohttp import web
 from juniperd.errors import JuniperError, StateError, TokenRejected, UpstreamError, one_line
 from juniperd.issuer import discovery, history, refusal, revocation, session_request
 from juniperd.issuer.catalogue import Catalogue
+from juniperd.issuer.comparison import Comparison
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.health import Standing
 from juniperd.issuer.history import History
@@ -48,6 +49,7 @@ class Parts:
     sign_ins: SignIns
     catalogue: Catalogue
     job_catalogue: JobCatalogue
+    comparison: Comparison
     history: History
     sessions: SessionEndpoint
     subjects: Subjects
@@ -159,6 +161,7 @@ def _add_api(app: web.Application, parts: Parts) -> None:
     app.router.add_delete(f"{path}/sign-ins", api.end)
     app.router.add_get(f"{path}/catalogue", api.catalogue)
     app.router.add_get(f"{path}/explain", api.explain)
+    app.router.add_get(f"{path}/parity", api.parity)
     app.router.add_get(f"{path}/log", api.log)
     app.router.add_get(f"{path}/sessions", api.sessions)
     app.router.add_post(f"{path}/sessions", api.open_session)
@@ -224,6 +227,13 @@ class _Api:
             subject, query["scope"], environment=query.get("environment"), ref=query.get("ref")
         )
         return _json(found)
+
+    async def parity(self, request: web.Request) -> web.Response:
+        subject = await self._verified(request, "/parity")
+        query = _only(request, ("scope", "environment", "ref", "job_environment", "job_ref"))
+        if "scope" not in query:
+            raise OAuthError("invalid_request", "scope is missing")
+        return _json(await self._parts.comparison.answer(subject, query))
 
     async def log(self, request: web.Request) -> web.Response:
         subject = await self._verified(request, "/log")

@@ -135,7 +135,7 @@ async def test_sub_decides_nothing(tmp_path: Path) -> None:
         ("sha", {"a": 1}),
     ],
 )
-async def test_a_claim_of_another_type_than_gitlabs_is_no_token(tmp_path: Path, name: str, value: object) -> None:
+async def test_a_claim_of_another_type_than_gitlabs_is_no_token(tmp_path: Path, name: str, value: Any) -> None:
     async with open_pipelines(tmp_path) as pipelines:
         status, body = await pipelines.ask(**{name: value})
         assert (status, body["error"]) == (400, "invalid_request")
