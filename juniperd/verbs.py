@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from dataclasses import dataclass
 
 from juniperd import __version__, guard
+from juniperd.advice import Advice
+from juniperd.advice_verbs import AdviceVerbs
 from juniperd.broker import Broker
 from juniperd.errors import ConfigError, LoginDeclined, ProtocolError
 from juniperd.freshness import freshness
@@ -41,6 +43,7 @@ class Desk:
 
     issuer: IssuerClient
     sign_in: SignIn
+    advice: Advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class Verbs:
             "hosts": self._hosts,
             "down": self._down,
             **self._sessions.verbs,
+            **AdviceVerbs(self._desk, _login_event).verbs,
             **Probes(broker, facts.store, self._desk).verbs,
             **Recall(uses, self._chosen, clock=clock, started_at=facts.started_at).verbs,
         }
@@ -161,12 +165,16 @@ class Verbs:
 
     async def _logout(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
+        problem = await desk.advice.end()
         notes = await desk.sign_in.logout()
-        yield _result(issuer=name, notes=list(notes))
+        told = [] if problem is None else [f"the token at GitLab was not revoked: {problem}"]
+        yield _result(issuer=name, notes=[*notes, *told])
 
     async def _lock(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         desks = self._chosen(request)
         gone = self._sessions.at_hand(desks)
+        for desk in desks.values():
+            desk.advice.drop()
         # All at once: none goes on serving while another one's renewal lands.
         rests = await asyncio.gather(*(desk.sign_in.lock() for desk in desks.values()))
         await tell_ended(gone)
