@@ -29,7 +29,7 @@ from juniperd.flights import Flights
 from juniperd.http import Answer, Http
 from juniperd.identity import Provider
 from juniperd.identity.device import DeviceClient
-from juniperd.login import Asker, Checking, JoinableLogin, LoginEvent, SignedIn, Tell, device_login
+from juniperd.login import Asker, JoinableLogin, LoginEvent, SignedIn, Tell, device_login
 from juniperd.model import Clock, GitlabApplication, Secret
 from juniperd.skew import ClockSkew
 from juniperd.token_calls import TokenCalls, json_of
@@ -134,7 +134,6 @@ class Advice:
         except LoginDeclined as error:
             raise LoginDeclined(error.message, CURE) from None
         held = self._received(at, body)
-        tell(Checking())
         number, login = await self._whose(held)
         if user_id is not None and number != user_id:
             msg = f"GitLab says that you are {login} (user {number}), and the issuer that you are user {user_id}"

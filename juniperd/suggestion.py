@@ -75,7 +75,8 @@ class Proposal:
 
     def lines(self, source: Source) -> Iterator[str]:
         """As TOML, behind ``#`` where it is not complete."""
-        yield from (f"# {line}" for line in self.missing)
+        # Names are somebody else's: none of them ends a comment.
+        yield from (f"# {one_line(line)}" for line in self.missing)
         yield from (line if self.complete or not line else f"# {line}" for line in self._entry(source))
 
     def _entry(self, source: Source) -> Iterator[str]:
@@ -148,7 +149,9 @@ def _missing(job: CiJob, role: str | None, source: Source, undeclared: str) -> I
 def toml(found: Sequence[Proposal], source: Source) -> str:
     """A policy file: what is complete stands as it would, the rest as comments."""
     head = [
-        f"# proposed from the CI configuration of {source.project} on {source.ref}; to be completed, named and reviewed",
+        one_line(
+            f"# proposed from the CI configuration of {source.project} on {source.ref}; to be completed and reviewed"
+        ),
         "version = 1",
     ]
     entries = ["\n".join(one.lines(source)) for one in found]

@@ -126,7 +126,8 @@ class _OfJob:
 
 def _job(args: argparse.Namespace, project: str, issuer: str) -> _OfJob:
     """The job as GitLab would make it for this person: a way to choose, and never a reason to be given more."""
-    ref = args.ref or checkout.branch()
+    # Another project's checkout says nothing of a branch here.
+    ref = args.ref or (checkout.branch() if checkout.project([project]) else None)
     answer = ci.lint(project, None if ref is None else checkout.name_of(ref), issuer)
     job = ci.job(args.job, answer)
     environment = job.environment or ""
