@@ -47,7 +47,7 @@ def test_a_policy_takes_what_is_proposed_once_its_parties_are_there(tmp_path: Pa
     scopes = dict(policy.scopes.items())
     assert list(scopes) == [
         "billing-archive-invoices-staging",
-        "billing-archive-eu-staging-invoice-archive-writer",
+        "billing-archive-eu-staging-invoice-archive-write",  # 48 letters, and no more
         "billing-archive-eu-staging-ledger-reader",
         "billing-preview-review",
         "billing-release-production",
