@@ -43,7 +43,8 @@ LINT_TIME = 30.0
 MOST_JOBS = 1000
 MOST_ERRORS = 20
 _PROJECT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
-_MARKUP = re.compile(r"<[^<>]{0,300}>")
+# GitLab's texts lead to its documentation by a link, of which in a terminal there is nothing.
+_MARKUP = re.compile(r"<a [^<>]{0,300}>[^<>]{0,100}</a>|<[^<>]{0,300}>")
 
 
 class Named(Protocol):
@@ -263,11 +264,7 @@ def _odd(held: _Held, answer: Answer) -> UpstreamAnswer:
 def _read(answer: Mapping[str, object]) -> Mapping[str, object]:
     """A lint answer, of it what is used: of each job its name, stage, environment and when; errors without markup."""
     errors, rows, merged = answer.get("errors"), answer.get("jobs"), answer.get("merged_yaml")
-    said = (
-        [one_line(_MARKUP.sub("", str(one)).replace("Learn more", "")) for one in errors]
-        if isinstance(errors, list)
-        else []
-    )
+    said = [one_line(_MARKUP.sub("", str(one))) for one in errors] if isinstance(errors, list) else []
     jobs = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
     kept = ("name", "stage", "environment", "when")
     return {

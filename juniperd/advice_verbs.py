@@ -34,10 +34,19 @@ class Counter(Protocol):
 
 
 class AdviceVerbs:
-    """The control requests. ``desk`` answers an issuer of that name, or the only one; ``shown`` tells a login's events."""
+    """The control requests. ``desk`` answers an issuer of that name, or the only one.
 
-    def __init__(self, desk: Callable[[str | None], tuple[str, Counter]], shown: Callable[[LoginEvent], Event]) -> None:
+    ``waiting`` bounds who waits for a person, and ``shown`` tells a login's events.
+    """
+
+    def __init__(
+        self,
+        desk: Callable[[str | None], tuple[str, Counter]],
+        waiting: Callable[[], contextlib.AbstractContextManager[None]],
+        shown: Callable[[LoginEvent], Event],
+    ) -> None:
         self._desk = desk
+        self._waiting = waiting
         self._shown = shown
         self.verbs: Mapping[str, Callable[[ControlRequest], AsyncGenerator[Event, None]]] = {
             "gitlab_login": self._login,
@@ -47,10 +56,11 @@ class AdviceVerbs:
     async def _login(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
         state = await desk.sign_in.state()
-        events = desk.advice.login(user_id=state.user_id if state.login else None)
-        async with contextlib.aclosing(events):
-            async for event in events:
-                yield {"issuer": name, **self._shown(event)}
+        with self._waiting():
+            events = desk.advice.login(user_id=state.user_id if state.login else None)
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    yield {"issuer": name, **self._shown(event)}
 
     async def _lint(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))

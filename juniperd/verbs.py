@@ -104,7 +104,7 @@ class Verbs:
             "hosts": self._hosts,
             "down": self._down,
             **self._sessions.verbs,
-            **AdviceVerbs(self._desk, _login_event).verbs,
+            **AdviceVerbs(self._desk, self._waiting, _login_event).verbs,
             **Probes(broker, facts.store, self._desk).verbs,
             **Recall(uses, self._chosen, clock=clock, started_at=facts.started_at).verbs,
         }
@@ -141,15 +141,12 @@ class Verbs:
 
     async def _login(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
-        if self._logins >= MOST_LOGINS:
-            msg = f"{MOST_LOGINS} callers wait for a sign-in already"
-            raise LoginDeclined(msg, "complete it, or end one of them")
         # The person needs a while to read the code; the exchange's imports need half a second.
         self._deeds.ahead()
         flow, auto = (_flow(request, parameter) for parameter in ("flow", "auto"))
         again = request.parameters.get("again") is True
-        events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto, again=again)
         with self._waiting():
+            events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto, again=again)
             async with contextlib.aclosing(events):
                 async for event in events:
                     yield {"issuer": name, **_login_event(event)}
@@ -157,6 +154,9 @@ class Verbs:
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
         """Count a caller who waits for a person; no more than :data:`MOST_LOGINS`."""
+        if self._logins >= MOST_LOGINS:
+            msg = f"{MOST_LOGINS} callers wait for a sign-in already"
+            raise LoginDeclined(msg, "complete it, or end one of them")
         self._logins += 1
         try:
             yield

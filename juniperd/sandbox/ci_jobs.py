@@ -180,6 +180,9 @@ class Jobs:
         end = found.made_at + found.spec.timeout
         if found.status == "running" and self.clock() >= end:
             return self._put(replace(found, status="failed", failure="job_execution_timeout", ended_at=end))
+        if found.status == "running" and self.world.user(found.pipeline.user.id).state != "active":
+            # Blocking an account drops its pipelines.
+            return self._put(replace(found, status="failed", failure="user_blocked", ended_at=self.clock()))
         return found
 
     def end(self, number: int, status: str) -> Job:

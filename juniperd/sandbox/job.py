@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
@@ -37,16 +37,17 @@ def run(folder: Folder, wish: Wish, command: Sequence[str]) -> int:
     """The command's status; `SandboxError` where GitLab runs no such job for this person."""
     if not command:
         raise SandboxError(f"no command is named; write: juniper sandbox job {wish.name} --dir D -- COMMAND")
-    told = json.loads(commands.drill(folder, ["job", "start", json.dumps(asdict(wish))]))
-    print(f"juniper: job {told['id']} ({wish.name}) runs", file=sys.stderr, flush=True)
-    home = Path(tempfile.mkdtemp(prefix="juniper-job-"))
-    running = _Running(folder, str(told["id"]))
-    try:
-        status = running.wait_for(command, _environment(folder, home, told["variables"]))
-    finally:
-        running.end()
-        shutil.rmtree(home, ignore_errors=True)
-    return status
+    running = _Running(folder)
+    with running.heeding():
+        told = json.loads(commands.drill(folder, ["job", "start", json.dumps(asdict(wish))]))
+        running.number = str(told["id"])
+        print(f"juniper: job {running.number} ({wish.name}) runs", file=sys.stderr, flush=True)
+        home = Path(tempfile.mkdtemp(prefix="juniper-job-"))
+        try:
+            return running.wait_for(command, _environment(folder, home, told["variables"]))
+        finally:
+            running.end()
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def cancel(folder: Folder, number: str) -> str:
@@ -73,41 +74,49 @@ class _Running:
     """One job under way, and how it ends at GitLab."""
 
     folder: Folder
-    number: str
+    number: str = ""
     status: str = "canceled"
+    _child: subprocess.Popen[bytes] | None = None
     _given: list[int] = field(default_factory=list)
 
-    def wait_for(self, command: Sequence[str], environ: Mapping[str, str]) -> int:
-        """Run the command to its end, or to that of the job."""
-        child: subprocess.Popen[bytes] | None = None
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """Signals end the command and cancel the job, from before there is either."""
 
         def stop(number: int, _frame: object) -> None:
             self._given.append(number)
-            if child is not None:
-                _tell(child, signal.SIGTERM)
+            if self._child is not None:
+                _tell(self._child, signal.SIGTERM)
 
         before = {number: signal.signal(number, stop) for number in _SIGNALS}
         try:
-            # A session of its own: a job has no terminal, and what it started ends with it.
-            child = subprocess.Popen(command, env=dict(environ), stdin=subprocess.DEVNULL, start_new_session=True)
-            if self._given:
-                _tell(child, signal.SIGTERM)
-            return self._status(self._wait(child))
-        except OSError as error:
-            self.status = "failed"
-            raise SandboxError(f"{command[0]} cannot be run ({error.strerror}); name a program on PATH") from None
+            yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def wait_for(self, command: Sequence[str], environ: Mapping[str, str]) -> int:
+        """Run the command to its end, or to that of the job."""
+        try:
+            # A session of its own: a job has no terminal, and what it started ends with it.
+            self._child = subprocess.Popen(command, env=dict(environ), stdin=subprocess.DEVNULL, start_new_session=True)
+        except OSError as error:
+            self.status = "failed"
+            raise SandboxError(f"{command[0]} cannot be run ({error.strerror}); name a program on PATH") from None
+        try:
+            return self._status(self._wait(self._child))
+        finally:
+            _end(self._child)
+
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
-        while True:
+        while not self._given:
             with suppress(subprocess.TimeoutExpired):
                 return child.wait(LOOK)
             if not self._given and commands.drill(self.folder, ["job", "look", self.number]) != "running":
-                _end(child)
                 print(f"juniper: job {self.number} was ended by GitLab", file=sys.stderr)
                 return CANCELED
+        _end(child)
+        return child.wait()
 
     def _status(self, status: int) -> int:
         if self._given:
@@ -127,6 +136,7 @@ def _tell(child: subprocess.Popen[bytes], number: int) -> None:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
+    """End what still runs, by force where it does not end by itself."""
     _tell(child, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         child.wait(GRACE)

@@ -228,6 +228,13 @@ async def test_a_job_in_gitlab_s_shape_from_start_to_end(
         assert (row["answered"], row["message"]) == (404, "404 Not found")
 
 
+async def test_a_job_ends_when_its_person_is_blocked(gitlab: GitLabDouble) -> None:
+    job = gitlab.jobs.start(ARCHIVE)
+    gitlab.world.change_user("maintainer", state="blocked")
+    found = gitlab.jobs.find(job.id)
+    assert (found.status, found.failure) == ("failed", "user_blocked")
+
+
 async def test_a_job_whose_time_is_over_has_failed(gitlab: GitLabDouble, clock: Clock) -> None:
     job = gitlab.jobs.start(Wish("read-journal", "maintainer", "shop/payments/ledger"))
     clock.now += 899

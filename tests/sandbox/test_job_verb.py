@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from juniperd.sandbox import job
 from juniperd.sandbox.environment import program
 
 pytestmark = pytest.mark.e2e
@@ -124,20 +125,32 @@ def test_what_gitlab_would_not_run_is_not_run(shop: Shop) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_whoever_ends_the_command_cancels_the_job(shop: Shop, number: int) -> None:
-    child, job = shop.begin("archive-invoices")
-    assert shop.job(job)["status"] == "running"
+    child, number_of = shop.begin("archive-invoices")
+    assert shop.job(number_of)["status"] == "running"
     child.send_signal(number)
     child.communicate(timeout=30)
-    assert (child.returncode, shop.job(job)["status"]) == (128 + number, "canceled")
+    assert (child.returncode, shop.job(number_of)["status"]) == (128 + number, "canceled")
+
+
+def test_a_command_that_pays_no_heed_is_ended_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "GRACE", 0.2)
+    ignoring = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAIT}"
+    child = subprocess.Popen([str(program("python")), "-c", ignoring], stdout=subprocess.PIPE, start_new_session=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"waits\n"
+    job._end(child)
+    child.stdout.close()
+    assert child.returncode == -signal.SIGKILL
+    job._end(child)  # what has ended is left alone
 
 
 def test_a_job_that_is_canceled_ends_its_command(shop: Shop) -> None:
-    child, job = shop.begin("archive-invoices")
-    assert shop.run("job", "--cancel", job).stdout == f"job {job} ended: canceled\n"
+    child, number_of = shop.begin("archive-invoices")
+    assert shop.run("job", "--cancel", number_of).stdout == f"job {number_of} ended: canceled\n"
     _, said = child.communicate(timeout=30)
-    assert (child.returncode, said, shop.job(job)["status"]) == (
+    assert (child.returncode, said, shop.job(number_of)["status"]) == (
         1,
-        f"juniper: job {job} was ended by GitLab\n",
+        f"juniper: job {number_of} was ended by GitLab\n",
         "canceled",
     )
     assert "no job 1 in" in shop.run("job", "--cancel", "1").stderr
