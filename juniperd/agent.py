@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from juniperd import config as configuration
+from juniperd.advice import Advice
 from juniperd.broker import Account, Broker
 from juniperd.config import Config
 from juniperd.door import Door
@@ -159,6 +160,7 @@ class Agent:
             self._shut.set()
             for desk in self.desks.values():
                 desk.sign_in.abandon_login()
+                desk.advice.drop()
             await tell_ended((self.desks[one.session.issuer], None, one.session.id) for one in self._sessions)
             await self._sessions.close()
             await server.drain()
@@ -210,7 +212,8 @@ class Agent:
     def _occupied(self) -> bool:
         """Whether anybody waits for something: a caller, a flight that others will ask for, a person who signs in."""
         server = self._server is not None and self._server.occupied
-        return server or self.broker.flying or any(desk.sign_in.occupied for desk in self.desks.values())
+        asked = any(desk.sign_in.occupied or desk.advice.occupied for desk in self.desks.values())
+        return server or self.broker.flying or asked
 
     async def _would_lose(self) -> str | None:
         """What would end with this process, in words: a sign-in of which nobody else has a copy, leases in an outage."""
@@ -245,6 +248,7 @@ class Agent:
     async def _close(self) -> None:
         for desk in self.desks.values():
             await desk.sign_in.close()
+            await desk.advice.close()
         self.store.close()
         await self.broker.close()
         for task in self._ahead.values():
@@ -259,6 +263,8 @@ class Agent:
         if self._sessions is not None:
             self._sessions.end_all(issuer)
         self._journal.note("sign_in_changed", issuer=issuer, signed_in=desk.sign_in.identity is not None)
+        # It may be somebody else's sign-in now, who is not to ask GitLab as the one before.
+        desk.advice.drop()
         if desk.sign_in.identity is not None:
             self.notices.signed_in()
             self._ahead_of(issuer, self._fetch_catalogue(desk))
@@ -271,7 +277,9 @@ class Agent:
                 entry, http=self.http, clock=self._clock, new_id=lambda: uuid.uuid4().hex, skew=self.skew
             )
             changed = partial(self._sign_in_changed, entry.name)
-            desks[entry.name] = Desk(issuer, self._sign_in(issuer, idp, changed, pipeline=entry.pipeline))
+            advice = Advice(issuer, http=self.http, clock=self._clock, skew=self.skew)
+            sign_in = self._sign_in(issuer, idp, changed, pipeline=entry.pipeline)
+            desks[entry.name] = Desk(issuer, sign_in, advice)
         return desks
 
     def _sign_in(

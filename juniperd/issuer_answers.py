@@ -21,7 +21,7 @@ from juniperd.errors import (
 )
 from juniperd.http import Answer
 from juniperd.identity import Provider
-from juniperd.model import Cluster, IssuedToken, Kind, Secret, Session, Target
+from juniperd.model import Cluster, GitlabApplication, IssuedToken, Kind, Secret, Session, Target
 from juniperd.order import is_secret
 from juniperd.skew import ClockSkew
 
@@ -41,6 +41,7 @@ class Directory:
     api_url: str
     providers: tuple[Provider, ...]
     oldest_agent: str
+    gitlab: GitlabApplication | None = None
 
     def provider(self, name: str | None, idp: str) -> Provider:
         """The identity of that name at the pinned provider; without a name the first there."""
@@ -77,7 +78,14 @@ def directory(answer: Answer) -> Directory:
         api_url=needed(body, "api_url", host).rstrip("/"),
         providers=tuple(_provider(entry, host, usual) for entry in objects(body.get("identities"))),
         oldest_agent=str(body.get("oldest_agent", "0")),
+        gitlab=_gitlab(body.get("gitlab"), host),
     )
+
+
+def _gitlab(entry: object, host: str) -> GitlabApplication | None:
+    if not isinstance(entry, dict):
+        return None
+    return GitlabApplication(needed(entry, "url", host).rstrip("/"), needed(entry, "client_id", host))
 
 
 def receipt(answer: Answer) -> Receipt:

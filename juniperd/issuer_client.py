@@ -28,7 +28,7 @@ from juniperd.http import TIMEOUT, Answer, Http
 from juniperd.identity import Provider, SubjectToken
 from juniperd.issuer_answers import Directory, LeftOut, Receipt
 from juniperd.jose import SigningKey
-from juniperd.model import Clock, CredentialRequest, IssuedToken, Kind, Secret, Session, Target
+from juniperd.model import Clock, CredentialRequest, GitlabApplication, IssuedToken, Kind, Secret, Session, Target
 from juniperd.skew import ClockSkew
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -103,6 +103,10 @@ class IssuerClient:
     async def provider(self, name: str | None) -> Provider:
         """The identity a person signs in with: only at the provider the configuration pins."""
         return (await self.directory()).provider(name, self._idp)
+
+    async def gitlab(self) -> GitlabApplication | None:
+        """GitLab's application for advice, where whoever runs the issuer registered one."""
+        return (await self.directory()).gitlab
 
     async def token(self, subject: SubjectToken, request: CredentialRequest, *, program: str = "") -> IssuedToken:
         """RFC 8693: the person's ID token for one scope at one relying party."""

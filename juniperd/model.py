@@ -188,6 +188,14 @@ Credential = AwsCredential | BearerToken | BasicLogin
 
 
 @dataclass(frozen=True, slots=True)
+class GitlabApplication:
+    """The public application with which people let Juniper read, for advice, what they may read at GitLab."""
+
+    url: str
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """A Kubernetes API server as it is known: its URL, and its CA's fingerprint (empty for one that the world trusts)."""
 

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from dataclasses import dataclass
 
 from juniperd import __version__, guard
+from juniperd.advice import Advice
+from juniperd.advice_verbs import AdviceVerbs
 from juniperd.broker import Broker
 from juniperd.errors import ConfigError, LoginDeclined, ProtocolError
 from juniperd.freshness import freshness
@@ -42,6 +44,7 @@ class Desk:
 
     issuer: IssuerClient
     sign_in: SignIn | JobSignIn
+    advice: Advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class Verbs:
             "hosts": self._hosts,
             "down": self._down,
             **self._sessions.verbs,
+            **AdviceVerbs(self._desk, self._waiting, _login_event).verbs,
             **Probes(broker, facts.store, self._desk).verbs,
             **Recall(uses, self._chosen, clock=clock, started_at=facts.started_at).verbs,
         }
@@ -138,15 +142,12 @@ class Verbs:
 
     async def _login(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
-        if self._logins >= MOST_LOGINS:
-            msg = f"{MOST_LOGINS} callers wait for a sign-in already"
-            raise LoginDeclined(msg, "complete it, or end one of them")
         # The person needs a while to read the code; the exchange's imports need half a second.
         self._deeds.ahead()
         flow, auto = (_flow(request, parameter) for parameter in ("flow", "auto"))
         again = request.parameters.get("again") is True
-        events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto, again=again)
         with self._waiting():
+            events = desk.sign_in.login(identity=request.text("identity"), flow=flow, auto=auto, again=again)
             async with contextlib.aclosing(events):
                 async for event in events:
                     yield {"issuer": name, **_login_event(event)}
@@ -154,6 +155,9 @@ class Verbs:
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
         """Count a caller who waits for a person; no more than :data:`MOST_LOGINS`."""
+        if self._logins >= MOST_LOGINS:
+            msg = f"{MOST_LOGINS} callers wait for a sign-in already"
+            raise LoginDeclined(msg, "complete it, or end one of them")
         self._logins += 1
         try:
             yield
@@ -162,12 +166,16 @@ class Verbs:
 
     async def _logout(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         name, desk = self._desk(request.text("issuer"))
+        problem = await desk.advice.end()
         notes = await desk.sign_in.logout()
-        yield _result(issuer=name, notes=list(notes))
+        told = [] if problem is None else [f"the token at GitLab was not revoked: {problem}"]
+        yield _result(issuer=name, notes=[*notes, *told])
 
     async def _lock(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         desks = self._chosen(request)
         gone = self._sessions.at_hand(desks)
+        for desk in desks.values():
+            desk.advice.drop()
         # All at once: none goes on serving while another one's renewal lands.
         rests = await asyncio.gather(*(desk.sign_in.lock() for desk in desks.values()))
         await tell_ended(gone)

@@ -36,6 +36,7 @@ VERBS = {
     "uninstall": "take out of this laptop all that juniper wrote",
     "completion": "the script that completes commands in bash, zsh or fish",
     "scopes": "what you may hold, and what you may not",
+    "scope": "propose policy entries from a project's CI configuration",
     "explain": "why you may, or may not, hold a scope",
     "log": "your own sessions, mints, refusals and uses",
     "issuer": "run and steer the team's issuer",
@@ -45,7 +46,7 @@ VERBS = {
     "sandbox": "a small company on loopback, to learn and to test",
 }
 """Each verb, the name of its module in this folder, with its line of help."""
-WARNED = frozenset({"whoami", "scopes", "explain", "session", "debug", "exec", "token", "doctor"})
+WARNED = frozenset({"whoami", "scopes", "scope", "explain", "session", "debug", "exec", "token", "doctor"})
 """The verbs that tell a person on a terminal, before all else, that the sign-in will end soon; ``status`` shows it."""
 
 

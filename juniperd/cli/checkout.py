@@ -29,6 +29,11 @@ def branch() -> str | None:
     return _git("symbolic-ref", "--quiet", "--short", "HEAD") or None
 
 
+def name_of(ref: str) -> str:
+    """A ref's name, which may be written as policy writes it."""
+    return ref.removeprefix("branch:").removeprefix("tag:")
+
+
 def path_of(url: str) -> str:
     """The project's path in a remote's URL, as ``https``, ``ssh`` or ``user@host:path``."""
     found = _HTTPS.fullmatch(url) or _SSH.fullmatch(url)

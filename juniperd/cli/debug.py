@@ -9,11 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from juniperd import config, paths
-from juniperd.cli import checkout, child, connection, kindly, show, subshell
+from juniperd.cli import checkout, child, ci_lint, connection, kindly, show, subshell
 from juniperd.cli.session import seconds
 from juniperd.errors import GrantRefused, JuniperError, ProtocolError, SessionOver, UsageError, one_line
 from juniperd.setup import session
@@ -22,6 +23,7 @@ from juniperd.setup.session import SOCKET, Held, Row
 EXAMPLES = """examples:
   juniper debug shop/billing --env staging --for 1h --reason "invoices stuck"
   juniper debug shop/billing --env staging -- aws s3 ls
+  juniper debug shop/billing --job archive-invoices
   juniper debug --read-only              in a checkout: its project, and the one environment there is
   juniper debug --extend 30m             in the shell that it opened
   juniper debug end"""
@@ -35,6 +37,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Where, for how long and why; what stands behind ``--`` is the command."""
     parser.add_argument("project", nargs="?", help="the project's full path (default: this checkout's), or: end")
     parser.add_argument("--env", metavar="NAME", help="the environment to debug (default: the only one there is)")
+    parser.add_argument(
+        "--job", metavar="NAME", help="what this job of the project's pipeline would hold, as GitLab says"
+    )
     parser.add_argument("--ref", help="narrow to a ref, as branch:main or tag:v1")
     parser.add_argument(
         "--scope", action="append", default=[], metavar="NAME", help="this scope alone; may be repeated"
@@ -79,9 +84,12 @@ def _debug(args: argparse.Namespace) -> int:
     issuer, rows, several = _catalogue(args.issuer)
     project = _project(args.project, rows)
     here = [row for row in rows if row.get("project") == project]
-    environment = _environment(args.env, here)
-    mine = [row for row in here if _fits(row, environment)]
+    job = _job(args, project, issuer) if args.job is not None else None
+    environment = _environment(args.env if job is None else job.environment, here)
+    mine = [row for row in here if _fits(row, environment) and (job is None or job.holds(row))]
     scopes = _scopes(args.scope, mine, environment)
+    if job is not None and not scopes:
+        scopes = job.scopes(mine)
     asked = {
         "project": project,
         "environment": environment,
@@ -92,6 +100,42 @@ def _debug(args: argparse.Namespace) -> int:
         "issuer": issuer,
     }
     return Debugging(asked, rows, several=several).run(args.command)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfJob:
+    """What a job narrows a session to: its environment, and the scopes that its ref does not rule out."""
+
+    name: str
+    environment: str
+    ref: str
+
+    def holds(self, row: Row) -> bool:
+        """Whether the row may be the job's; a pattern's refs the issuer judges."""
+        ref = row.get("ref")
+        return ref is None or "*" in str(ref) or ref == self.ref
+
+    def scopes(self, rows: Sequence[Row]) -> list[str]:
+        """The names of those that the person holds."""
+        held = [str(row.get("name")) for row in rows if row.get("held")]
+        if not held:
+            msg = f"you hold no scope of the job '{one_line(self.name, 100)}'"
+            raise GrantRefused(msg, "run: juniper scopes")
+        return held
+
+
+def _job(args: argparse.Namespace, project: str, issuer: str) -> _OfJob:
+    """The job as GitLab would make it for this person: a way to choose, and never a reason to be given more."""
+    # Another project's checkout says nothing of a branch here.
+    ref = args.ref or (checkout.branch() if checkout.project([project]) else None)
+    answer = ci_lint.lint(project, None if ref is None else checkout.name_of(ref), issuer)
+    job = ci_lint.job(args.job, answer)
+    environment = job.environment or ""
+    if args.env not in (None, environment):
+        msg = f"the job '{job.name}' is for {environment}, not for {one_line(args.env, 100)}"
+        raise UsageError(msg, "leave --env or --job out")
+    kind = "tag" if str(args.ref).startswith("tag:") else "branch"
+    return _OfJob(job.name, environment, f"{kind}:{answer.get('ref')}")
 
 
 def _catalogue(named: str | None) -> tuple[str, list[Row], bool]:

@@ -13,7 +13,7 @@ from juniperd.cli.sign_in_screen import LONGEST_LINK, SignInScreen
 from juniperd.cli.up import ensure_agent
 from juniperd.errors import UsageError, one_line
 
-EXAMPLES = "examples:\n  juniper login\n  juniper login --browser\n  juniper login --device --issuer team\n  juniper login --plain"
+EXAMPLES = "examples:\n  juniper login\n  juniper login --browser\n  juniper login --device --issuer team\n  juniper login --plain\n  juniper login --gitlab"
 PATIENCE = 1900.0
 """Seconds: longer than any provider lets a code live; the agent ends the flow itself."""
 
@@ -25,6 +25,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     flow.add_argument("--device", action="store_true", help="use the device flow (code and link)")
     flow.add_argument(
         "--qr", action="store_true", help="the same, with the link as a QR code also where no terminal is"
+    )
+    flow.add_argument(
+        "--gitlab",
+        action="store_true",
+        help="sign in at GitLab instead, for juniper scope suggest and juniper debug --job; kept in memory alone",
     )
     parser.add_argument(
         "--again", action="store_true", help="ask the person again though they have just said no (as on a terminal)"
@@ -41,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
         msg = "--plain draws nothing, and --qr is a drawing"
         raise UsageError(msg, "leave one of them out")
     ensure_agent()
+    if args.gitlab:
+        return _at_gitlab(args)
     device = args.device or args.qr
     flow = "browser" if args.browser else "device" if device else None
     # Who types it on a terminal wants it; what runs without one may be a loop.
@@ -51,6 +58,20 @@ def run(args: argparse.Namespace) -> int:
             if event.get("event") == "result":
                 screen.close()
                 _signed_in(event)
+            else:
+                _show(event, screen)
+    return 0
+
+
+def _at_gitlab(args: argparse.Namespace) -> int:
+    """The person's own token at GitLab: advice, which the issuer never sees."""
+    with SignInScreen(sys.stderr, os.environ, clock=time.time, plain=args.plain) as screen:
+        events = connection.ask("gitlab_login", {"issuer": args.issuer}, timeout=PATIENCE, meanwhile=screen.beat)
+        for event in events:
+            if event.get("event") == "result":
+                screen.close()
+                who = show.person(event.get("user"))
+                print(f"signed in at GitLab as {who}; in memory only, until juniper logout or juniper lock", flush=True)
             else:
                 _show(event, screen)
     return 0

@@ -7,6 +7,8 @@ import argparse
 from juniperd.sandbox import cli
 
 EXAMPLES = None  # the sandbox brings its own
+TAKES_COMMAND = True
+"""`juniper sandbox job` does."""
 
 
 def register(parser: argparse.ArgumentParser) -> None:

@@ -65,13 +65,14 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class GitlabConfig:
-    """Where GitLab is, whether it has protected environments at all, and the page's client there, if any."""
+    """Where GitLab is, whether it has protected environments at all, and the clients there of page and people, if any."""
 
     url: str
     token_file: Path
     unlicensed: bool
     client_id: str = ""
     client_secret_file: Path | None = None
+    advice_client_id: str = ""
 
     def token(self) -> Secret:
         """The reader token, from a file that nobody else may read."""
@@ -267,8 +268,12 @@ def _gitlab(table: Table, folder: Path, *, sandbox: bool, on_page: bool) -> Gitl
         unlicensed=table.choice("protected_environments", ("licensed", "unlicensed"), "licensed") == "unlicensed",
         client_id=client_id,
         client_secret_file=folder / secret_file if secret_file else None,
+        advice_client_id=table.text("advice_client_id", ""),
     )
     table.finish()
+    if client_id and config.advice_client_id == client_id:
+        message = "the page's application is confidential, and a laptop keeps no secret"
+        raise table.error("advice_client_id", message, "register a public one with the scope read_api")
     if {bool(client_id), bool(secret_file)} != {on_page}:
         message = "client_id and client_secret_file are for the link page, and go together with it"
         raise table.error("client_id", message, "set both where an identity has link.page = true, else neither")

@@ -74,7 +74,10 @@ def metadata(config: IssuerConfig) -> dict[str, object]:
 
 def well_known(config: IssuerConfig) -> dict[str, object]:
     """``/.well-known/juniper``: all that a laptop needs to be set up."""
+    gitlab = config.gitlab
+    advice = {"gitlab": {"url": gitlab.url, "client_id": gitlab.advice_client_id}} if gitlab.advice_client_id else {}
     return {
+        **advice,
         "version": 1,
         "issuer": config.url,
         "api_url": config.api_url,

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
-from juniperd.sandbox.drills import drill_help
+from juniperd.sandbox.drills import SOURCES, drill_help
 
 if TYPE_CHECKING:
     from juniperd.sandbox.folder import Folder
@@ -24,6 +24,7 @@ examples:
   git clone "$BILLING_CODE"
   juniper sandbox idp --dir /tmp/shop --as maintainer
   juniper sandbox gitlab --dir /tmp/shop remove-member developer shop/billing
+  juniper sandbox job archive-invoices --dir /tmp/shop --user maintainer -- sh -c 'echo "$CI_JOB_ID"'
   juniper sandbox down --dir /tmp/shop"""
 
 
@@ -47,6 +48,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     _verb(verbs, "down", "end it and remove its folder; may be repeated")
     _verb(verbs, "env", "print export lines for a shell")
     _register_idp(_verb(verbs, "idp", "say how sign-ins are answered"))
+    _register_job(_verb(verbs, "job", "run what stands behind -- as a job of GitLab's"))
     for name, about in _DRILLED.items():
         drill = _verb(verbs, name, about)
         drill.epilog, drill.formatter_class = drill_help(name), argparse.RawDescriptionHelpFormatter
@@ -72,6 +74,17 @@ def _register_idp(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--heal", action="store_true", help="end slow and break")
 
 
+def _register_job(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("name", nargs="?", metavar="NAME", help="the job, as the project's CI configuration names it")
+    what.add_argument("--cancel", metavar="ID", help="cancel a job that runs")
+    parser.add_argument("--project", default="shop/billing", metavar="P", help="the project (shop/billing)")
+    parser.add_argument("--ref", default="", metavar="REF", help="branch:NAME or tag:NAME (the default branch)")
+    parser.add_argument("--user", default="maintainer", metavar="LOGIN", help="who starts the pipeline (maintainer)")
+    parser.add_argument("--source", default="push", choices=SOURCES, help="what starts it (push)")
+    parser.add_argument("--fork", default="", metavar="P", help="the project that a merge request comes from")
+
+
 def run(args: argparse.Namespace) -> int:
     """Do the verb; the exit status."""
     from juniperd.sandbox.folder import Folder, SandboxError
@@ -95,12 +108,25 @@ def _run(args: argparse.Namespace, folder: Folder) -> int:
     elif args.sandbox_verb == "down":
         ended = commands.down(folder)
         print(f"the sandbox in {folder.root} is gone" if ended else f"no sandbox in {folder.root}")
+    elif args.sandbox_verb == "job":
+        return _job(args, folder)
     elif args.sandbox_verb == "env":
         print("\n".join(commands.env_lines(folder)))
     else:
         words = _idp_words(args) if args.sandbox_verb == "idp" else list(args.words)
         print(commands.drill(folder, [args.sandbox_verb, *words]))
     return 0
+
+
+def _job(args: argparse.Namespace, folder: Folder) -> int:
+    from juniperd.sandbox import job
+    from juniperd.sandbox.ci_jobs import Wish
+
+    if args.cancel is not None:
+        print(job.cancel(folder, args.cancel))
+        return 0
+    wish = Wish(args.name, args.user, args.project, args.ref, args.source, args.fork)
+    return job.run(folder, wish, args.command)
 
 
 def _idp_words(args: argparse.Namespace) -> list[str]:
@@ -125,7 +151,10 @@ def main() -> int:
     """`python -m juniperd.sandbox.cli …`."""
     parser = argparse.ArgumentParser(prog="juniper sandbox")
     register(parser)
-    return run(parser.parse_args())
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(sys.argv[1:at])
+    args.command = sys.argv[at + 1 :]
+    return run(args)
 
 
 if __name__ == "__main__":

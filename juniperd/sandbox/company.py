@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from juniperd.sandbox import company_ci
 from juniperd.sandbox.world import (
     Access,
     CustomRole,
@@ -42,6 +43,8 @@ CONTRACTOR: Final = "contractor"
 SHOP, PAYMENTS, AUDITORS, FIGURES = Place("group", 5), Place("group", 6), Place("group", 15), Place("group", 16)
 BILLING, LEDGER, TAX = Place("project", 42), Place("project", 43), Place("project", 44)
 SALES, SEASONAL, ATTIC = Place("project", 45), Place("project", 46), Place("project", 47)
+FORK = Place("project", 48)
+"""Billing's fork."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +238,14 @@ _PROJECT_NAMES = (
     (45, "figures/sales", 16),
     (46, "figures/seasonal", 16),
     (47, "shop/attic", 5),
+    (48, "figures/billing", 16),
 )
+# Where merge requests come from: a branch of billing's own, and a fork that has one more.
+_BRANCHES: Final = {42: ("main", "fix-late-fee"), 48: ("main", "fix-late-fee", "add-currency")}
 
 
-def company() -> World:
-    """A new world in its first state."""
+def company(issuer: str = company_ci.ISSUER) -> World:
+    """A new world in its first state, whose jobs' tokens are meant for this issuer."""
     return World(
         users=_users(),
         groups=[
@@ -248,12 +254,16 @@ def company() -> World:
             Group(15, "auditors", "Auditors"),
             Group(16, "figures", "Figures"),
         ],
-        projects=[Project(id_, path, group, archived=id_ == ATTIC.id) for id_, path, group in _PROJECT_NAMES],
+        projects=[
+            Project(id_, path, group, archived=id_ == ATTIC.id, branches=_BRANCHES.get(id_, ("main",)))
+            for id_, path, group in _PROJECT_NAMES
+        ],
         members=_members(),
         shares=[Share(TAX, AUDITORS.id, 30)],
         protected_refs=_protected_refs(),
         environments=_environments(),
         protected_environments=_protected_environments(),
+        files=company_ci.files(issuer),
     )
 
 
@@ -292,6 +302,8 @@ def _members() -> list[Member]:
         Member(7, SEASONAL, 30, expires_at="2099-01-01"),
         Member(8, SEASONAL, 40),
         Member(9, SEASONAL, 30, expires_at="2020-01-01"),
+        Member(7, FORK, 40),
+        Member(10, FORK, 40),
     ]
 
 

@@ -1,4 +1,7 @@
-"""The words of every drill, for help and for checking; what they do is in `verbs`. Imports nothing heavy."""
+"""The words of every drill, for help and for checking; what they do is in `verbs`. Imports nothing heavy.
+
+Those of `job` are what `juniper sandbox job` says to the sandbox.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ class Drill:
         return len(needed) <= count <= len(self.parameters)
 
 
+SOURCES: Final = ("push", "web", "schedule", "merge_request_event")
+"""What starts a pipeline here."""
 _SLOW = Drill("slow", ("MS", "PATH?"), "answer late; PATH is a pattern, such as '/api/v4/users*'")
 _BREAK = Drill("break", ("STATUS?", "PATH?"), "answer with an error status (500)")
 _HEAL = Drill("heal", (), "end slow, break and the like")
@@ -60,6 +65,12 @@ DRILLS: Final[dict[str, tuple[Drill, ...]]] = {
         Drill("limit", ("SECONDS?", "PATH?"), "answer 429; with SECONDS also the headers that say when"),
         Drill("hide-pages", ("PAGE?", "PATH?"), "lose the later pages of lists"),
         _HEAL,
+    ),
+    "job": (
+        Drill("start", ("WISH",), "begin a job; WISH and answer are JSON"),
+        Drill("end", ("ID", "STATUS"), "say how it ended"),
+        Drill("cancel", ("ID",), "cancel it"),
+        Drill("look", ("ID",), "its status"),
     ),
     "sts": (_SLOW, _BREAK, _HEAL),
     "kubernetes": (_SLOW, _BREAK, _HEAL),

@@ -26,6 +26,7 @@ from juniperd.sandbox.company import (
 )
 from juniperd.sandbox.environment import XDG, program
 from juniperd.sandbox.folder import Folder
+from juniperd.sandbox.gitlab_device import APPLICATION as ADVICE
 from juniperd.sandbox.gitlab_sign_in import APPLICATION
 from juniperd.sandbox.idp import BROWSER_CLIENT, DEVICE_CLIENT, LINK_CLIENT
 from juniperd.sandbox.idp import SCOPES as IDP_SCOPES
@@ -172,6 +173,7 @@ require_amr = ["mfa"]
 url = "{at.gitlab}"
 token_file = "gitlab.token"
 protected_environments = "licensed"
+advice_client_id = "{ADVICE}"
 {client}"""
 
 

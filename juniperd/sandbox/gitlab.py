@@ -1,6 +1,7 @@
 """The sandbox's GitLab: the REST v4 endpoints that an issuer asks, with GitLab's statuses, bodies and paging.
 
-Beside them it is an OpenID provider (`gitlab_sign_in`), for the issuer's link page.
+Beside them it is an OpenID provider (`gitlab_sign_in`), for the issuer's link page and for jobs, and gives people tokens
+of their own (`gitlab_device`), with which they reach what a laptop needs of it: their projects and the dry run.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
+from juniperd.sandbox.ci_jobs import Jobs
 from juniperd.sandbox.faults import Faults, Handler
 from juniperd.sandbox.gitlab_basic_auth import BasicAuth
+from juniperd.sandbox.gitlab_ci import CiApi
 from juniperd.sandbox.gitlab_deploy_tokens import DeployTokens
+from juniperd.sandbox.gitlab_device import PeoplesTokens
 from juniperd.sandbox.gitlab_git import GitRepositories
 from juniperd.sandbox.gitlab_paging import paged
 from juniperd.sandbox.gitlab_registry import RegistryTokens
@@ -39,6 +44,8 @@ from juniperd.sandbox.listening import Double, Listening
 from juniperd.sandbox.world import LEVELS, Group, Place, Project, ProtectedRef, Unknown, User, World
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_PEOPLES: Final = re.compile(r"/api/v4/(?:user|version|metadata|projects/[^/]+(?:/ci/lint|/jobs/\d+)?)")
+"""What a person's own token is answered here; GitLab answers more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class ReaderToken:
     username: str = "juniper-reader"
     scopes: tuple[str, ...] = ("read_api",)
     expires_at: str = "2099-01-01"
+    person: bool = False
+    """Whether it is a person's own, who sees the projects that they are a member of."""
 
 
 CALLER = web.RequestKey("caller", ReaderToken)
@@ -72,13 +81,17 @@ class GitLabDouble(Double):
     clock: Clock = time.time
     minter: ReaderToken | None = None
     git_folder: Path | None = None
+    people: PeoplesTokens = field(init=False)
     sign_in: GitLabSignIn = field(init=False)
+    jobs: Jobs = field(init=False)
     deploy_tokens: DeployTokens = field(init=False)
     basic: BasicAuth = field(init=False)
     registry_tokens: RegistryTokens = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sign_in = GitLabSignIn(self.world, self.url, self.clock)
+        self.people = PeoplesTokens(self.world, self.url, self.clock)
+        self.sign_in = GitLabSignIn(self.world, self.url, self.clock, self.people)
+        self.jobs = Jobs(self.world, self.clock)
         self.deploy_tokens = DeployTokens(self._managed_project, self.clock)
         self.basic = BasicAuth(self.deploy_tokens, self.clock)
         self.registry_tokens = RegistryTokens(self.world, self.url, self.basic, self.clock)
@@ -108,6 +121,7 @@ class GitLabDouble(Double):
             "/groups/{id}/members/{user_id}": self._direct_member,
             "/groups/{id}/protected_environments": self._protected_environments,
         }
+        routes |= CiApi(self.world, self.jobs, self.url, self.clock, self._project_of, self._me).routes()
         app.add_routes([web.get(f"/api/v4{path}", answer) for path, answer in routes.items()])
         app.add_routes(self.deploy_tokens.routes())
         app.add_routes(self.registry_tokens.routes())
@@ -139,12 +153,21 @@ class GitLabDouble(Double):
         given = request.headers.get("PRIVATE-TOKEN", bearer)
         known = (self.token,) if self.minter is None else (self.token, self.minter)
         caller = next((token for token in known if hmac.compare_digest(given.encode(), token.value.encode())), None)
+        caller = caller or self._person(bearer)
         if caller is None:
             return web.json_response({"message": "401 Unauthorized"}, status=401)
+        if caller.person and not _PEOPLES.fullmatch(request.rel_url.raw_path):
+            return web.json_response({"message": "403 Forbidden"}, status=403)
         if not {"api", "read_api"} & set(caller.scopes):
             return web.json_response(_insufficient("api read_api"), status=403)
         request[CALLER] = caller
         return await handler(request)
+
+    def _person(self, token: str) -> ReaderToken | None:
+        """The person's own token, while their account is active."""
+        username = self.people.username(token)
+        active = username is not None and self.world.user(username).state == "active"
+        return ReaderToken(token, username, person=True) if username is not None and active else None
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.json_response({"version": "18.4.1-ee", "revision": "0123456789a", "enterprise": True})
@@ -196,11 +219,16 @@ class GitLabDouble(Double):
     def _project_of(self, request: web.Request) -> Project:
         given = request.match_info["id"]
         for project in self.world.projects:
-            if given in (str(project.id), project.path):
+            if given in (str(project.id), project.path) and self._sees(request, project):
                 return project
             if given == project.moved_from:
                 raise web.HTTPMovedPermanently(request.path.replace(given, str(project.id), 1))
         raise _NotFoundError("404 Project Not Found")
+
+    def _sees(self, request: web.Request, project: Project) -> bool:
+        """Whether a person is a member of it, and so would see it; the issuer's reader sees all."""
+        place = Place("project", project.id)
+        return not request[CALLER].person or self.world.effective(place, self._me(request).id) is not None
 
     def _managed_project(self, request: web.Request) -> Project:
         """The project, for a Maintainer of it with the scope `api`: nobody else comes near its deploy tokens.

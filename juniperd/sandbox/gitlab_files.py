@@ -1,4 +1,4 @@
-"""The files of whoever pulls from the sandbox's GitLab: the minter, Docker and its kin, Git, and the registry itself."""
+"""The files of whoever pulls from the sandbox's GitLab: the minter, Docker and its kin, Git, the registry, and its jobs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ BUNDLE: Final = "registry/gitlab.pem"
 DOCKER: Final = "docker"
 GIT: Final = "git/config"
 MINTER: Final = "minter.toml"
+JOB: Final = "ci/juniper.toml"
+
+# No issuer: a job learns it from its own configuration, and what it may trust from whoever set up the runner.
+_JOB_TOML: Final = """\
+version = 1
+sandbox = true
+
+[network]
+ca_file = "../ca.pem"
+
+[store]
+kind = "memory"
+"""
 
 
 def write(folder: Folder, at: Addresses, minter_token: str, certificate: str, key: str) -> None:
@@ -26,6 +39,7 @@ def write(folder: Folder, at: Addresses, minter_token: str, certificate: str, ke
     folder.write(MINTER, _minter_toml(at, certificate, key))
     folder.write(f"{DOCKER}/config.json", json.dumps({"credHelpers": {at.registry: "juniper"}}, indent="\t") + "\n")
     folder.write(GIT, _git_config(at))
+    folder.write(JOB, _JOB_TOML)
     # YAML, which the registry reads, contains JSON.
     folder.write(REGISTRY_FILE, json.dumps(_registry(folder, at, certificate, key), indent=2))
     (folder / "minter-state").mkdir(mode=0o700, exist_ok=True)

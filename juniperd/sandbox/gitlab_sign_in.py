@@ -1,5 +1,7 @@
 """The sandbox's GitLab as an OpenID provider: one confidential application, authorization code with PKCE.
 
+The discovery document and the key set are those of jobs' ID tokens as well (`ci_tokens`).
+
 Shapes: https://docs.gitlab.com/integration/openid_connect_provider/ and
 https://docs.gitlab.com/api/oauth2/. GitLab names users by `sub`, lets ID tokens live two minutes, sends
 `auth_time`, reads `prompt=login`, and does not name itself in the answer (RFC 9207).
@@ -19,6 +21,7 @@ from urllib.parse import unquote, urlencode
 
 from aiohttp import web
 
+from juniperd.sandbox.gitlab_device import PeoplesTokens
 from juniperd.sandbox.gitlab_pages import authorize_page, problem_page
 from juniperd.sandbox.idp_grants import Clock
 from juniperd.sandbox.signing import SigningKeys
@@ -64,6 +67,7 @@ class GitLabSignIn:
     world: World
     url: str
     clock: Clock
+    people: PeoplesTokens
     application: Application | None = None
     approval: str = ASK
     _keys: SigningKeys | None = None
@@ -86,6 +90,7 @@ class GitLabSignIn:
             web.get("/oauth/authorize", self._authorize),
             web.post("/oauth/authorize", self._answer),
             web.post("/oauth/token", self._token),
+            *self.people.routes(),
         ]
 
     async def _discovery(self, _: web.Request) -> web.Response:
@@ -94,6 +99,7 @@ class GitLabSignIn:
                 "issuer": self.url,
                 "authorization_endpoint": f"{self.url}/oauth/authorize",
                 "token_endpoint": f"{self.url}/oauth/token",
+                "revocation_endpoint": f"{self.url}/oauth/revoke",
                 "jwks_uri": f"{self.url}/oauth/discovery/keys",
                 "scopes_supported": ["api", "read_api", "read_user", "openid", "profile", "email"],
                 "response_types_supported": ["code"],
@@ -168,6 +174,8 @@ class GitLabSignIn:
 
     async def _token(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
+        if self.people.takes(form):
+            return self.people.token(form)
         known = self.application
         if known is None or not hmac.compare_digest(*map(str.encode, (_credentials(request, form), _pair(known)))):
             return _error("invalid_client", 401)

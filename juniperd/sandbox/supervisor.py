@@ -76,15 +76,19 @@ def minter_account() -> ReaderToken:
 def make_doubles(account: AwsAccount, children: ChildUrls, tls: Contexts, repositories: Path) -> Doubles:
     """The doubles, each with its address taken and not yet serving."""
     token = ReaderToken(f"glpat-sandbox-{os.urandom(16).hex()}")
+    idp = IdpDouble(people())
+    gitlab = GitLabDouble(
+        company(children.public),
+        token,
+        minter=minter_account(),
+        git_folder=repositories,
+        listening=Listening.with_tls(tls.serving),
+    )
+    # Whoever signs in at the identity provider by themselves does so here.
+    gitlab.people.approval = lambda: idp.approval
     return Doubles(
-        IdpDouble(people()),
-        GitLabDouble(
-            company(),
-            token,
-            minter=minter_account(),
-            git_folder=repositories,
-            listening=Listening.with_tls(tls.serving),
-        ),
+        idp,
+        gitlab,
         AwsDouble(account, tls.trusting),
         Places.furnished(account, children.public, tls),
     )

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from juniperd.sandbox import ci_runner
 from juniperd.sandbox.aws import AwsDouble
+from juniperd.sandbox.ci_jobs import Wish
 from juniperd.sandbox.drills import DRILLS
 from juniperd.sandbox.faults import Fault, Faults
 from juniperd.sandbox.gitlab import GitLabDouble
@@ -186,6 +188,23 @@ def _rotate_key(doubles: Doubles) -> str:
     return f"the identity provider signs with {doubles.idp.keys.rotate()}"
 
 
+def _job_start(doubles: Doubles, wish: str) -> str:
+    job = doubles.gitlab.jobs.start(Wish(**json.loads(wish)))
+    return json.dumps({"id": job.id, "variables": ci_runner.variables(job, doubles.gitlab)})
+
+
+def _job_end(doubles: Doubles, number: str, status: str) -> str:
+    return f"job {number} ended: {doubles.gitlab.jobs.end(_number(number), status).status}"
+
+
+def _job_cancel(doubles: Doubles, number: str) -> str:
+    return _job_end(doubles, number, "canceled")
+
+
+def _job_look(doubles: Doubles, number: str) -> str:
+    return doubles.gitlab.jobs.find(_number(number)).status
+
+
 def _number(text: str) -> int:
     if not text.isdecimal():
         raise Unknown(f"{text!r} is no number")
@@ -236,6 +255,7 @@ DEEDS: Final[dict[str, dict[str, Do]]] = {
         "hide-pages": _hide,
         "heal": _heal("gitlab"),
     },
+    "job": {"start": _job_start, "end": _job_end, "cancel": _job_cancel, "look": _job_look},
     **{
         where: {"slow": _slow(where), "break": _break(where), "heal": _heal(where)}
         for where in ("sts", "kubernetes", "api")

@@ -149,6 +149,16 @@ class ProtectedEnvironment:
     approvals: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RepositoryFile:
+    """A file of a project's repository; without a ref it is the same on all of them."""
+
+    project_id: int
+    path: str
+    text: str
+    ref: str | None = None
+
+
 @dataclass(slots=True)
 class World:
     """The company at this moment. Every change is one method, and every method finishes or raises `Unknown`."""
@@ -161,6 +171,7 @@ class World:
     protected_refs: list[ProtectedRef] = field(default_factory=list)
     environments: list[Environment] = field(default_factory=list)
     protected_environments: list[ProtectedEnvironment] = field(default_factory=list)
+    files: list[RepositoryFile] = field(default_factory=list)
 
     def user(self, name: str | int) -> User:
         """The account with this login or id."""
@@ -173,6 +184,12 @@ class World:
     def project(self, name: str | int) -> Project:
         """The project with this full path or id."""
         return _one(self.projects, lambda p: name in (p.path, p.id, str(p.id)), f"no project {name} in this sandbox")
+
+    def file(self, project_id: int, ref: str, path: str) -> str | None:
+        """What the repository holds there on this ref."""
+        rows = [row for row in self.files if (row.project_id, row.path) == (project_id, path)]
+        found = [row for row in rows if row.ref == ref] or [row for row in rows if row.ref is None]
+        return found[0].text if found else None
 
     def ancestors(self, group_id: int | None) -> list[Group]:
         """The group itself and its ancestors, nearest first."""

@@ -353,3 +353,15 @@ async def test_a_restart_remembers_proofs(tmp_path: Path) -> None:
     proof = proofs.check([shown], method="POST", path="/token")
     with pytest.raises(TokenRejected, match="was used before"):
         proofs.use(proof)
+
+
+def test_a_laptop_is_told_of_the_application_for_advice_where_there_is_one(path: Path) -> None:
+    assert "gitlab" not in discovery.well_known(load(path))
+    path.write_text(path.read_text() + 'advice_client_id = "for-people"\n')
+    assert discovery.well_known(load(path))["gitlab"] == {"url": "http://127.0.0.1:1", "client_id": "for-people"}
+
+
+def test_the_page_s_application_is_not_for_laptops(path: Path) -> None:
+    linked_on_page(path, client=CLIENT + 'advice_client_id = "at-gitlab"\n')
+    with pytest.raises(ConfigError, match="the page's application is confidential"):
+        load(path)

@@ -1,0 +1,68 @@
+"""``juniper scope suggest``: what a policy could say, from what a project's jobs ask for; a person decides."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from juniperd import ci_file, config, paths, suggestion
+from juniperd.ci_file import ROLE_ARN
+from juniperd.cli import checkout, ci_lint, kindly, show
+from juniperd.cli.connection import Event
+from juniperd.errors import UsageError, one_line
+from juniperd.suggestion import Source
+
+EXAMPLES = """examples:
+  juniper login --gitlab
+  juniper scope suggest --from-ci shop/billing
+  juniper scope suggest --from-ci shop/billing --ref fix-late-fee --json"""
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """One verb so far."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    about = "propose policy entries as TOML, from the jobs that a push of yours would make"
+    suggest = verbs.add_parser("suggest", help=about, description=about, allow_abbrev=False)
+    suggest.add_argument("--from-ci", required=True, metavar="PROJECT", help="the project's full path")
+    suggest.add_argument("--ref", metavar="NAME", help="the branch that is pushed to (default: the project's own)")
+    suggest.add_argument("--issuer", help="the issuer, where several are configured")
+    suggest.add_argument("--json", action="store_true", help='as JSON: {"scopes": [{"name", "job", "missing", …}]}')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print them; 1 where GitLab would make this person no pipeline there."""
+    answer = ci_lint.lint(args.from_ci, _branch(args.ref), args.issuer)
+    source = _source(answer)
+    found = suggestion.proposals(ci_file.jobs(answer), source, _parties(answer.get("issuer")))
+    if args.json:
+        show.as_json({"scopes": [one.to_json(source) for one in found]})
+    else:
+        print(suggestion.toml(found, source), end="")
+    return 0
+
+
+def _branch(ref: str | None) -> str | None:
+    """A push is to a branch; it may be written as policy writes it."""
+    if ref is not None and ref.startswith("tag:"):
+        msg = "jobs are proposed from a branch, and this is a tag"
+        raise UsageError(msg, "write --ref BRANCH")
+    return None if ref is None else checkout.name_of(ref)
+
+
+def _source(answer: Event) -> Source:
+    entry = config.load(paths.config_path()).issuer(str(answer.get("issuer")))
+    number = answer.get("project_id")
+    ref = f"branch:{one_line(str(answer.get('ref')), 200)}"
+    return Source(str(answer.get("project")), number if isinstance(number, int) else 0, ref, entry.url)
+
+
+def _parties(issuer: object) -> Mapping[str, str]:
+    """The relying party of each AWS account that the person sees a scope of; nobody need be signed in."""
+    found: dict[str, str] = {}
+    for row in kindly.seen(issuer):
+        targets = row.get("targets")
+        for target in targets if isinstance(targets, list) else ():
+            role = ROLE_ARN.fullmatch(str(target.get("role_arn") or "")) if isinstance(target, Mapping) else None
+            if role is not None:
+                found[role["account"]] = str(target.get("relying_party"))
+    return found
