@@ -179,6 +179,12 @@ class IssuerClient:
         answers.needed(document, "verdict", host_of(self.url))
         return document
 
+    async def parity(self, subject: SubjectToken, query: Mapping[str, str]) -> Mapping[str, object]:
+        """What a job of this person's would hold of a scope, beside what they hold."""
+        document = await self._get(subject, "/parity", query)
+        answers.needed(document, "id", host_of(self.url))
+        return document
+
     async def sign_in(self, subject: SubjectToken) -> Receipt:
         """Show the issuer the first ID token of a sign-in: it pins the key to it."""
         answer = await self._authorized("POST", subject, "/sign-ins", json={})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 
 from juniperd import unverified
 from juniperd.errors import LoginDeclined, LoginExpired
@@ -12,6 +13,7 @@ from juniperd.login import LoginEvent
 from juniperd.model import Clock, Secret
 from juniperd.standing import SignInState
 
+_SHOWN = ("job_id", "user_login", "user_id")
 _MARGIN = 30.0
 """Seconds before its end in which the token is shown no more: it would end on its way."""
 
@@ -26,7 +28,10 @@ class JobSignIn:
         self._clock = clock
         self._changed = changed
         self._ends_at = (unverified.moment(claims, "exp") if claims is not None else None) or 0.0
-        self._login = (unverified.text(claims, "user_login") if claims is not None else None) or ""
+        said = {name: unverified.text(claims, name) if claims is not None else None for name in _SHOWN}
+        self._state = SignInState(
+            "signed-in", f"job {said['job_id']}", said["user_login"], said["user_id"], said["user_login"]
+        )
 
     @property
     def identity(self) -> str | None:
@@ -56,8 +61,7 @@ class JobSignIn:
         """What ``status`` shows in the job."""
         if self.at_hand() is None:
             return SignInState("ended", reason="the job's ID token has ended")
-        left = self._ends_at - self._clock()
-        return SignInState("signed-in", identity="job", login=self._login, ends_at=self._ends_at, seconds_left=left)
+        return replace(self._state, ends_at=self._ends_at, ends_by="GitLab, with the job")
 
     def login(
         self, *, identity: str | None = None, flow: str | None = None, auto: str | None = None, again: bool = False

@@ -102,6 +102,7 @@ class Verbs:
             "whoami": self._whoami,
             "catalogue": self._catalogue,
             "explain": self._explain,
+            "parity": self._parity,
             "hosts": self._hosts,
             "down": self._down,
             **self._sessions.verbs,
@@ -211,6 +212,14 @@ class Verbs:
         # What was remembered may be what the person has just had changed.
         self._broker.forgive(name)
         yield _result(**{**verdict, "issuer": name})
+
+    async def _parity(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
+        issuer, _slash, scope = request.need("scope").rpartition("/")
+        name, desk = self._desk(issuer or None)
+        selected = {n: request.text(n) for n in ("environment", "ref", "job_environment", "job_ref")}
+        query = {"scope": scope, **{n: value for n, value in selected.items() if value}}
+        compared = await desk.issuer.parity(await desk.sign_in.subject(), query)
+        yield _result(**{**compared, "issuer": name})
 
     async def _hosts(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
         """What ``juniper setup docker|git`` has just written counts at once."""

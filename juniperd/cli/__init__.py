@@ -38,6 +38,7 @@ VERBS = {
     "scopes": "what you may hold, and what you may not",
     "scope": "propose policy entries from a project's CI configuration",
     "explain": "why you may, or may not, hold a scope",
+    "parity": "what a job of yours would hold of a scope, beside your laptop",
     "log": "your own sessions, mints, refusals and uses",
     "issuer": "run and steer the team's issuer",
     "minter": "run the team's minter of deploy tokens",
@@ -46,7 +47,7 @@ VERBS = {
     "sandbox": "a small company on loopback, to learn and to test",
 }
 """Each verb, the name of its module in this folder, with its line of help."""
-WARNED = frozenset({"whoami", "scopes", "scope", "explain", "session", "debug", "exec", "token", "doctor"})
+WARNED = frozenset({"whoami", "scopes", "scope", "explain", "parity", "session", "debug", "exec", "token", "doctor"})
 """The verbs that tell a person on a terminal, before all else, that the sign-in will end soon; ``status`` shows it."""
 
 

@@ -23,6 +23,8 @@ SignedClaims = NewType("SignedClaims", dict[str, object])
 CLIENT_ID = "juniper"
 """What an API's token calls the client (RFC 9068 section 2.2): every agent is the same one."""
 _AWS = "https://aws.amazon.com/"
+AWS_TAGS = _AWS + "tags"
+"""The tags of the session that AWS makes of a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ def _aws(grant: Grant, target: AwsTarget) -> dict[str, object]:
         "project_id": [str(grant.project.id)],
     }
     return {
-        _AWS + "tags": {"principal_tags": tags, "transitive_tag_keys": list(tags)},
+        AWS_TAGS: {"principal_tags": tags, "transitive_tag_keys": list(tags)},
         _AWS + "source_identity": session_name(grant.user),
         _AWS + "roles": [target.role_arn],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from juniperd.errors import one_line
-from juniperd.issuer import audit, decision, parity, refusal
+from juniperd.issuer import audit, decision, glob, parity, refusal
 from juniperd.issuer.callers import Callers
 from juniperd.issuer.claims import Stamp
 from juniperd.issuer.ground import Ground
@@ -34,9 +34,9 @@ class Comparison:
         if scope is None:
             await self._record(number, subject, query["scope"], None)
             return await self._untold(number, subject)
-        case = await self._judge.case(
-            subject, scope, environment=query.get("environment"), ref=query.get("ref"), session=OPENING
-        )
+        environment = query.get("environment") or _narrowed(scope.environment, query.get("job_environment"))
+        ref = query.get("ref") or _narrowed(scope.ref, query.get("job_ref"))
+        case = await self._judge.case(subject, scope, environment=environment, ref=ref, session=OPENING)
         verdict = self._judge.verdict(case, subject)
         if isinstance(verdict, Refused) and verdict.passing:
             raise refusal.of(verdict, decision=number, entitled=False)
@@ -76,6 +76,11 @@ class Comparison:
         }
         now = self._clock()
         await self._state.write(lambda c: audit.append(c, "parity", at=now, fields=fields))
+
+
+def _narrowed(pattern: str | None, of_job: str | None) -> str | None:
+    """What the laptop selects where it has to and nothing was said: the same as the job has."""
+    return of_job if pattern is not None and not glob.is_literal(pattern) else None
 
 
 def _shown(found: Parity) -> dict[str, object]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from juniperd.issuer import claims, decision, gitlab_rules
-from juniperd.issuer.claims import Stamp
+from juniperd.issuer.claims import AWS_TAGS, Stamp
 from juniperd.issuer.facts import Asked, Fact, Facts, JobFacts, RunningJob
 from juniperd.issuer.gitlab_rules import Release
 from juniperd.issuer.job import Job
@@ -25,7 +25,7 @@ WHY: Mapping[str, str] = {
     "juniper_basis": "a job holds it because GitLab runs it, a laptop because the person may write it",
     "juniper_session": "a laptop's scope may sleep until a debugging session wakes it",
     "pipeline_source": "a laptop is no pipeline, and says so in its place",
-    "https://aws.amazon.com/tags": "the session's tags name the origin",
+    "tag juniper_origin": "a role's trust may ask for one of the two",
     **dict.fromkeys(
         (
             "job_id",
@@ -190,7 +190,18 @@ def _shown(built: Mapping[str, object]) -> Mapping[str, object]:
     """Without what differs from token to token; times as the life that they make."""
     life = {"life": int(str(built["exp"])) - int(str(built["iat"]))}
     shown = {k: v for k, v in built.items() if k not in {"iat", "nbf", "exp", "jti", "juniper_policy"}} | life
-    return {k: SOME if v in (str(_NUMBER), _NUMBER) else v for k, v in shown.items()}
+    shown |= _tags(shown.pop(AWS_TAGS, {}))
+    # Of a job that does not exist GitLab has not said whether its ref and environment are protected.
+    unsaid = ("ref_protected", "environment_protected")
+    return {k: SOME if v in (str(_NUMBER), _NUMBER) or k in unsaid else v for k, v in shown.items()}
+
+
+def _tags(tags: object) -> Mapping[str, object]:
+    """The tags of an AWS session one by one, of which only the origin's may differ."""
+    found = tags if isinstance(tags, Mapping) else {}
+    principal = found.get("principal_tags", {})
+    said = {f"tag {name}": values for name, values in principal.items()}
+    return said | ({"transitive tags": found["transitive_tag_keys"]} if "transitive_tag_keys" in found else {})
 
 
 def _row(target: str, claim: str, job: object, laptop: object, *, both: bool) -> Row:

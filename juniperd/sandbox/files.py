@@ -155,6 +155,8 @@ sign_in_max_age = "12h"
 [minter]
 url = "{at.minter}"
 
+[pipelines]
+
 [network]
 ca_file = "ca.pem"
 

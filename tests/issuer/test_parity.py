@@ -158,6 +158,8 @@ def test_claim_by_claim_only_what_is_explained_differs() -> None:
         for other in ("sub", "juniper_origin", "job_id", "pipeline_source", "sha"):
             assert rows[target, other].why
     assert rows["aws-staging", "https://aws.amazon.com/roles"].why == ""
+    assert rows["aws-staging", "tag juniper_origin"].why
+    assert rows["aws-staging", "tag juniper_scope"].job == rows["aws-staging", "tag juniper_scope"].laptop
     assert rows["staging-eu", "groups"].job == rows["staging-eu", "groups"].laptop
     assert rows["aws-staging", "job_id"].laptop is None
 

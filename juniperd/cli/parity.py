@@ -1,0 +1,128 @@
+"""``juniper parity``: what a job of yours would hold of a scope, and what your laptop holds, claim by claim."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+
+from juniperd.cli import checkout, ci_lint, connection, kindly, show
+from juniperd.errors import UsageError, one_line
+
+EXAMPLES = """examples:
+  juniper parity invoice-archive-writer
+  juniper parity invoice-archive-writer --job deploy:staging --ref main
+  juniper parity review-logs --environment review/42 --json"""
+_WIDEST = 48
+"""Characters of a claim's value in the table; --json has all of it."""
+_OF_JOBS = "a job's own: a laptop has none, and none is made up"
+"""What the issuer says of a claim that exists in jobs alone: one line tells them all."""
+
+Shown = Mapping[str, object]
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Which scope, and which job it is held against."""
+    parser.add_argument("scope", help="a scope's name, or ISSUER/SCOPE")
+    parser.add_argument(
+        "--job", metavar="NAME", help="the job, as the CI configuration names it (default: any that this scope takes)"
+    )
+    parser.add_argument("--ref", metavar="NAME", help="the ref that the job runs on, as main, branch:main or tag:v1")
+    parser.add_argument("--environment", metavar="NAME", help="the environment, where the scope's is a pattern")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.epilog = f"{parser.epilog}\n\nexit status 0 where the laptop is within the job, 1 where it is not"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare; 0 where the laptop holds nothing that the job would not."""
+    environment, ref = (args.environment, _ref(args.ref)) if args.job is None else _of_job(args)
+    asked = {"scope": args.scope, "environment": args.environment, "job_environment": environment, "job_ref": ref}
+    answer = dict(connection.result("parity", asked))
+    answer.pop("event", None)
+    if "rows" not in answer:
+        _known(args.scope, answer)
+    if args.json:
+        show.as_json(answer)
+    else:
+        print("\n".join(_lines(args.scope, answer)))
+    return 0 if answer.get("within") is True else 1
+
+
+def _ref(named: str | None) -> str | None:
+    """A ref as policy writes it; a bare name is a branch's."""
+    return named if named is None or named.startswith(("branch:", "tag:")) else f"branch:{named}"
+
+
+def _of_job(args: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Environment and ref of the job, as GitLab would make it for this person."""
+    issuer, _slash, name = args.scope.rpartition("/")
+    rows = kindly.seen(issuer or None)
+    row = next((row for row in rows if row.get("name") == name), None)
+    if row is None:
+        names = [str(one.get("name")) for one in rows]
+        msg = f"you can see no scope '{one_line(args.scope, 100)}'"
+        raise UsageError(msg, kindly.guess_scope(args.scope, names, "run: juniper parity {}", "run: juniper scopes"))
+    wanted = _ref(args.ref)
+    answer = ci_lint.lint(str(row["project"]), None if wanted is None else checkout.name_of(wanted), issuer or None)
+    return ci_lint.job(args.job, answer).environment, wanted or f"branch:{answer.get('ref')}"
+
+
+def _known(scope: str, answer: Shown) -> None:
+    """Nothing is told of a name: who sees other scopes hears that it is none of theirs."""
+    names = [str(row.get("name")) for row in kindly.seen(answer.get("issuer"))]
+    if names and scope.rpartition("/")[2] not in names:
+        msg = f"you can see no scope '{one_line(scope, 100)}' ({one_line(str(answer.get('id')), 64)})"
+        raise UsageError(msg, kindly.guess_scope(scope, names, "run: juniper parity {}", "run: juniper scopes"))
+
+
+def _lines(scope: str, answer: Shown) -> Iterator[str]:
+    if "rows" not in answer:
+        yield f"{scope}: refused; ask who runs the issuer, with this id: {answer.get('id')}"
+        yield "the laptop holds nothing, and is within the job"
+        return
+    ref = one_line(str(answer.get("ref") or "a new branch"), 200)
+    where = one_line(f"{ref}, environment {answer.get('environment')}", 300)
+    yield f"{scope}: a job of yours on {where} (GitLab {one_line(str(answer.get('gitlab')), 40)}), and your laptop"
+    for name in ("job", "laptop"):
+        side = answer.get(name)
+        yield f"  {name:<7} {_side(side if isinstance(side, Mapping) else {})}"
+    yield from _table(answer)
+    good = answer.get("within") is True
+    yield show.coloured(one_line(str(answer.get("verdict")), 300), "green" if good else "red")
+
+
+def _side(side: Shown) -> str:
+    if side.get("holds"):
+        by = f", started by {one_line(str(side['source']), 40)}" if side.get("source") else ""
+        return show.coloured("holds it", "green") + by
+    return show.coloured("holds nothing", "yellow") + one_line(f": {side.get('text')}", 300)
+
+
+def _table(answer: Shown) -> Iterator[str]:
+    """Target by target; where only one of the two holds anything, its side of each row."""
+    rows = answer.get("rows")
+    found = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    width = max((len(str(row["claim"])) for row in found), default=0)
+    target = None
+    for row in found:
+        if row["target"] != target:
+            target = row["target"]
+            yield f"  {one_line(str(target), 100)}"
+        name = f"{one_line(str(row['claim']), 60):<{width}}"
+        if row.get("why") == _OF_JOBS and row["laptop"] is None:
+            continue
+        if row["job"] == row["laptop"]:
+            yield f"    {show.coloured('same   ', 'dim')} {name}  {_value(row['job'])}"
+            continue
+        mark = show.coloured("differs", "yellow" if row.get("right") else "red")
+        why = show.coloured(one_line(f"({row['why']})", 200), "dim") if row.get("why") else ""
+        yield f"    {mark} {name}  job {_value(row['job'])}, laptop {_value(row['laptop'])}  {why}".rstrip()
+    alone = dict.fromkeys(str(row["claim"]) for row in found if row.get("why") == _OF_JOBS)
+    if alone:
+        yield one_line(f"  in jobs alone, and never made up: {', '.join(alone)}", 1000)
+
+
+def _value(value: object) -> str:
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    line = one_line(str(text), 4000)
+    return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"
