@@ -218,14 +218,29 @@ def catalogue(document: Mapping[str, object], url: str) -> Mapping[str, object]:
     return document
 
 
+_TEXTS: Mapping[str, tuple[str, ...]] = {
+    Kind.AWS: ("role_arn", "region"),
+    Kind.KUBERNETES: ("server", "ca_sha256", "certificate_authority", "namespace"),
+    Kind.REGISTRY: ("host", "provider"),
+    Kind.GIT: ("host",),
+}
+"""What set-up and sessions read of a target, beside its party; of a kind that nobody knows here they read nothing."""
+
+
 def _is_scope(entry: object) -> bool:
     """Whether an entry has what everybody here takes for given."""
     if not isinstance(entry, dict) or not isinstance(entry.get("held"), bool):
         return False
     targets = entry.get("targets")
-    if not isinstance(entry.get("name"), str) or not isinstance(targets, list):
+    named = all(isinstance(entry.get(name), str) for name in ("name", "project"))
+    return named and isinstance(targets, list) and all(map(_is_target, targets))
+
+
+def _is_target(target: object) -> bool:
+    if not isinstance(target, dict) or not isinstance(target.get("kind"), str):
         return False
-    return all(isinstance(target, dict) and isinstance(target.get("kind"), str) for target in targets)
+    texts = ("relying_party", *_TEXTS.get(target["kind"], ()))
+    return all(isinstance(target.get(name), str) for name in texts)
 
 
 def clusters(document: Mapping[str, object]) -> dict[str, Cluster]:
