@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from juniperd.issuer import commands
+from juniperd.issuer import policy_commands
+from juniperd.issuer.policy_commands import Files
 from tests.issuer.doubles import PARTIES
 from tests.issuer.test_policy_file import SCOPE, changed, with_line
 
@@ -89,7 +90,9 @@ def test_who_gains_what(tmp_path: Path, name: str) -> None:
     (tmp_path / "aws.toml").write_text(PARTIES)
     (tmp_path / "old.toml").write_text(old)
     (tmp_path / "new.toml").write_text(new)
-    found = commands.policy_check(tmp_path / "new.toml", tmp_path / "aws.toml", against=tmp_path / "old.toml")
+    found = policy_commands.check(
+        lambda: Files(tmp_path / "new.toml", tmp_path / "aws.toml"), against=tmp_path / "old.toml"
+    )
     assert found.exit == 0
     first, *rest = found.text.splitlines()
     assert first.startswith("policy ok: ")
@@ -169,12 +172,12 @@ def test_clusters_and_apis_are_told_apart_by_all_that_decides(tmp_path: Path, na
             (tmp_path / folder / kind).mkdir(parents=True)
             (tmp_path / folder / kind / "all.toml").write_text(text)
     new = tmp_path / "new"
-    found = commands.policy_check(new / "policy", new / "relying_parties", against=tmp_path / "old")
+    found = policy_commands.check(lambda: Files(new / "policy", new / "relying_parties"), against=tmp_path / "old")
     assert [line for line in found.text.splitlines()[1:] if not line.startswith("note: ")] == expected.splitlines()
 
 
 def test_a_broken_file_is_told_and_is_the_exit_status(tmp_path: Path) -> None:
     (tmp_path / "new.toml").write_text("version = 1\nx = 1\n")
-    found = commands.policy_check(tmp_path / "new.toml")
+    found = policy_commands.check(lambda: Files(tmp_path / "new.toml"))
     assert found.exit == 78
     assert "new.toml:2: unknown key 'x'" in found.text
