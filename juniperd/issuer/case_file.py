@@ -111,7 +111,8 @@ def read(path: Path, policy: Policy) -> tuple[PolicyCase, ...]:
 def _case(table: Table, reading: _Reading) -> PolicyCase:
     origin = Origin(table.choice("origin", tuple(Origin), Origin.LAPTOP))
     if origin is Origin.PIPELINE or "source" in table:
-        raise table.error("origin", "cases of pipelines are not judged yet", 'write origin = "laptop", without source')
+        key = "source" if "source" in table else "origin"
+        raise table.error(key, "cases of pipelines are not judged yet", 'write origin = "laptop", without source')
     project = table.text("project")
     scopes = _scopes(table, reading.policy, project, origin)
     permit, refuse = _expected(table, scopes)

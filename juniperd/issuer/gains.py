@@ -130,7 +130,7 @@ class Gains:
         role = role_name(member.membership.level)
         now = await self._held(member, after)
         once = await self._held(member, before) if before is not None else _Held()
-        if more := now.places - once.places:
+        if more := [place for place in now.places if not any(_same(place, held) for held in once.places)]:
             return Gainer(member.id, member.label, role, tuple(sorted({_shown(where) for where in more})))
         doubts = now.doubts or ([after.doubt] if after.doubt else [])
         return Gainer(member.id, member.label, role, doubt=doubts[0]) if doubts else None
@@ -172,6 +172,12 @@ def _changed(scope: Scope, old: Policy, new: Policy) -> bool:
 def _portions(members: tuple[Member, ...]) -> Iterator[tuple[Member, ...]]:
     for start in range(0, len(members), _AT_ONCE):
         yield members[start : start + _AT_ONCE]
+
+
+def _same(place: Where, held: Where) -> bool:
+    """Whether who held the scope there holds it here: a ref that is no longer asked for, or newly, opens no place."""
+    here = (place.project_id, place.environment) == (held.project_id, held.environment)
+    return here and (place.ref == held.ref or None in {place.ref, held.ref})
 
 
 def _shown(where: Where) -> str:

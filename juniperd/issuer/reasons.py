@@ -62,4 +62,14 @@ REASONS: Mapping[str, Given] = {
 
 def possible(policy: Policy) -> list[str]:
     """The words that some scope of this policy can be refused with, in the order of the checks."""
-    return [word for word, given in REASONS.items() if any(given(scope) for scope in policy.scopes.values())]
+    return [
+        word
+        for word, given in REASONS.items()
+        if any(given(s) and _there(word, s, policy) for s in policy.scopes.values())
+    ]
+
+
+def _there(word: str, scope: Scope, policy: Policy) -> bool:
+    """Whether a scope may be of production at all, where that is the word."""
+    environment = scope.environment or ""
+    return word != "production" or not glob.is_literal(environment) or policy.is_production(environment)

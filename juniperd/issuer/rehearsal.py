@@ -6,16 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 
+from juniperd.errors import one_line
 from juniperd.issuer import glob, reasons
 from juniperd.issuer.case_file import PolicyCase
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.supposed import judge
 from juniperd.issuer.verdict import Permitted, Refused, Verdict
 
+_LONGEST_LINE = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a case: the verdict on each of its scopes, and the environment each was about."""
+    """What came of a case: the verdict on each of its scopes, and the environment each was asked for."""
 
     case: PolicyCase
     verdicts: Mapping[str, Verdict]
@@ -102,7 +105,12 @@ def text(results: list[Result], left: Untried, digest: str) -> str:
     lines = [line for result in results for line in _case_lines(result)]
     wrong = sum(1 for result in results if result.differences)
     verdict = f"{wrong} of {len(results)} cases differ" if wrong else f"{len(results)} cases, all as expected"
-    return "\n".join([*lines, *left.lines(), f"{verdict}, by {digest}"])
+    return "\n".join(_line(line) for line in (*lines, *left.lines(), f"{verdict}, by {digest}"))
+
+
+def _line(line: str) -> str:
+    """One line whatever the cases are called; the indent stays."""
+    return " " * (len(line) - len(line.lstrip(" "))) + one_line(line, _LONGEST_LINE)
 
 
 def _case_lines(result: Result) -> Iterator[str]:

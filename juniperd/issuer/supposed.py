@@ -23,13 +23,13 @@ _SESSION = "case"
 
 
 def judge(case: PolicyCase, scope: Scope, policy: Policy, today: date) -> tuple[Verdict, str | None]:
-    """The issuer's own verdict on one scope, and the environment that it is about."""
+    """The issuer's own verdict on one scope, and the environment that was asked for."""
     selection = select(scope, environment=case.environment, ref=case.ref)
     flow = case.actor.flow or min(scope.sign_in, default="browser")
     session = _SESSION if case.session else None
     facts = _facts(case, scope, selection)
     asked = Case(policy, scope, SignIn(UNRULED, flow), selection, facts, case.day or today, session)
-    return decision.decide(asked), selection.environment
+    return decision.decide(asked), case.environment or selection.environment
 
 
 def _fact(value: T) -> Fact[T]:
