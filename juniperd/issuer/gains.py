@@ -106,7 +106,7 @@ class Gains:
         if found.value is None:
             why = found.trouble.text if found.trouble is not None else "no answer"
             msg = f"the members of {path} are not known ({why})"
-            raise UpstreamAnswer(msg, "mend project_id or the reader token, or leave out --people")
+            raise UpstreamAnswer(msg, "try again, mend project_id or the reader token, or leave out --people")
         return found.value
 
     async def _reach(self, policy: Policy, scope: Scope, *, blind: bool) -> _Reach:

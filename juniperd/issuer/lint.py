@@ -92,7 +92,7 @@ def _name(scope: Scope) -> Iterator[Finding]:
     if set(scope.name.split("-")) <= _PLACES:
         yield Finding(
             "name-of-a-place",
-            at(scope, "about"),
+            ("scope", scope.name),
             f"scope {scope.name} is named after a place, and everything there will end up in it",
             "name it after a system boundary, as invoice-archive-writer",
         )

@@ -20,6 +20,7 @@ from juniperd.errors import ConfigError
 from juniperd.issuer import glob
 from juniperd.issuer.lint import Finding, at
 from juniperd.issuer.policy import Policy, Scope
+from juniperd.model import Origin
 
 VERSION = 1
 MOST_BYTES = 4 * 1024 * 1024
@@ -28,6 +29,8 @@ _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<plain>[
 _WITHOUT_SLASH = re.compile(r"CI_.*(?:_SLUG|_ID|_IID|_SHA)")
 """GitLab's variables whose values have no slash; of any other a slash is to be expected."""
 _REF = re.compile(r"(?:branch|tag):.+")
+_MOST = 5
+"""Names of jobs' places that a finding shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +112,19 @@ def _sample(found: re.Match[str]) -> str:
 
 
 def _narrower(scope: Scope, key: str, pattern: str | None, names: set[str | None]) -> Iterator[Finding]:
-    """A pattern against the names that jobs have under it: one literal may do, or a star that stops at a slash."""
+    """A pattern against the names that jobs have under it: one literal may do, or a star that stops at a slash.
+
+    A laptop's scope without a ref is left alone: one would ask for other rights, and not for fewer people.
+    """
     used = {name for name in names if name is not None}
-    if pattern is None or glob.is_literal(pattern) or not used or None in names:
+    laptop = pattern is None and Origin.LAPTOP in scope.origins
+    if laptop or not used or None in names or (pattern is not None and glob.is_literal(pattern)):
         return
-    shown = ", ".join(sorted(used)[:5])
-    told = f"scope {scope.name} covers the {key} '{pattern}', and its jobs use {shown} alone"
-    single = pattern.replace("**", "*")
+    shown = ", ".join(sorted(used)[:_MOST])
+    covers = f"names no {key}" if pattern is None else f"covers the {key} '{pattern}'"
+    told = f"scope {scope.name} {covers}, and its jobs use {shown} alone"
+    single = (pattern or "").replace("**", "*")
     if len(used) == 1 and not _VARIABLE.search(shown):
         yield Finding("wider-than-jobs", at(scope, key), told, f'write {key} = "{shown}"')
-    elif single != pattern and all(_covers(single, name) for name in used):
+    elif single != (pattern or "") and all(_covers(single, name) for name in used):
         yield Finding("wider-than-jobs", at(scope, key), told, f'write {key} = "{single}"')

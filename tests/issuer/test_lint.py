@@ -172,6 +172,14 @@ def test_refs_are_compared_as_environments_are(tmp_path: Path) -> None:
     assert lint_jobs.of_jobs(policy, anywhere) == []
 
 
+def test_a_pipeline_s_scope_without_ref_is_told_the_one_there_is(tmp_path: Path) -> None:
+    jobs = [Job(name, "shop/billing", "branch:main", "staging") for name in ("deploy", "check")]
+    (finding,) = lint_jobs.of_jobs(load(tmp_path, PIPELINE), jobs)
+    assert finding.cure == 'write ref = "branch:main"'
+    assert lint_jobs.of_jobs(load(tmp_path, SCOPE), jobs) == []
+    assert lint_jobs.of_jobs(load(tmp_path, PIPELINE), [*jobs, Job("a", "shop/billing", "tag:v1", "staging")]) == []
+
+
 def test_jobs_of_other_projects_say_nothing(tmp_path: Path) -> None:
     assert lint_jobs.of_jobs(load(tmp_path, REVIEWS), [Job("deploy", "shop/else", None, "review/x")]) == []
 

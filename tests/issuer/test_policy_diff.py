@@ -99,6 +99,38 @@ def test_who_gains_what(tmp_path: Path, name: str) -> None:
     assert [line for line in rest if not line.startswith("note: ")] == expected
 
 
+HEAD = SCOPE.partition("[scope.archive.aws]")[0]
+FLOWS = {
+    "a browser alone": ("", 'sign_in = ["browser"]', "loses: archive sign_in was any, is browser"),
+    "a device too": (
+        'sign_in = ["browser"]',
+        'sign_in = ["browser", "device"]',
+        "gains: archive sign_in was browser, is browser, device",
+    ),
+    "a device instead": (
+        'sign_in = ["browser"]',
+        'sign_in = ["device"]',
+        "changes: archive sign_in was browser, is device",
+    ),
+    "any": ('sign_in = ["browser"]', "", "gains: archive sign_in was browser, is any"),
+    "longer": ('ttl = "15m"', "", "gains: archive ttl was 15m, is 60m"),
+    "shorter": ("", 'ttl = "15m"', "loses: archive ttl was 60m, is 15m"),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_how_one_signs_in_and_how_long_it_lasts_are_gains_and_losses(tmp_path: Path, name: str) -> None:
+    old, new, expected = FLOWS[name]
+    for file, line in (("old", old), ("new", new)):
+        head = HEAD.replace("access", f"{line}\naccess", 1)
+        (tmp_path / f"{file}.toml").write_text(head + API)
+    (tmp_path / "parties.toml").write_text(PARTIES + CLUSTER)
+    found = policy_commands.check(
+        lambda: Files(tmp_path / "new.toml", tmp_path / "parties.toml"), against=tmp_path / "old.toml"
+    )
+    assert [line for line in found.text.splitlines()[1:] if not line.startswith("note: ")] == [expected]
+
+
 CLUSTER = """[relying_party.staging-eu]
 kind = "kubernetes"
 audience = "staging-eu"
@@ -154,6 +186,18 @@ OTHERS = {
             "is https://k8s.elsewhere.example, for archive\n"
             f"changes: relying party staging-eu ca_sha256 was nothing, is {'ab' * 32}, for archive"
         ),
+    ),
+    "a party more": (
+        "",
+        "",
+        CLUSTER + '[relying_party.mail]\nkind = "api"\naudience = "mail"\n',
+        "changes: relying party mail is new: kind api, audience mail",
+    ),
+    "a party less": (
+        "",
+        "",
+        CLUSTER.partition("[relying_party.billing-api]")[0],
+        "changes: relying party billing-api is no longer declared",
     ),
     "another audience": (
         API,
