@@ -147,6 +147,18 @@ async def test_whoever_cannot_be_judged_may_gain(bench: Bench, name: str) -> Non
     assert (await bench.gain(NOBODY, ARCHIVE, "may_gain"))["invoice-archive-writer"] == people
 
 
+async def test_where_the_places_of_a_pattern_are_not_known_every_member_may_gain(bench: Bench) -> None:
+    bench.gitlab.faults.add(Fault(status=403, path="/api/v4/projects/42/environments"))
+    wide = ARCHIVE.replace('environment = "staging"', 'environment = "review/*"')
+    found = await bench.reviewed(ARCHIVE, wide, form="markdown")
+    assert found.text.count("| may gain | `invoice-archive-writer` | `GET /projects/42/environments?") == 7
+
+
+async def test_a_merge_request_by_which_nobody_gains_says_so(bench: Bench) -> None:
+    found = await bench.reviewed(ARCHIVE, ARCHIVE.replace("access", 'role = "owner"\naccess'), form="markdown")
+    assert "No member of a project gains a scope." in found.text.splitlines()
+
+
 @pytest.mark.parametrize("path", ["/api/v4/projects/42/protected_branches", "/api/v4/groups/5/protected_environments"])
 async def test_where_the_reader_token_sees_too_little_every_member_may_gain(bench: Bench, path: str) -> None:
     bench.gitlab.faults.add(Fault(status=403, path=path))
