@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from juniperd import tomlfile
 from juniperd.errors import PolicyError
-from juniperd.issuer.policy import ROLES, Policy
+from juniperd.issuer import glob
+from juniperd.issuer.policy import ROLES, SOURCES, Policy
 from juniperd.issuer.protection import Branch, Entry, Holder, ProtectedEnvironment, Tag
 from juniperd.issuer.reasons import REASONS
 from juniperd.model import Origin
@@ -36,6 +37,7 @@ class Ground:
     """What a case supposes of the project; ``None`` where whatever is asked for is there."""
 
     id: int | None = None
+    namespace_id: int | None = None
     state: str = "open"
     ci: bool = True
     ci_config_elsewhere: bool = False
@@ -64,8 +66,22 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """What a case supposes of a pipeline's job, beside the person who started it."""
+
+    source: str = "push"
+    action: str = "start"
+    status: str = "running"
+    fork: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyCase:
-    """One case: who asks for what, and either which scopes are permitted or why all are refused."""
+    """One case: who asks for what, and either which scopes are permitted or why all are refused.
+
+    ``run`` is the job's where the origin is a pipeline. A laptop's ``environment`` and ``ref`` are what it selects, a
+    job's are its own.
+    """
 
     name: str
     place: str
@@ -80,6 +96,7 @@ class PolicyCase:
     ref: str | None = None
     session: bool = True
     day: date | None = None
+    run: Run | None = None
 
 
 @dataclass(slots=True)
@@ -97,7 +114,7 @@ def read(path: Path, policy: Policy) -> tuple[PolicyCase, ...]:
     root.version(VERSION)
     reading = _Reading(policy, path)
     for table in root.tables("project"):
-        if not any(scope.project == table.name for scope in policy.scopes.values()):
+        if not any(glob.matches(scope.project, table.name) for scope in policy.scopes.values()):
             raise table.error("id", f"no scope is of the project '{table.name}'", "mend its path, or remove the table")
         reading.grounds[table.name] = _ground(table, Ground())
         table.finish()
@@ -110,12 +127,10 @@ def read(path: Path, policy: Policy) -> tuple[PolicyCase, ...]:
 
 def _case(table: Table, reading: _Reading) -> PolicyCase:
     origin = Origin(table.choice("origin", tuple(Origin), Origin.LAPTOP))
-    if origin is Origin.PIPELINE or "source" in table:
-        key = "source" if "source" in table else "origin"
-        raise table.error(key, "cases of pipelines are not judged yet", 'write origin = "laptop", without source')
+    laptop = origin is Origin.LAPTOP
     project = table.text("project")
     scopes = _scopes(table, reading.policy, project, origin)
-    permit, refuse = _expected(table, scopes)
+    permit, refuse = _expected(table, scopes, origin)
     found = PolicyCase(
         name=table.name,
         place=f"{reading.path}:{table.line}",
@@ -124,12 +139,13 @@ def _case(table: Table, reading: _Reading) -> PolicyCase:
         scopes=scopes,
         permit=permit,
         refuse=refuse,
-        actor=_actor(table),
+        actor=_laptop(table, _person(table)) if laptop else _person(table),
         ground=_ground(table, reading.grounds.get(project, Ground())),
         environment=table.text("environment", "") or None,
         ref=_ref(table),
-        session=table.flag("session", default=True),
+        session=table.flag("session", default=True) if laptop else True,
         day=_day(table, "day"),
+        run=None if laptop else _run(table),
     )
     table.finish()
     return found
@@ -137,13 +153,17 @@ def _case(table: Table, reading: _Reading) -> PolicyCase:
 
 def _scopes(table: Table, policy: Policy, project: str, origin: Origin) -> tuple[str, ...]:
     """The scopes that a case is about: those it names, else all of the project's that are for its origin."""
-    mine = tuple(s.name for s in policy.scopes.values() if s.project == project)
+    mine = tuple(s.name for s in policy.scopes.values() if glob.matches(s.project, project))
     if not mine:
         raise table.error("project", f"no scope is of the project '{project}'", "mend its path")
     named = table.texts("scopes", ())
     for name in named:
         _known(table, "scopes", name, mine)
-    return named or tuple(name for name in mine if origin in policy.scopes[name].origins)
+    found = named or tuple(name for name in mine if origin in policy.scopes[name].origins)
+    if not found:
+        cure = "name scopes, or mend origin"
+        raise table.error("project", f"no scope of '{project}' is for {origin}s", cure)
+    return found
 
 
 def _known(table: Table, key: str, name: str, among: tuple[str, ...]) -> None:
@@ -151,7 +171,7 @@ def _known(table: Table, key: str, name: str, among: tuple[str, ...]) -> None:
         raise table.error(key, f"'{name}' is none of the scopes of this case", f"name some of {', '.join(among)}")
 
 
-def _expected(table: Table, scopes: tuple[str, ...]) -> tuple[frozenset[str] | None, str | None]:
+def _expected(table: Table, scopes: tuple[str, ...], origin: Origin) -> tuple[frozenset[str] | None, str | None]:
     if ("permit" in table) == ("refuse" in table):
         raise table.error("permit", "a case says either permit or refuse", 'write permit = [] or refuse = "REASON"')
     if "permit" in table:
@@ -159,7 +179,7 @@ def _expected(table: Table, scopes: tuple[str, ...]) -> tuple[frozenset[str] | N
         for name in permit:
             _known(table, "permit", name, scopes)
         return frozenset(permit), None
-    return None, table.choice("refuse", tuple(REASONS))
+    return None, table.choice("refuse", tuple(REASONS[origin]))
 
 
 def _ref(table: Table) -> str | None:
@@ -169,18 +189,34 @@ def _ref(table: Table) -> str | None:
     return ref or None
 
 
-def _actor(table: Table) -> Actor:
+def _person(table: Table) -> Actor:
     usual = Actor()
-    level = _level(table, "role", "developer")
     return Actor(
         user=_id(table, "user", table.integer("user", usual.user)),
-        level=level,
+        level=_level(table, "role", "developer"),
         expires=_day(table, "expires"),
         account=table.choice("account", ("active", "blocked", "locked", "bot"), usual.account),
+    )
+
+
+def _laptop(table: Table, person: Actor) -> Actor:
+    """What matters of a person at a laptop alone."""
+    return replace(
+        person,
         linked=table.flag("linked", default=True),
         groups=frozenset(_id(table, "groups", number) for number in _list(table, "groups")),
-        group_level=_level(table, "group_role") if "group_role" in table else level,
-        flow=table.choice("flow", ("browser", "device")) if "flow" in table else usual.flow,
+        group_level=_level(table, "group_role") if "group_role" in table else person.level,
+        flow=table.choice("flow", ("browser", "device")) if "flow" in table else person.flow,
+    )
+
+
+def _run(table: Table) -> Run:
+    usual = Run()
+    return Run(
+        source=table.choice("source", SOURCES, usual.source),
+        action=table.choice("action", ("start", "prepare", "stop", "verify", "access"), usual.action),
+        status=table.text("status", usual.status),
+        fork=table.flag("fork", default=usual.fork),
     )
 
 
@@ -215,6 +251,9 @@ def _ground(table: Table, usual: Ground) -> Ground:
     """What a table says of the project, and what was said before where it says nothing."""
     return Ground(
         id=_id(table, "id", table.integer("id")) if "id" in table else usual.id,
+        namespace_id=_id(table, "namespace_id", table.integer("namespace_id"))
+        if "namespace_id" in table
+        else usual.namespace_id,
         state=table.choice("state", ("open", "archived", "leaving"), usual.state),
         ci=table.flag("ci", default=usual.ci),
         ci_config_elsewhere=table.flag("ci_config_elsewhere", default=usual.ci_config_elsewhere),

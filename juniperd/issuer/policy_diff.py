@@ -116,7 +116,6 @@ def _changes(old: Scope, new: Scope) -> Iterator[str]:
         "ci_config_elsewhere",
         "read_only",
         "outlives",
-        "sources",
     ):
         before, after = getattr(old, field), getattr(new, field)
         if before != after:
@@ -126,6 +125,9 @@ def _changes(old: Scope, new: Scope) -> Iterator[str]:
         yield f"{verb}: {new.name} is woken by {new.activation} where it was by {old.activation}"
     yield from _production(new.name, old.laptop_production, new.laptop_production)
     yield from _reach(old, new)
+    if old.sources != new.sources:
+        verb = _restricted(old.sources, new.sources)
+        yield f"{verb}: {new.name} sources was {_shown(old.sources)}, is {_shown(new.sources)}"
     if old.sign_in != new.sign_in:
         verb = _restricted(old.sign_in, new.sign_in)
         yield f"{verb}: {new.name} sign_in was {_any(old.sign_in)}, is {_any(new.sign_in)}"

@@ -12,6 +12,7 @@ from juniperd.issuer.case_file import PolicyCase
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.supposed import judge
 from juniperd.issuer.verdict import Permitted, Refused, Verdict
+from juniperd.model import Origin
 
 _LONGEST_LINE = 2000
 
@@ -48,21 +49,37 @@ def _why(refused: Refused) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Untried:
-    """What of the policy no case has tried."""
+class Unmet:
+    """What no case of one origin has tried."""
 
     never_permitted: tuple[str, ...]
     never_refused: tuple[str, ...]
     reasons: tuple[str, ...]
+
+    def told(self, origin: str) -> dict[str, tuple[str, ...]]:
+        """Each kind of which there is something, in words."""
+        return {
+            f"scopes that no case of a {origin} is permitted": self.never_permitted,
+            f"scopes that no case of a {origin} is refused": self.never_refused,
+            f"reasons that no case of a {origin} meets": self.reasons,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Untried:
+    """What of the policy no case has tried; by origin for those that have cases."""
+
+    origins: tuple[str, ...]
+    unmet: Mapping[str, Unmet]
     production: tuple[str, ...]
     laptop_production: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
         """A line for each kind of which there is something."""
-        told = {
-            "scopes that no case permits": self.never_permitted,
-            "scopes that no case refuses": self.never_refused,
-            "reasons that no case meets": self.reasons,
+        told: dict[str, tuple[str, ...]] = {"origins that have no case": self.origins}
+        for origin, unmet in self.unmet.items():
+            told |= unmet.told(origin)
+        told |= {
             "production patterns that no case asks for": self.production,
             "laptop_production that no case uses": self.laptop_production,
         }
@@ -82,21 +99,30 @@ def _run(case: PolicyCase, policy: Policy, today: date) -> Result:
 
 
 def untried(results: Iterable[Result], policy: Policy) -> Untried:
-    """What is left: of the scopes those that the cases' origins can reach at all."""
+    """What is left, by the origins that the policy has scopes for."""
     every = tuple(results)
-    origins = {result.case.origin for result in every}
-    mine = [scope.name for scope in policy.scopes.values() if scope.origins & origins]
-    permitted = frozenset(name for result in every for name in result.permitted)
-    refused = frozenset(name for result in every for name in result.verdicts.keys() - result.permitted)
-    met = {v.reason for result in every for v in result.verdicts.values() if isinstance(v, Refused)}
-    asked = {where for result in every for where in result.environments.values() if where is not None}
-    used = {n for result in every for n in result.permitted if policy.is_production(result.environments[n] or "")}
+    origins = [origin for origin in Origin if any(origin in scope.origins for scope in policy.scopes.values())]
+    mine = {origin: [result for result in every if result.case.origin is origin] for origin in origins}
+    laptops = mine.get(Origin.LAPTOP, [])
+    asked = {where for result in laptops for where in result.environments.values() if where is not None}
+    used = {n for result in laptops for n in result.permitted if policy.is_production(result.environments[n] or "")}
     return Untried(
-        never_permitted=tuple(name for name in mine if name not in permitted),
-        never_refused=tuple(name for name in mine if name not in refused),
-        reasons=tuple(word for word in reasons.possible(policy) if word not in met),
+        origins=tuple(str(origin) for origin, found in mine.items() if not found),
+        unmet={str(origin): _unmet(found, policy, origin) for origin, found in mine.items() if found},
         production=tuple(p for p in policy.production if not any(glob.matches(p, e, fold=True) for e in asked)),
         laptop_production=tuple(s.name for s in policy.scopes.values() if s.laptop_production and s.name not in used),
+    )
+
+
+def _unmet(results: list[Result], policy: Policy, origin: Origin) -> Unmet:
+    scopes = [scope.name for scope in policy.scopes.values() if origin in scope.origins]
+    permitted = {name for result in results for name in result.permitted}
+    refused = {name for result in results for name in result.verdicts.keys() - result.permitted}
+    met = {v.reason for result in results for v in result.verdicts.values() if isinstance(v, Refused)}
+    return Unmet(
+        never_permitted=tuple(name for name in scopes if name not in permitted),
+        never_refused=tuple(name for name in scopes if name not in refused),
+        reasons=tuple(word for word in reasons.possible(policy, origin) if word not in met),
     )
 
 

@@ -94,6 +94,79 @@ project = "shop/billing"
 state = "archived"
 refuse = "project_closed"
 
+[case."jobs of main hold all of staging, and of it alone"]
+origin = "pipeline"
+project = "shop/billing"
+environment = "staging"
+permit = [
+  "invoice-archive-writer", "billing-release-publisher", "invoice-archive-reader", "invoice-archive-janitor",
+  "billing-debugger", "billing-batch-inspector", "billing-api-reader", "billing-image-reader", "billing-source-reader",
+]
+
+[case."a job reads production's archive"]
+origin = "pipeline"
+project = "shop/billing"
+role = "maintainer"
+environment = "production"
+permit = ["invoice-archive-inspector"]
+
+[case."a job on a branch publishes nothing"]
+origin = "pipeline"
+project = "shop/billing"
+scopes = ["billing-release-publisher"]
+ref = "branch:feature/x"
+refuse = "ref_mismatch"
+
+[case."a merge request's job holds nothing"]
+origin = "pipeline"
+source = "merge_request_event"
+project = "shop/billing"
+refuse = "source"
+
+[case."a job that has ended holds nothing"]
+origin = "pipeline"
+status = "success"
+project = "shop/payments/ledger"
+refuse = "job_ended"
+
+[case."the ledger's jobs"]
+origin = "pipeline"
+project = "shop/payments/ledger"
+permit = ["ledger-journal-reader", "ledger-image-reader"]
+
+[case."the tax office's jobs"]
+origin = "pipeline"
+project = "shop/tax"
+permit = ["tax-return-reader"]
+
+[case."a stranger's merge request to the tax office"]
+origin = "pipeline"
+project = "shop/tax"
+fork = true
+refuse = "fork"
+
+[case."jobs of sales"]
+origin = "pipeline"
+project = "figures/sales"
+permit = ["sales-report-reader"]
+
+[case."jobs of sales that a former member started"]
+origin = "pipeline"
+project = "figures/sales"
+role = "none"
+refuse = "not_a_member"
+
+[case."seasonal jobs"]
+origin = "pipeline"
+project = "figures/seasonal"
+permit = ["season-price-reader"]
+
+[case."seasonal jobs that a triggered pipeline brought"]
+origin = "pipeline"
+project = "figures/seasonal"
+source = "trigger"
+refuse = "source"
+
 [case."the ledger's developers read its journal and its images"]
 project = "shop/payments/ledger"
 permit = ["ledger-journal-reader", "ledger-image-reader"]

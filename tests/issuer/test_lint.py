@@ -44,7 +44,6 @@ FOUND = {
     "a CI file elsewhere": (with_line("ci_config_elsewhere = true"), ["ci-config-elsewhere"]),
     "a role that runs nothing": (with_line('role = "reporter"'), ["role-below-developer"]),
     "merge requests": (PIPELINE.replace("access", 'sources = ["merge_request_event"]\naccess', 1), ["merge-request-source"]),
-    "merge requests of nobody": (with_line('sources = ["merge_request_event"]'), []),
     "production, closed": (changed("environment", '"production"'), ["production-closed"]),
     "production, open": (
         changed("environment", '"production"').replace("access", "laptop_production = {users = [7], until = 2026-09-21}\naccess", 1),
