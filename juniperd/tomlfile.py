@@ -61,12 +61,19 @@ class Document:
         except tomllib.TOMLDecodeError as error:
             raise complaint(_place(path, str(error)), f"mend {path}") from None
 
-    def error(self, where: Path_, message: str, cure: str) -> JuniperError:
-        """A complaint about the key at ``where``; a key within an inline table is reported at its table."""
+    def has(self, where: Path_) -> bool:
+        """Whether a key or table of this path is written here."""
+        return where in self._lines
+
+    def line(self, where: Path_) -> int:
+        """The line of the key at ``where``; a key within an inline table stands at its table."""
         while where and where not in self._lines:
             where = where[:-1]
-        line = self._lines.get(where, 1)
-        return self._complaint(f"{self.path}:{line}: {message}", cure)
+        return self._lines.get(where, 1)
+
+    def error(self, where: Path_, message: str, cure: str) -> JuniperError:
+        """A complaint about the key at ``where``."""
+        return self._complaint(f"{self.path}:{self.line(where)}: {message}", cure)
 
 
 def _place(path: Path, flaw: str) -> str:
@@ -99,6 +106,11 @@ class Table:
     def folder(self) -> Path:
         """The folder of the file, which relative paths in it start from."""
         return self._document.path.parent
+
+    @property
+    def line(self) -> int:
+        """The line where the table begins."""
+        return self._document.line(self._where)
 
     def error(self, key: str, message: str, cure: str | None = None) -> JuniperError:
         """A complaint about one key of this table."""

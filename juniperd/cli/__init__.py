@@ -42,7 +42,7 @@ VERBS = {
     "log": "your own sessions, mints, refusals and uses",
     "issuer": "run and steer the team's issuer",
     "minter": "run the team's minter of deploy tokens",
-    "policy": "check the issuer's policy files",
+    "policy": "check, lint and test the issuer's policy files",
     "audit": "read and verify the issuer's trail",
     "sandbox": "a small company on loopback, to learn and to test",
 }

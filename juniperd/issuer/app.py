@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -251,7 +252,8 @@ async def serve(config: IssuerConfig, *, clock: Clock = time.time) -> None:
     stop = asyncio.Event()
     reloads: set[asyncio.Future[None]] = set()
     async with running(config, clock=clock) as issuer:
-        for finding in (*lint.of_config(config), *lint.of_policy(issuer.in_force.policy)):
+        today = datetime.fromtimestamp(clock(), UTC).date()
+        for finding in (*lint.of_config(config), *lint.of_policy(issuer.in_force.policy, today)):
             log.warning("%s", finding)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

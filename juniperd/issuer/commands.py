@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from juniperd.errors import ConfigError, JuniperError, StateError, one_line
-from juniperd.issuer import admin, audit, backup, discovery, heads, lint, policy_diff, policy_file, state
+from juniperd.issuer import admin, audit, backup, discovery, heads, policy_file, state
 from juniperd.issuer import config as configuration
-from juniperd.issuer import policy_schema as schemas
 from juniperd.issuer.audit import Head
 from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.desk import Desk, Document
@@ -41,53 +40,6 @@ def _attempt(work: Callable[[], str]) -> Outcome:
         return Outcome(0, work())
     except JuniperError as error:
         return Outcome(error.exit_status, str(error))
-
-
-# --- policy -----------------------------------------------------------------------------------------------------------
-
-
-def policy_check(
-    policy: Path, relying_parties: Path | None = None, *, against: Path | None = None, sandbox: bool = False
-) -> Outcome:
-    """Check the files as the issuer would read them; with ``against``, say who gains what."""
-
-    def work() -> str:
-        found = policy_file.load(policy, relying_parties, sandbox=sandbox)
-        lines = [f"policy ok: {len(found.scopes)} scopes, {len(found.relying_parties)} relying parties, {found.digest}"]
-        lines += [f"note: {finding}" for finding in lint.of_policy(found)]
-        if against is not None:
-            old = _old_policy(against, relying_parties, sandbox=sandbox)
-            lines += policy_diff.compare(old, found) or ["nobody gains or loses anything"]
-        return "\n".join(lines)
-
-    return _attempt(work)
-
-
-def policy_schema(*, markdown: bool = False) -> Outcome:
-    """What an editor checks policy files by; or the same for people."""
-    return Outcome(0, schemas.reference() if markdown else json.dumps(schemas.schema(), indent=1))
-
-
-def policy_check_configured(config_path: Path, *, against: Path | None = None) -> Outcome:
-    """:func:`policy_check` on the files that ``issuer.toml`` names."""
-    try:
-        config = configuration.load(config_path)
-    except JuniperError as error:
-        return Outcome(error.exit_status, str(error))
-    found = policy_check(config.policy, config.relying_parties, against=against, sandbox=config.sandbox)
-    notes = [f"note: {finding}" for finding in lint.of_config(config)] if found.exit == 0 else []
-    return Outcome(found.exit, "\n".join([found.text, *notes]))
-
-
-def _old_policy(path: Path, relying_parties: Path | None, *, sandbox: bool) -> Policy:
-    """The policy compared with: another ``issuer.toml``, a folder that holds ``policy``, or policy files alone."""
-    if path.name.endswith("issuer.toml"):
-        config = configuration.load(path)
-        return policy_file.load(config.policy, config.relying_parties, sandbox=config.sandbox)
-    if (path / "policy").is_dir():
-        parties = path / "relying_parties"
-        return policy_file.load(path / "policy", parties if parties.exists() else relying_parties, sandbox=sandbox)
-    return policy_file.load(path, relying_parties, sandbox=sandbox)
 
 
 # --- the trail --------------------------------------------------------------------------------------------------------

@@ -82,6 +82,20 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One row of a project's members: who, and with which membership."""
+
+    id: int
+    login: str
+    membership: Membership
+
+    @property
+    def label(self) -> str:
+        """How the person is named outside."""
+        return f"{self.id}-{self.login}"
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """An environment of a project."""
 
@@ -308,6 +322,12 @@ def membership_of(raw: object) -> Membership:
     expires = present(found, "expires_at")
     states = [found.get("membership_state", "active"), found.get("state", "active")]
     return Membership(level, _date(expires), all(s == "active" for s in states))
+
+
+def member_of(raw: object) -> Member:
+    """The same row with the person it is about, as ``members/all`` lists them."""
+    found = mapping(raw)
+    return Member(number(found, "id"), text(found, "username"), membership_of(found))
 
 
 def _level(raw: Raw, key: str) -> int:

@@ -21,6 +21,7 @@ from juniperd.issuer.facts import (
     Fact,
     Facts,
     Malformed,
+    Member,
     Membership,
     Project,
     RunningJob,
@@ -222,7 +223,17 @@ class Inquiry:
         )
         return Fact(replace(facts[0].asked, answer=", ".join(sorted(found)) or "no such ref"), found)
 
+    async def members(self, project_id: int) -> Fact[tuple[Member, ...]]:
+        """Everybody whom the project counts as a member: directly, inherited or invited."""
+        return await self._asking.rows(
+            Question(("projects", project_id, "members", "all"), many=True), shapes.member_of
+        )
+
     async def choices(self, project_id: int, pattern: str) -> tuple[str, ...]:
+        """What a pattern covers at this moment; nothing where GitLab did not say."""
+        return (await self.covered(project_id, pattern)).value or ()
+
+    async def covered(self, project_id: int, pattern: str) -> Fact[tuple[str, ...]]:
         """What a pattern of environments, or of ``branch:`` or ``tag:`` names, covers at this moment."""
         kind, colon, name = pattern.partition(":")
         place = {"branch": ("repository", "branches"), "tag": ("repository", "tags")}.get(kind) if colon else None
@@ -230,8 +241,10 @@ class Inquiry:
         params = (("search", f"^{prefix}"),) if place else (("states", "available"),)
         question = Question(("projects", project_id, *(place or ("environments",))), params, many=True)
         found = await self._asking.rows(question, _name)
-        names = (f"{kind}:{n}" if place else n for n in found.value or ())
-        return tuple(n for n in names if glob.matches(pattern, n))
+        if found.value is None:
+            return found
+        names = (f"{kind}:{n}" if place else n for n in found.value)
+        return Fact(found.asked, tuple(n for n in names if glob.matches(pattern, n)))
 
     # --- environments -------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from juniperd.issuer.claims import role_name
 from juniperd.issuer.policy import (
+    Access,
     Activation,
     AwsTarget,
     GitTarget,
@@ -31,17 +32,35 @@ def compare(old: Policy, new: Policy) -> list[str]:
             lines += [f"loses: {_who(before, origin)} lose {_what(before)}" for origin in sorted(before.origins)]
         elif before is not None and after is not None:
             lines += _changes(before, after)
-    for name in sorted(old.relying_parties.keys() & new.relying_parties.keys()):
-        lines += _moved(old.relying_parties[name], new.relying_parties[name], new)
+    for name in sorted(old.relying_parties.keys() | new.relying_parties.keys()):
+        lines += _party(old.relying_parties.get(name), new.relying_parties.get(name), new)
     lines += [f"gains: laptops may reach '{p}', no longer production" for p in _gone(old.production, new.production)]
     lines += [f"loses: laptops lose '{p}', now production" for p in _gone(new.production, old.production)]
     return lines
 
 
+def widened(old: Scope, new: Scope) -> bool:
+    """Whether a scope reaches what it did not: whoever holds it gains that, whoever they are."""
+    return (old.access is Access.READ and new.access is Access.WRITE) or not _parts(new) <= _parts(old)
+
+
+_PARTY_FIELDS = ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region", "host", "provider")
+
+
+def _party(old: RelyingParty | None, new: RelyingParty | None, policy: Policy) -> Iterator[str]:
+    if old is None and new is not None:
+        told = ", ".join(f"{field} {getattr(new, field)}" for field in _PARTY_FIELDS if getattr(new, field))
+        yield f"changes: relying party {new.name} is new: {told}"
+    elif old is not None and new is None:
+        yield f"changes: relying party {old.name} is no longer declared"
+    elif old is not None and new is not None:
+        yield from _moved(old, new, policy)
+
+
 def _moved(old: RelyingParty, new: RelyingParty, policy: Policy) -> Iterator[str]:
     """Where a party is and how it is known decides to whom credentials are shown."""
     reach = [s.name for s in policy.scopes.values() if any(t.relying_party.name == new.name for t in s.targets)]
-    for field in ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region", "host", "provider"):
+    for field in _PARTY_FIELDS:
         before, after = getattr(old, field), getattr(new, field)
         if before != after:
             change = f"{new.name} {field} was {_shown(before or None)}, is {_shown(after or None)}"
@@ -97,7 +116,6 @@ def _changes(old: Scope, new: Scope) -> Iterator[str]:
         "ci_config_elsewhere",
         "read_only",
         "outlives",
-        "sources",
     ):
         before, after = getattr(old, field), getattr(new, field)
         if before != after:
@@ -107,8 +125,12 @@ def _changes(old: Scope, new: Scope) -> Iterator[str]:
         yield f"{verb}: {new.name} is woken by {new.activation} where it was by {old.activation}"
     yield from _production(new.name, old.laptop_production, new.laptop_production)
     yield from _reach(old, new)
+    if old.sources != new.sources:
+        verb = _restricted(old.sources, new.sources)
+        yield f"{verb}: {new.name} sources was {_shown(old.sources)}, is {_shown(new.sources)}"
     if old.sign_in != new.sign_in:
-        yield f"changes: {new.name} sign_in was {_shown(old.sign_in)}, is {_shown(new.sign_in)}"
+        verb = _restricted(old.sign_in, new.sign_in)
+        yield f"{verb}: {new.name} sign_in was {_any(old.sign_in)}, is {_any(new.sign_in)}"
 
 
 def _reach(old: Scope, new: Scope) -> Iterator[str]:
@@ -130,6 +152,17 @@ def _regions(scope: Scope) -> frozenset[str]:
     return frozenset(t.region for t in scope.targets if isinstance(t, AwsTarget))
 
 
+def _restricted(old: frozenset[str], new: frozenset[str]) -> str:
+    """Of two lists of what is taken, where an empty one takes anything."""
+    if not new or (old and new > old):
+        return "gains"
+    return "loses" if not old or new < old else "changes"
+
+
+def _any(words: frozenset[str]) -> str:
+    return _shown(words) if words else "any"
+
+
 def _direction(field: str, before: object, after: object) -> str:
     """A restriction that goes is a gain, one that comes a loss; a pattern that changes may be both."""
     widened = {"laptop_basis": "merge", "ci_config_elsewhere": True, "outlives": True}
@@ -137,12 +170,16 @@ def _direction(field: str, before: object, after: object) -> str:
         return "gains" if after == widened[field] else "loses"
     if field in ("environment", "ref"):
         return "gains" if after is None else "loses" if before is None else "changes"
+    if isinstance(before, float) and isinstance(after, float):
+        return "gains" if after > before else "loses"
     return "changes"
 
 
 def _shown(value: object) -> str:
     if isinstance(value, frozenset):
         return ", ".join(sorted(map(str, value))) or "nothing"
+    if isinstance(value, float):
+        return f"{value / 60:g}m"
     return "nothing" if value is None else str(value)
 
 

@@ -79,6 +79,24 @@ def load(policy: Path, relying_parties: Path | None = None, *, sandbox: bool = F
     return Policy(draft.scopes, draft.parties, production, f"sha256:{digest.hexdigest()}")
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where each table and key of the files stands, for who speaks of a policy that was read without fault."""
+
+    documents: tuple[Document, ...]
+
+    def of(self, where: tuple[str, ...]) -> tuple[str, int] | None:
+        """File and line of a key, or of the table it would stand in; None where no file has the table."""
+        found = next((d for d in self.documents if d.has(where[:2])), None)
+        return None if found is None else (str(found.path), found.line(where))
+
+
+def places(policy: Path, relying_parties: Path | None = None) -> Places:
+    """Where things stand in the very files that :func:`load` reads."""
+    paths = (policy,) if relying_parties is None else (policy, relying_parties)
+    return Places(tuple(d for path in paths for d in _documents(path, hashlib.sha256())))
+
+
 def _documents(path: Path, digest: hashlib._Hash) -> Iterator[Document]:
     for file in _files(path) if path.is_dir() else [path]:
         document = tomlfile.read(file, PolicyError)

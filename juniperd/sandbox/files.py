@@ -30,6 +30,7 @@ from juniperd.sandbox.gitlab_device import APPLICATION as ADVICE
 from juniperd.sandbox.gitlab_sign_in import APPLICATION
 from juniperd.sandbox.idp import BROWSER_CLIENT, DEVICE_CLIENT, LINK_CLIENT
 from juniperd.sandbox.idp import SCOPES as IDP_SCOPES
+from juniperd.sandbox.policy_cases import CASES
 from juniperd.sandbox.tls import Contexts, certificates, contexts
 
 IDENTITY: Final = "sandbox"
@@ -84,6 +85,7 @@ def write_files(
     folder.write("juniper.toml", _juniper_toml(at))
     folder.write("relying_parties/shop.toml", _relying_parties_toml(at))
     folder.write("policy/shop.toml", _policy_toml(SCOPES))
+    folder.write("cases.toml", CASES)
     folder.write("aws/config", _aws_config(at, AWS_SCOPES))
     folder.write("aws/credentials", "")
     folder.write("kube/config", _kubeconfig(at, (folder / "ca.pem").read_bytes()))

@@ -108,6 +108,7 @@ class GitLabDouble(Double):
             "/users/{user_id}": self._user,
             "/projects/{id}": self._project,
             "/projects/{id}/groups": self._project_groups,
+            "/projects/{id}/members/all": self._project_members,
             "/projects/{id}/members/all/{user_id}": self._project_member,
             "/projects/{id}/members/{user_id}": self._direct_member,
             "/projects/{id}/protected_branches": self._protected_branches,
@@ -269,6 +270,11 @@ class GitLabDouble(Double):
 
     async def _project_member(self, request: web.Request) -> web.Response:
         return self._member(request, self._place_of(request))
+
+    async def _project_members(self, request: web.Request) -> web.Response:
+        place = self._place_of(request)
+        found = ((self.world.effective(place, user.id), user) for user in self.world.users)
+        return paged(request, [member_row(member, user, self.url) for member, user in found if member is not None])
 
     async def _group_member(self, request: web.Request) -> web.Response:
         return self._member(request, self._place_of(request))

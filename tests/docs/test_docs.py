@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from juniperd import errors
 from juniperd.cli import VERBS
 from juniperd.errors import JuniperError
-from juniperd.issuer import config, policy_file
+from juniperd.issuer import config, lint_jobs, policy_commands, policy_file
 from juniperd.minter import config as minter_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,13 +74,40 @@ def test_every_verb_helps(verb: str) -> None:
 
 
 def test_the_example_policy_is_a_policy(tmp_path: Path) -> None:
-    parties, scopes, hosts = blocks(ROOT / "docs/policy.md", "toml")
+    parties, scopes, hosts, _ = blocks(ROOT / "docs/policy.md", "toml")
     (tmp_path / "parties.toml").write_text(parties)
     (tmp_path / "scopes.toml").write_text(scopes)
     found = policy_file.load(tmp_path / "scopes.toml", tmp_path / "parties.toml")
     assert list(found.scopes) == ["invoice-archive-reader", "invoice-archive-writer"]
     (tmp_path / "hosts.toml").write_text(hosts)
     assert list(policy_file.load(tmp_path / "hosts.toml").scopes) == ["billing-images", "base-images-reader"]
+
+
+def test_the_example_cases_hold_for_the_example_policy(tmp_path: Path) -> None:
+    for name, text in zip(
+        ("parties", "scopes", "hosts", "cases"), blocks(ROOT / "docs/policy.md", "toml"), strict=True
+    ):
+        (tmp_path / f"{name}.toml").write_text(text)
+    files = policy_commands.Files(tmp_path / "scopes.toml", tmp_path / "parties.toml")
+    found = policy_commands.rehearse(lambda: files, tmp_path / "cases.toml")
+    assert (found.exit, found.text.count("ok: ")) == (0, 4), found.text
+
+
+def test_the_example_jobs_are_jobs(tmp_path: Path) -> None:
+    (jobs,) = blocks(ROOT / "docs/policy.md", "json")
+    (tmp_path / "jobs.json").write_text(jobs)
+    assert [job.environment for job in lint_jobs.read(tmp_path / "jobs.json")] == ["review/$CI_COMMIT_REF_SLUG"]
+
+
+def test_every_code_of_a_finding_is_documented() -> None:
+    sources = "".join((ROOT / f"juniperd/issuer/{name}.py").read_text() for name in ("lint", "lint_jobs"))
+    calls = (node for node in ast.walk(ast.parse(sources)) if isinstance(node, ast.Call) and node.args)
+    codes = {ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) == "Finding"}
+    (table,) = re.findall(
+        r"^\| code \| is about \|\n(.*?)\n\n", (ROOT / "docs/policy.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert set(re.findall(r"`([a-z-]+)`", "".join(row.split("|")[1] for row in table.splitlines()))) == codes
+    assert len(codes) > 20
 
 
 def test_the_example_issuer_is_a_configuration(tmp_path: Path) -> None:
@@ -130,6 +158,7 @@ def keys_read_by(module: str) -> set[str]:
         (["issuer/policy_file", "issuer/party_file"], ["docs/policy-reference.md"]),
         (["issuer/config", "settings"], ["docs/operations.md", "docs/identity.md"]),
         (["minter/config", "settings"], ["docs/minter.md"]),
+        (["issuer/case_file"], ["docs/policy.md"]),
     ],
 )
 def test_every_setting_is_documented(modules: list[str], pages: list[str]) -> None:

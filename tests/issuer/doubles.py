@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from juniperd.issuer import slug
 from juniperd.jose import SigningKey
 
 NOW = 1_790_000_000.0
+TODAY = datetime.fromtimestamp(NOW, UTC).date()
 Row = dict[str, Any]
 _NUMBERS = itertools.count(1)
 

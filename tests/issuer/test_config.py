@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from juniperd.errors import ConfigError, StateError, TokenRejected
-from juniperd.issuer import commands, discovery
+from juniperd.issuer import discovery, policy_commands
 from juniperd.issuer.config import load
 from juniperd.issuer.proofs import Proofs
 from juniperd.issuer.state import VERSION, State, connect
@@ -125,17 +125,21 @@ def test_what_a_kind_cannot_keep_fails_at_start(
     assert cure in caught.value.remedy
 
 
+def checked(path: Path) -> str:
+    return policy_commands.check(lambda: policy_commands.configured(path)).text
+
+
 @pytest.mark.parametrize(
     ("kind", "issuer", "rule"),
     [("okta", "https://o.okta.com", "set require_amr"), ("entra", ENTRA, "Conditional Access")],
 )
 def test_lint_names_the_rule_that_the_kind_can_keep(path: Path, kind: str, issuer: str, rule: str) -> None:
-    assert rule in commands.policy_check_configured(of_kind(path, kind, issuer)).text
+    assert rule in checked(of_kind(path, kind, issuer))
 
 
 def test_lint_knows_that_okta_sends_an_acr_only_where_asked(path: Path) -> None:
     extra = 'require_acr = ["urn:okta:loa:2fa:any"]'
-    found = commands.policy_check_configured(of_kind(path, "okta", "https://o.okta.com", extra=extra)).text
+    found = checked(of_kind(path, "okta", "https://o.okta.com", extra=extra))
     assert "no device sign-in will do" in found
 
 
@@ -264,8 +268,8 @@ def test_a_reader_token_that_others_may_read_is_refused(path: Path) -> None:
 
 
 def test_lint_asks_for_a_rule_on_sign_ins(path: Path) -> None:
-    assert "asks nothing of how people sign in" in commands.policy_check_configured(path).text
-    assert 'RFC 10027 asks for flow = "auto" there' in commands.policy_check_configured(path).text
+    assert "asks nothing of how people sign in" in checked(path)
+    assert 'RFC 10027 asks for flow = "auto" there' in checked(path)
 
 
 # --- state ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from juniperd.issuer import commands
+from juniperd.issuer import policy_commands
+from juniperd.issuer.policy_commands import Files
 from tests.issuer.doubles import PARTIES
 from tests.issuer.test_policy_file import SCOPE, changed, with_line
 
@@ -89,11 +90,45 @@ def test_who_gains_what(tmp_path: Path, name: str) -> None:
     (tmp_path / "aws.toml").write_text(PARTIES)
     (tmp_path / "old.toml").write_text(old)
     (tmp_path / "new.toml").write_text(new)
-    found = commands.policy_check(tmp_path / "new.toml", tmp_path / "aws.toml", against=tmp_path / "old.toml")
+    found = policy_commands.check(
+        lambda: Files(tmp_path / "new.toml", tmp_path / "aws.toml"), against=tmp_path / "old.toml"
+    )
     assert found.exit == 0
     first, *rest = found.text.splitlines()
     assert first.startswith("policy ok: ")
     assert [line for line in rest if not line.startswith("note: ")] == expected
+
+
+HEAD = SCOPE.partition("[scope.archive.aws]")[0]
+FLOWS = {
+    "a browser alone": ("", 'sign_in = ["browser"]', "loses: archive sign_in was any, is browser"),
+    "a device too": (
+        'sign_in = ["browser"]',
+        'sign_in = ["browser", "device"]',
+        "gains: archive sign_in was browser, is browser, device",
+    ),
+    "a device instead": (
+        'sign_in = ["browser"]',
+        'sign_in = ["device"]',
+        "changes: archive sign_in was browser, is device",
+    ),
+    "any": ('sign_in = ["browser"]', "", "gains: archive sign_in was browser, is any"),
+    "longer": ('ttl = "15m"', "", "gains: archive ttl was 15m, is 60m"),
+    "shorter": ("", 'ttl = "15m"', "loses: archive ttl was 60m, is 15m"),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_how_one_signs_in_and_how_long_it_lasts_are_gains_and_losses(tmp_path: Path, name: str) -> None:
+    old, new, expected = FLOWS[name]
+    for file, line in (("old", old), ("new", new)):
+        head = HEAD.replace("access", f"{line}\naccess", 1)
+        (tmp_path / f"{file}.toml").write_text(head + API)
+    (tmp_path / "parties.toml").write_text(PARTIES + CLUSTER)
+    found = policy_commands.check(
+        lambda: Files(tmp_path / "new.toml", tmp_path / "parties.toml"), against=tmp_path / "old.toml"
+    )
+    assert [line for line in found.text.splitlines()[1:] if not line.startswith("note: ")] == [expected]
 
 
 CLUSTER = """[relying_party.staging-eu]
@@ -152,6 +187,18 @@ OTHERS = {
             f"changes: relying party staging-eu ca_sha256 was nothing, is {'ab' * 32}, for archive"
         ),
     ),
+    "a party more": (
+        "",
+        "",
+        CLUSTER + '[relying_party.mail]\nkind = "api"\naudience = "mail"\n',
+        "changes: relying party mail is new: kind api, audience mail",
+    ),
+    "a party less": (
+        "",
+        "",
+        CLUSTER.partition("[relying_party.billing-api]")[0],
+        "changes: relying party billing-api is no longer declared",
+    ),
     "another audience": (
         API,
         API,
@@ -169,12 +216,12 @@ def test_clusters_and_apis_are_told_apart_by_all_that_decides(tmp_path: Path, na
             (tmp_path / folder / kind).mkdir(parents=True)
             (tmp_path / folder / kind / "all.toml").write_text(text)
     new = tmp_path / "new"
-    found = commands.policy_check(new / "policy", new / "relying_parties", against=tmp_path / "old")
+    found = policy_commands.check(lambda: Files(new / "policy", new / "relying_parties"), against=tmp_path / "old")
     assert [line for line in found.text.splitlines()[1:] if not line.startswith("note: ")] == expected.splitlines()
 
 
 def test_a_broken_file_is_told_and_is_the_exit_status(tmp_path: Path) -> None:
     (tmp_path / "new.toml").write_text("version = 1\nx = 1\n")
-    found = commands.policy_check(tmp_path / "new.toml")
+    found = policy_commands.check(lambda: Files(tmp_path / "new.toml"))
     assert found.exit == 78
     assert "new.toml:2: unknown key 'x'" in found.text

@@ -11,7 +11,7 @@ from juniperd.errors import PolicyError
 from juniperd.issuer import glob, lint, policy_file
 from juniperd.issuer.policy import Access, Activation, KubernetesTarget, Policy
 from juniperd.model import Origin
-from tests.issuer.doubles import PARTIES
+from tests.issuer.doubles import PARTIES, TODAY
 
 SCOPE = """version = 1
 [scope.archive]
@@ -262,9 +262,9 @@ def test_production_is_named_without_regard_to_case(tmp_path: Path) -> None:
 
 def test_lint_names_what_is_wide(tmp_path: Path) -> None:
     text = with_line('laptop_basis = "merge"\nci_config_elsewhere = true').replace('"staging"', '"production"', 1)
-    findings = lint.of_policy(load(tmp_path, text))
-    assert len(findings) == 3
-    assert not lint.of_policy(load(tmp_path, SCOPE))
+    findings = lint.of_policy(load(tmp_path, text), TODAY)
+    assert [f.code for f in findings] == ["merge-basis", "ci-config-elsewhere", "production-closed"]
+    assert not lint.of_policy(load(tmp_path, SCOPE), TODAY)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_a_pipeline_scope_without_an_environment_is_allowed_and_linted(tmp_path:
     policy = load(tmp_path, without("environment").replace('"laptop"', '"pipeline"'))
     assert policy.scopes["archive"].environment is None
     assert policy.laptop_projects == ()
-    assert "every job of shop/billing" in lint.of_policy(policy)[0]
+    assert "every job of shop/billing" in str(lint.of_policy(policy, TODAY)[0])
 
 
 def test_a_namespace_is_one_name(tmp_path: Path) -> None:

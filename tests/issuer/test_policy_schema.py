@@ -101,9 +101,12 @@ def test_what_says_everything_is_taken_by_both(tmp_path: Path) -> None:
     VALIDATOR.validate(as_editors_see_it(EVERY))
 
 
-@pytest.mark.parametrize("number", range(len(blocks(ROOT / "docs/policy.md", "toml"))))
+@pytest.mark.parametrize("number", range(3))
 def test_the_manual_s_examples_pass(number: int) -> None:
-    VALIDATOR.validate(as_editors_see_it(blocks(ROOT / "docs/policy.md", "toml")[number]))
+    """The first three are policy; the last are cases."""
+    *policy, _ = blocks(ROOT / "docs/policy.md", "toml")
+    VALIDATOR.validate(as_editors_see_it(policy[number]))
+    assert len(policy) == 3
 
 
 def slips() -> Iterator[tuple[str, Callable[[Any], None]]]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from juniperd.errors import ConfigError, PolicyError
-from juniperd.issuer import commands, cuts, lint, policy_diff, policy_file
 from juniperd.issuer import config as configuration
+from juniperd.issuer import cuts, lint, policy_commands, policy_diff, policy_file
 from juniperd.issuer.app import running
 from juniperd.issuer.policy import GitTarget, Policy, RegistryTarget, token_scopes
-from tests.issuer.doubles import NOW, PARTIES, Company, Row, open_company, write_files
+from tests.issuer.doubles import NOW, PARTIES, TODAY, Company, Row, open_company, write_files
 
 ECR_HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 HOSTS = f"""
@@ -334,11 +334,10 @@ def test_a_review_sees_who_gains_a_registry_and_what_moved(tmp_path: Path) -> No
 
 def test_pushing_from_a_laptop_is_worth_a_second_look(tmp_path: Path) -> None:
     policy = load(tmp_path)
-    assert lint.of_policy(policy) == [
-        "scope image-writer lets laptops push images: what runs from them is built where nobody looks"
-    ]
+    (finding,) = (f for f in lint.of_policy(policy, TODAY) if f.code == "laptop-pushes-images")
+    assert finding.where[:2] == ("scope", "image-writer")
     pipelines = SCOPES.replace('origins = ["pipeline", "laptop"]', 'origins = ["pipeline"]')
-    assert lint.of_policy(load(tmp_path, scopes=pipelines)) == []
+    assert "laptop-pushes-images" not in {f.code for f in lint.of_policy(load(tmp_path, scopes=pipelines), TODAY)}
 
 
 def test_what_cuts_is_named_for_each(tmp_path: Path) -> None:
@@ -359,5 +358,5 @@ def test_what_cuts_is_named_for_each(tmp_path: Path) -> None:
 
 def test_policy_check_takes_it_without_knowing_of_a_minter(tmp_path: Path) -> None:
     write(tmp_path)
-    found = commands.policy_check(tmp_path / "policy", tmp_path / "relying_parties")
+    found = policy_commands.check(lambda: policy_commands.Files(tmp_path / "policy", tmp_path / "relying_parties"))
     assert found.exit == 0, found.text

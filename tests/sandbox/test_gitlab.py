@@ -114,6 +114,16 @@ async def test_membership(http: aiohttp.ClientSession, gitlab: GitLabDouble, pat
     assert {"id", "name", "username", "state", "web_url", "access_level", "expires_at", "avatar_url"} <= set(member)
 
 
+async def test_every_member_of_a_project_is_listed_once_with_the_role_they_have(
+    http: aiohttp.ClientSession, gitlab: GitLabDouble
+) -> None:
+    _, members, _ = await get(http, gitlab, "/projects/44/members/all", per_page="2", page="2")
+    _, first, _ = await get(http, gitlab, "/projects/44/members/all", per_page="2")
+    assert [(m["username"], m["access_level"]) for m in [*first, *members]] == [
+        ("developer", 30), ("maintainer", 40), ("reporter", 10),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "path",
     ["/projects/42/members/all/10", "/projects/42/members/all/99", "/groups/5/members/7", "/projects/43/members/7"],
