@@ -83,7 +83,9 @@ class Agent:
             ca_file=network.ca_file, proxy=network.proxy, no_proxy=network.no_proxy, plain_loopback=config.sandbox
         )
         self.exchanges = Exchanges(
-            ExchangeSettings(network.ca_file, network.proxy, network.no_proxy, loopback_endpoints=config.sandbox)
+            ExchangeSettings(
+                network.ca_file, network.proxy, network.no_proxy, loopback_endpoints=config.sandbox, clock=clock
+            )
         )
         self.desks = self._make_desks()
         accounts = {name: Account(name, desk.sign_in, desk.issuer) for name, desk in self.desks.items()}

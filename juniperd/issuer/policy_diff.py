@@ -9,6 +9,7 @@ from juniperd.issuer.policy import (
     Activation,
     AwsTarget,
     GitTarget,
+    GoogleTarget,
     KubernetesTarget,
     LaptopProduction,
     Policy,
@@ -41,7 +42,7 @@ def compare(old: Policy, new: Policy) -> list[str]:
 def _moved(old: RelyingParty, new: RelyingParty, policy: Policy) -> Iterator[str]:
     """Where a party is and how it is known decides to whom credentials are shown."""
     reach = [s.name for s in policy.scopes.values() if any(t.relying_party.name == new.name for t in s.targets)]
-    for field in ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region", "host", "provider"):
+    for field in ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region", "gke", "host", "provider"):
         before, after = getattr(old, field), getattr(new, field)
         if before != after:
             change = f"{new.name} {field} was {_shown(before or None)}, is {_shown(after or None)}"
@@ -67,6 +68,8 @@ def _what(scope: Scope) -> str:
 def _place(target: Target) -> str:
     if isinstance(target, AwsTarget):
         return f"{target.role_arn} at {target.relying_party.name}"
+    if isinstance(target, GoogleTarget):
+        return f"{target.service_account or target.principals} at {target.relying_party.name}"
     if isinstance(target, KubernetesTarget):
         groups = f" as {', '.join(target.groups)}" if target.groups else ""
         return f"namespace {target.namespace} at {target.relying_party.name}{groups}"

@@ -18,7 +18,7 @@ from juniperd.issuer.policy import (
     ApiTarget,
     AwsTarget,
     GitTarget,
-    KubernetesTarget,
+    GoogleTarget,
     RegistryTarget,
     Scope,
     SignedTarget,
@@ -148,15 +148,15 @@ class TokenEndpoint:
         if isinstance(verdict, Refused) and late and not decision.entitled(case):
             return _Decided(await self._as_of_none(subject, verdict), case, target)
         # Only facts say who may be told which parties there are.
-        if not late and (target is None or _signs_by_itself(target)):
+        if not late and (target is None or target.relying_party.made_of is not None):
             verdict = Refused("select", "unknown_target", _which(scope))
         elif isinstance(verdict, Permitted) and target is not None:
             verdict = _of_another_type(request, target) or self._ending(session, target) or verdict
         return _Decided(verdict, case, target, session_ends=session.ends_at if session else None)
 
     def _ending(self, session: Session | None, target: Target) -> Refused | None:
-        """Why nothing is made any more that would end with the session; what is traded at AWS does not."""
-        if session is None or isinstance(target, AwsTarget):
+        """Why nothing is made any more that would end with the session; what is traded at a cloud does not."""
+        if session is None or isinstance(target, AwsTarget | GoogleTarget):
             return None
         return sessions.ending(session, self._clock())
 
@@ -301,16 +301,12 @@ def describe(grant: Grant, target: Target) -> dict[str, object]:
     if isinstance(target, ApiTarget):
         return said
     party = target.relying_party
+    if isinstance(target, GoogleTarget):
+        said |= {"audience": party.audience, "service_account": target.service_account}
+        return said | ({"endpoint": party.endpoint} if party.endpoint else {})
     if isinstance(target, RegistryTarget | GitTarget):
         return said | {"host": party.host}
     return said | {"namespace": target.namespace, "server": party.server, "ca_sha256": party.ca_sha256}
-
-
-def _signs_by_itself(target: Target) -> bool:
-    """Whether a laptop makes this party's tokens of other credentials, so that none of ours would count there."""
-    if isinstance(target, KubernetesTarget):
-        return bool(target.relying_party.eks)
-    return isinstance(target, RegistryTarget) and target.is_ecr
 
 
 def _of_another_type(request: TokenRequest, target: Target) -> Refused | None:
@@ -321,7 +317,7 @@ def _of_another_type(request: TokenRequest, target: Target) -> Refused | None:
 
 
 def _which(scope: Scope) -> str:
-    names = ", ".join(t.relying_party.name for t in scope.targets if not _signs_by_itself(t))
+    names = ", ".join(t.relying_party.name for t in scope.targets if t.relying_party.made_of is None)
     return f"scope {scope.name} has the relying parties {names}; choose one as audience"
 
 
