@@ -92,7 +92,7 @@ def write_files(
     folder.write("aws/credentials", "")
     for scope in SCOPES:
         if scope.export:
-            folder.write(f"google/{scope.name}.json", _google_credentials(at, scope))
+            folder.write(f"gcloud/{scope.name}.json", _google_credentials(at, scope))
     folder.write("kube/config", _kubeconfig(at, (folder / "ca.pem").read_bytes()))
     for name in ("keys", "state", "home", *(f"home/{name.lower()}" for name in XDG)):
         (folder / name).mkdir(mode=0o700, exist_ok=True)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -144,8 +145,11 @@ def _bytes(part: email.message.Message) -> bytes:
 
 def _resource(request: web.Request, name: str, found: StoredObject) -> dict[str, object]:
     bucket = request.match_info["bucket"]
+    path = f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
     return {
         "kind": "storage#object",
+        "selfLink": f"http://{request.host}{path}",
+        "mediaLink": f"http://{request.host}/download{path}?generation={found.generation}&alt=media",
         "id": f"{bucket}/{name}/{found.generation}",
         "name": name,
         "bucket": bucket,
