@@ -148,6 +148,8 @@ def _google_files(found: Held, folder: Path, helper: Path) -> dict[str, str]:
     return {
         **made,
         CREDENTIALS: google.credential_file(found.google[0], helper),
+        # gcloud makes a configuration of its own, and forgets this one, where nothing names it.
+        "gcloud/active_config": "default",
         "gcloud/configurations/config_default": google.gcloud_properties(
             folder / CREDENTIALS, google.first_project(found.google)
         ),
