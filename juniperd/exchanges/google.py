@@ -248,7 +248,7 @@ def _read(answer: Answer, issued: IssuedToken) -> Mapping[str, object]:
         return body
     code, text = _said(body)
     if answer.status == 429 or answer.status >= 500:
-        raise RelyingPartyUnreachable(f"{host_of(answer.url)} answered {code or answer.status}", _LATER)
+        raise RelyingPartyUnreachable(f"Google answered {code or answer.status} at {host_of(answer.url)}", _LATER)
     if not code:
         # Something on the way spoke in Google's place: no verdict of Google's, so what is held stays good.
         raise RelyingPartyUnreachable(f"{host_of(answer.url)} does not answer as Google does", _NETWORK)

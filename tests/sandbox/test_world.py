@@ -105,7 +105,11 @@ CASES = [
     ("sts", "slow", "50"),
     ("sts", "break"),
     ("sts", "heal"),
-    *((where, *words) for where in ("kubernetes", "api") for words in (("slow", "50"), ("break",), ("heal",))),
+    *(
+        (where, *words)
+        for where in ("kubernetes", "api", "google")
+        for words in (("slow", "50"), ("break",), ("heal",))
+    ),
 ]
 
 
@@ -123,7 +127,7 @@ def test_every_drill_is_listed_done_and_tried_above() -> None:
 
 
 def test_help_has_every_drill() -> None:
-    for where in ("gitlab", "sts", "kubernetes", "api"):
+    for where in ("gitlab", "sts", "kubernetes", "api", "google"):
         assert all(f"  {drill.usage}  " in drill_help(where) for drill in DRILLS[where])
 
 
