@@ -3,7 +3,7 @@
 The pool is nobody else's: a second provider in a pool makes every binding there take its tokens too. What a token must say
 stands in the provider's condition, which is one for all scopes of the relying party; the bindings name a scope by its
 attribute and nothing else. ``google.subject`` is what Google's audit logs show, so it names the person: origin, GitLab
-user id and scope, which is at most 78 bytes of the 127 that Google takes.
+user id and scope, which is at most 77 bytes of the 127 that Google takes.
 """
 
 from __future__ import annotations
