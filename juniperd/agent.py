@@ -29,7 +29,7 @@ from juniperd.journal import Journal
 from juniperd.jwks import KeySets
 from juniperd.model import Clock, Kind
 from juniperd.notices import Notices
-from juniperd.protocols import discover
+from juniperd.protocols import discover, google
 from juniperd.server import Lender, Server, Witness, no_controls
 from juniperd.session_verbs import tell_ended
 from juniperd.sessions import Sessions
@@ -38,6 +38,7 @@ from juniperd.skew import ClockSkew
 from juniperd.store import Store
 from juniperd.threads import in_thread
 from juniperd.upgrade import Upgrade
+from juniperd.url_source import UrlSource
 from juniperd.uses import Uses
 from juniperd.verbs import AgentFacts, Deeds, Desk, Verbs
 
@@ -96,7 +97,9 @@ class Agent:
             ca_file=network.ca_file, proxy=network.proxy, no_proxy=network.no_proxy, plain_loopback=config.sandbox
         )
         self.exchanges = Exchanges(
-            ExchangeSettings(network.ca_file, network.proxy, network.no_proxy, loopback_endpoints=config.sandbox)
+            ExchangeSettings(
+                network.ca_file, network.proxy, network.no_proxy, loopback_endpoints=config.sandbox, clock=clock
+            )
         )
         self.desks = self._make_desks()
         accounts = {name: Account(name, desk.sign_in, desk.issuer) for name, desk in self.desks.items()}
@@ -107,6 +110,7 @@ class Agent:
         self._ahead: dict[str, asyncio.Task[None]] = {}
         self._sessions: Sessions | None = None
         self._server: Server | None = None
+        self._url_source: UrlSource | None = None
         self.gives_way = False
         self.upgrade = Upgrade(
             occupied=self._occupied, would_lose=self._would_lose, give_way=self._give_way, journal=journal
@@ -142,6 +146,10 @@ class Agent:
             rested=self.upgrade.rested,
         )
         await server.start()
+        if self._config.google_url_source:
+            folder = self._config.path.with_name(google.FOLDER)
+            self._url_source = UrlSource(self.broker, folder, witness=Witness(self._journal, self._uses))
+            await self._url_source.start()
         self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
         renewals = asyncio.create_task(self.broker.run())
         watch = asyncio.create_task(self._watch(door))
@@ -154,6 +162,8 @@ class Agent:
             looks.cancel()
             self.notices.close()
             self.upgrade.close()
+            if self._url_source is not None:
+                self._url_source.close()
             if self.gives_way:
                 door.keep()
             await server.shut()
@@ -239,11 +249,13 @@ class Agent:
             await desk.issuer.catalogue(await desk.sign_in.subject())
 
     def _read_hosts(self) -> None:
-        """The hosts that the configuration names now; whatever else it says counts from the next start."""
+        """What set-up wrote for tools just now: hosts, credential files; whatever else is said counts from the next start."""
         for name, entry in configuration.load(self._config.path).issuers.items():
             if name in self.desks:
                 self.desks[name].issuer.hosts = entry.hosts
                 self.broker.forgive(name)
+        if self._url_source is not None:
+            self._url_source.write_files()
 
     async def _close(self) -> None:
         for desk in self.desks.values():

@@ -21,7 +21,7 @@ from juniperd.errors import (
     SessionOver,
     TargetUnknown,
 )
-from juniperd.exchanges import Deriving, Exchange, Exchanged, IssuedTokenExpired
+from juniperd.exchanges import Deriving, Exchange, Exchanged, IssuedTokenExpired, untraded
 from juniperd.flights import Flights
 from juniperd.freshness import Window
 from juniperd.identity import SubjectToken
@@ -85,7 +85,7 @@ class TokenSource(Protocol):
         """The same, looked up; :class:`TargetUnknown` where there is none or more than one."""
 
     async def derived(self, subject: SubjectToken, request: CredentialRequest) -> Target | None:
-        """The target of a request whose credential is made of the scope's AWS credentials, else ``None``."""
+        """The target of a request whose credential is made of the scope's own at a cloud, else ``None``."""
 
     async def token(self, subject: SubjectToken, request: CredentialRequest, *, program: str = "") -> IssuedToken:
         """An issued token for a request."""
@@ -159,14 +159,14 @@ class Broker:
         account = self._account_for(request)
         key = _key(account.name, await account.sign_in.wake(), request.scope, request)
         before = {held.lease.key for held in self._table}
+        # What is made of another lease leaves that one behind, at its cloud.
+        others = {replace(key, kind=kind, relying_party=None) for kind in (Kind.AWS, Kind.GOOGLE)}
         try:
             await self._mint(Asked(key, request, program))
         finally:
-            # An EKS token is made of a lease of its own, at AWS.
-            of_aws = replace(key, kind=Kind.AWS, relying_party=None)
-            if of_aws not in before:
-                self._table.drop(of_aws)
-                self._prune()
+            for other in others - before:
+                self._table.drop(other)
+            self._prune()
 
     async def reject(self, rejection: Rejection) -> None:
         """What was shown was not taken: where it is what is held, that is dropped, and the next caller gets a new one.
@@ -207,7 +207,8 @@ class Broker:
         """Begin the renewals that are due; returns at once."""
         for key in self._table.due(self._clock()):
             asked = self._asked.get(key)
-            if asked is not None:
+            # A token that is traded elsewhere is asked for once an hour: ahead of need it would be made in vain.
+            if asked is not None and not key.untraded:
                 self._flights.begin(key, partial(self._fly, asked))
         self._prune()
 
@@ -349,11 +350,14 @@ class Broker:
         subject = await account.sign_in.subject(fresh=fresh)
         target = await account.issuer.derived(subject, asked.request)
         if target is None:
-            return await exchange.trade(await account.issuer.token(subject, asked.request, program=asked.program))
-        of_aws = replace(asked.request, kind=Kind.AWS, relying_party=None, cluster=None, form="", host="", path="")
+            issued = await account.issuer.token(subject, asked.request, program=asked.program)
+            return untraded(issued) if asked.request.untraded else await exchange.trade(issued)
+        source = replace(
+            asked.request, kind=target.made_of, relying_party=None, cluster=None, form="", host="", path=""
+        )
         # No tool waits here but a flight, which is joined by those who do; it lasts as long as the other one.
-        key = _key(account.name, asked.key.identity, of_aws.scope, of_aws)
-        other = await self._lease(key, of_aws, asked.program, patience=None)
+        key = _key(account.name, asked.key.identity, source.scope, source)
+        other = await self._lease(key, source, asked.program, patience=None)
         return await cast("Deriving", exchange).derive(other.lease, target, now=self._clock())
 
     def _account_for(self, request: CredentialRequest) -> Account:
@@ -418,4 +422,5 @@ def _key(issuer: str, identity: str, scope: str, request: CredentialRequest) -> 
         environment=request.environment,
         ref=request.ref,
         narrowing=request.narrowing,
+        untraded=request.untraded,
     )

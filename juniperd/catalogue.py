@@ -11,6 +11,8 @@ from juniperd.issuer_answers import objects
 from juniperd.model import CredentialRequest, Kind
 
 Row = Mapping[str, object]
+CLOUDS = frozenset({"ecr", "gar"})
+"""The providers whose repositories have names of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ class Catalogue:
     def _at_host(self, request: CredentialRequest, hosts: Hosts) -> list[str]:
         """Of the one project that is meant, in policy's order: what is held before what is not, what is awake first."""
         rows = [(e, t) for e, t in self._targets(request.kind) if t.get("host") == request.host and _among(request, e)]
-        at_ecr = any(target.get("provider") == "ecr" for _, target in rows)
-        project = _project(request, [str(e.get("project")) for e, _ in rows], hosts, by_path=not at_ecr)
+        in_cloud = any(target.get("provider") in CLOUDS for _, target in rows)
+        project = _project(request, [str(e.get("project")) for e, _ in rows], hosts, by_path=not in_cloud)
         mine = [entry for entry, _ in rows if str(entry.get("project")).lower() == project]
         mine.sort(key=lambda entry: (not entry.get("held"), not _awake(request, entry)))
         return [str(entry.get("name")) for entry in mine]
@@ -80,7 +82,7 @@ def _awake(request: CredentialRequest, entry: Row) -> bool:
 def _project(request: CredentialRequest, projects: list[str], hosts: Hosts, *, by_path: bool) -> str | None:
     """Which project a name means, in lower case as registries write it: the path's, the session's, or the recorded one.
 
-    A repository's name at ECR is AWS's and says nothing of a project.
+    A repository's name at a cloud is the cloud's and says nothing of a project.
     """
     path = f"{request.path.lower()}/"
     if by_path and request.path:

@@ -56,6 +56,8 @@ class Config:
     sandbox: bool = False
     desktop_notices: bool = True
     """Whether a person's desktop tells them that a sign-in is needed, or will end soon."""
+    google_url_source: bool = False
+    """Whether Google's libraries may ask at a port of loopback too, for where they can start no program."""
 
     def issuer(self, name: str | None) -> IssuerEntry:
         """The issuer of that name; without a name the only one there is."""
@@ -94,8 +96,11 @@ def load(path: Path, *, needs_issuer: bool = True) -> Config:
     notify_table = root.table("notify")
     desktop_notices = notify_table.flag("desktop", default=True)
     notify_table.finish()
+    google_table = root.table("google")
+    url_source = google_table.flag("url_source", default=False)
+    google_table.finish()
     root.finish()
-    return Config(path, issuers, network, store, sandbox, desktop_notices)
+    return Config(path, issuers, network, store, sandbox, desktop_notices, url_source)
 
 
 def _issuer(table: Table, *, sandbox: bool) -> IssuerEntry:

@@ -175,6 +175,8 @@ def issued(answer: Answer, kind: Kind, now: float) -> IssuedToken:
             ca_sha256=str(target.get("ca_sha256") or ""),
             host=str(target.get("host") or ""),
             username=str(target.get("username") or ""),
+            audience=str(target.get("audience") or ""),
+            service_account=str(target.get("service_account") or ""),
         ),
     )
 
@@ -253,19 +255,21 @@ def clusters(document: Mapping[str, object]) -> dict[str, Cluster]:
     }
 
 
-def eks(found: Mapping[str, object]) -> Target:
-    """An EKS cluster of the catalogue."""
-    return _derived(found, Kind.KUBERNETES, ("relying_party", "region", "server", "ca_sha256", "eks"))
-
-
-def ecr(found: Mapping[str, object]) -> Target:
-    """A registry on ECR of the catalogue."""
-    return _derived(found, Kind.REGISTRY, ("relying_party", "region", "host", "endpoint"))
-
-
-def _derived(found: Mapping[str, object], kind: Kind, names: tuple[str, ...]) -> Target:
+def derived(found: Mapping[str, object], kind: Kind) -> Target | None:
+    """A target of the catalogue whose credential is made of another lease's; ``None`` where the issuer is asked."""
+    maker = _maker(found)
+    if maker is None:
+        return None
+    names = ("relying_party", "region", "server", "ca_sha256", "eks", "host", "endpoint")
     texts = {name: str(found.get(name) or "") for name in names}
-    return Target(kind=kind, ttl=0.0, **texts)
+    return Target(kind=kind, ttl=0.0, made_of=maker, **texts)
+
+
+def _maker(found: Mapping[str, object]) -> Kind | None:
+    """Whose credentials: a cloud's own clusters and registries know that cloud's alone."""
+    if found.get("eks") or found.get("provider") == "ecr":
+        return Kind.AWS
+    return Kind.GOOGLE if found.get("gke") or found.get("provider") == "gar" else None
 
 
 def _grant_refused(body: Mapping[str, object], scope: str, message: str, cure: str | None) -> GrantRefused:

@@ -239,18 +239,14 @@ class IssuerClient:
         return self.is_set_up_for(kind, host) or self._catalogue.stands_for(kind, host)
 
     async def derived(self, subject: SubjectToken, request: CredentialRequest) -> Target | None:
-        """What the catalogue registers as made of the scope's AWS credentials: an EKS cluster, a registry on ECR."""
+        """What the catalogue registers as made of the scope's credentials at a cloud: a cluster or registry of its own."""
         if request.kind not in {Kind.KUBERNETES, Kind.REGISTRY}:
             return None
         if await self._known_parties(subject, request) is None and not self._catalogue.fetched_at:
             # Whether it is one is known from there alone, and /token's no would be remembered as a no.
             await self._look(subject)
         found = self._catalogue.target(request.scope, request.kind, request.relying_party)
-        if found is None:
-            return None
-        if request.kind is Kind.REGISTRY:
-            return answers.ecr(found) if found.get("provider") == "ecr" else None
-        return answers.eks(found) if found.get("eks") else None
+        return None if found is None else answers.derived(found, request.kind)
 
     async def open_session(
         self, subject: SubjectToken, asked: Mapping[str, object]

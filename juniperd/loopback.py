@@ -11,7 +11,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from http import HTTPStatus
@@ -157,7 +157,7 @@ class Loopback:
 
     def _judge(self, head: bytes, writer: asyncio.StreamWriter) -> Page | None:
         """What to answer now; ``None`` where this is the one that was waited for."""
-        asked = _Asked.read(head)
+        asked = Asked.read(head)
         if asked is None or asked.host != f"{HOST}:{self._port}":
             return Page.NOT_OURS
         if asked.path != PATH:
@@ -174,23 +174,33 @@ class Loopback:
         return None
 
 
-class _Asked:
+class Asked:
     """The parts of a request that count (RFC 9112 sections 3 and 5)."""
 
-    def __init__(self, method: str, target: str, host: str) -> None:
+    def __init__(self, method: str, target: str, fields: Sequence[tuple[str, str]]) -> None:
         self.path, _mark, query = target.partition("?")
-        self.method, self.host, self.parameters = method, host, _parameters(query)
+        self.method, self.parameters, self._fields = method, _parameters(query), fields
+
+    @property
+    def host(self) -> str:
+        """Whom it was meant for."""
+        return self.field("host") or ""
+
+    def field(self, name: str) -> str | None:
+        """A header field, by its name in lower case; one that stands there twice has no value."""
+        found = [value for known, value in self._fields if known == name]
+        return found[0] if len(found) == 1 else None
 
     @classmethod
-    def read(cls, head: bytes) -> _Asked | None:
+    def read(cls, head: bytes) -> Asked | None:
         """The request, or ``None`` where it is not exactly one of HTTP/1.1 with one host."""
         with suppress(ValueError):
             first, *rest = head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
             method, target, version = first.split(" ")
-            fields = [line.partition(":") for line in rest]
-            (host,) = (value.strip() for name, _colon, value in fields if name.lower() == "host")
-            if version == "HTTP/1.1" and target.startswith("/"):
-                return cls(method, target, host)
+            parts = [line.partition(":") for line in rest]
+            asked = cls(method, target, [(name.lower(), value.strip()) for name, _colon, value in parts])
+            if version == "HTTP/1.1" and target.startswith("/") and asked.field("host") is not None:
+                return asked
         return None
 
 

@@ -71,6 +71,7 @@ class Kind(StrEnum):
     API = "api"
     REGISTRY = "registry"
     GIT = "git"
+    GOOGLE = "google"
 
 
 class Origin(StrEnum):
@@ -95,7 +96,8 @@ class CredentialRequest:
 
     An empty ``scope`` means the one scope that reaches ``relying_party``, ``among`` those of a session. ``cluster`` is
     where the tool will show what it gets, and ``form`` the form of the answer it wants, of which its protocol knows
-    several. A tool that knows no scopes names a ``host`` in their place, in lower case and with its port where that is
+    several. ``untraded`` is for a tool that trades by itself, and wants the issued token as it is. A tool that knows no
+    scopes names a ``host`` in their place, in lower case and with its port where that is
     not 443, and perhaps a ``path`` there, which is a project's or begins with one.
     """
 
@@ -113,6 +115,7 @@ class CredentialRequest:
     among: tuple[str, ...] = ()
     host: str = ""
     path: str = ""
+    untraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class LeaseKey:
     environment: str | None
     ref: str | None
     narrowing: tuple[str, ...]
+    untraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an issued token is to be traded, as the issuer's answer says."""
+    """Where an issued token is to be traded, as the issuer's answer says.
+
+    ``made_of`` is the kind whose lease the credential is made of where the issuer signs nothing for it.
+    """
 
     relying_party: str
     kind: Kind
@@ -234,6 +241,9 @@ class Target:
     eks: str = ""
     host: str = ""
     username: str = ""
+    audience: str = ""
+    service_account: str = ""
+    made_of: Kind = Kind.AWS
 
     @property
     def cluster(self) -> Cluster:

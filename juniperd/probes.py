@@ -15,7 +15,7 @@ from juniperd.store import Store
 Event = Mapping[str, object]
 PROGRAM = "juniper doctor"
 """Who asks, in the issuer's trail."""
-TRADED = frozenset({Kind.AWS, Kind.KUBERNETES, Kind.API})
+TRADED = frozenset({Kind.AWS, Kind.GOOGLE, Kind.KUBERNETES, Kind.API})
 """The kinds of which an exchange leaves nothing behind at the relying party that would have to be given back."""
 
 

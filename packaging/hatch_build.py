@@ -17,7 +17,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("juniper-aws", "juniper-kubectl", "docker-credential-juniper", "git-credential-juniper")
+NAMES = ("juniper-aws", "juniper-google", "juniper-kubectl", "docker-credential-juniper", "git-credential-juniper")
 CHOICE = "JUNIPER_HELPER"
 """``static`` or ``twin``; whichever can be made where it is not set."""
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from juniperd.errors import one_line
@@ -98,7 +99,7 @@ def with_authorities(held: Held) -> Held:
     found, without = kubectl.with_authorities(held.places, theirs)
     for one in without:
         say(f"left out: {one.relying_party}, whose CA is not here; run: juniper setup kubectl")
-    return Held(held.profiles, tuple(found), held.registries, held.git)
+    return replace(held, places=tuple(found))
 
 
 def say(line: str) -> None:

@@ -17,7 +17,7 @@ from juniperd import config, paths
 from juniperd.cli import checkout, child, ci_lint, connection, kindly, show, subshell
 from juniperd.cli.session import seconds
 from juniperd.errors import GrantRefused, JuniperError, ProtocolError, SessionOver, UsageError, one_line
-from juniperd.setup import session
+from juniperd.setup import google, session
 from juniperd.setup.session import SOCKET, Held, Row
 
 EXAMPLES = """examples:
@@ -296,9 +296,10 @@ class Debugging:
         sandbox = config.load(paths.config_path()).sandbox
         held = child.with_authorities(session.held(self._rows, scopes, issuer=issuer, sandbox=sandbox))
         bin_folder = Path(sys.argv[0]).resolve().parent
-        session.write(self._folder, session.files(held, bin_folder))
+        session.write(self._folder, session.files(held, self._folder, bin_folder))
         self._note_end(opened)
-        environ = session.environment(self._folder, str(opened["socket"]), os.environ, bin_folder)
+        socket, project = str(opened["socket"]), google.first_project(held.google)
+        environ = session.environment(self._folder, socket, os.environ, bin_folder, google_project=project)
         about = one_line(f"{opened['project']} {opened['environment']}", 120)
         _introduce(about, opened, held, self._folder)
         if command:
@@ -336,6 +337,11 @@ def _introduce(about: str, opened: Mapping[str, object], held: Held, folder: Pat
     if len(held.profiles) > 1:
         others = ", ".join(profile.name for profile in held.profiles[1:])
         child.say(f"aws: {held.profiles[0].name} where none is named; --profile for {others}")
+    if len(held.google) > 1:
+        others = ", ".join(str(folder / f"google/{one.name}.json") for one in held.google[1:])
+        child.say(
+            f"google: {held.google[0].name} where none is named; GOOGLE_APPLICATION_CREDENTIALS={others} for others"
+        )
     if not _in_memory(folder):
         child.say(f"no folder here is kept in memory, so the session's settings, which hold no secret, lie in {folder}")
 

@@ -19,8 +19,9 @@ from juniperd import config, paths
 from juniperd.cli import child, connection, kindly, token
 from juniperd.errors import UsageError, one_line
 from juniperd.protocols import aws as aws_protocol
+from juniperd.protocols import google as google_protocol
 from juniperd.protocols import token as token_protocol
-from juniperd.setup import session
+from juniperd.setup import google, session
 from juniperd.setup.session import SOCKET, Row
 
 EXAMPLES = """examples:
@@ -52,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
     _sweep(place)
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=place))
     try:
-        session.write(folder, session.files(held, bin_folder))
-        environ = session.environment(folder, os.environ.get(SOCKET, ""), os.environ, bin_folder)
+        session.write(folder, session.files(held, folder, bin_folder))
+        socket, project = os.environ.get(SOCKET, ""), google.first_project(held.google)
+        environ = session.environment(folder, socket, os.environ, bin_folder, google_project=project)
         return child.run(args.command, environ | credentials)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -101,7 +103,7 @@ def _row(args: argparse.Namespace) -> tuple[str, Row]:
 
 
 def _credentials(row: Row, issuer: str, *, sandbox: bool) -> Iterator[tuple[str, str]]:
-    """What enters the environment: AWS's four variables, and a token for an API."""
+    """What enters the environment: AWS's four variables, Google's access token, and a token for an API."""
     targets = row.get("targets")
     named = ["--scope", str(row["name"]), *(["--issuer", issuer] if issuer else [])]
     for target in targets if isinstance(targets, list) else []:
@@ -114,6 +116,11 @@ def _credentials(row: Row, issuer: str, *, sandbox: bool) -> Iterator[tuple[str,
             yield "AWS_DEFAULT_REGION", str(target["region"])
             if sandbox and target.get("endpoint"):
                 yield "AWS_ENDPOINT_URL", str(target["endpoint"])
+        elif target["kind"] == "google":
+            said = json.loads(token.ask([google_protocol.HELPER, *named, f"--{google_protocol.ACCESS}"]))
+            # gcloud's own, and that of Terraform's provider.
+            yield "CLOUDSDK_AUTH_ACCESS_TOKEN", said["token"]
+            yield "GOOGLE_OAUTH_ACCESS_TOKEN", said["token"]
         elif target["kind"] == "api":
             words = [token_protocol.HELPER, "--audience", str(target["relying_party"]), *named]
             yield TOKEN, token.ask(words).decode().strip()

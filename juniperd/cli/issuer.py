@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   juniper issuer keys replace
   juniper issuer link list
   juniper issuer trust aws invoice-archive-writer --terraform
+  juniper issuer trust google invoice-export-google --uploaded-jwks
   juniper issuer trust kubernetes billing-debugger --version v1beta1
   juniper issuer publish /srv/www/juniper
   juniper issuer backup /var/backups/juniper.db"""
@@ -58,6 +59,10 @@ def _register_trust(verbs: Verbs[argparse.ArgumentParser]) -> None:
     aws = kinds.add_parser("aws", help="IAM: the identity provider and the role's trust policy")
     aws.add_argument("--terraform", action="store_true", help="as Terraform (default: JSON)")
     aws.add_argument("--pin-role", action="store_true", help="demand the claim that names this one role")
+    cloud = kinds.add_parser("google", help="a workload identity pool of its own, its provider, and the bindings")
+    cloud.add_argument("--terraform", action="store_true", help="as Terraform (default: commands of gcloud)")
+    about = "give Google the keys, where it cannot fetch them; again after each rotation"
+    cloud.add_argument("--uploaded-jwks", action="store_true", help=about)
     cluster = kinds.add_parser("kubernetes", help="an API server's configuration, or EKS's access entry")
     form = cluster.add_mutually_exclusive_group()
     about = "v1: Kubernetes 1.34 and later (default); v1beta1: from 1.30; flags: before that"
@@ -149,6 +154,9 @@ def _trust(args: argparse.Namespace, path: Path) -> Outcome:
     if args.kind == "kubernetes":
         form = "bindings" if args.bindings else "terraform" if args.terraform else args.version
         return commands.trust_kubernetes(path, args.scope, form=form, ca_file=args.issuer_ca)
+    if args.kind == "google":
+        form = "terraform" if args.terraform else "commands"
+        return commands.trust_google(path, args.scope, form=form, uploaded=args.uploaded_jwks)
     form = "terraform" if args.terraform else "json"
     return commands.trust_aws(path, args.scope, form=form, pin_role=args.pin_role)
 

@@ -21,13 +21,14 @@ EXAMPLES = """examples:
   juniper setup aws --diff
   juniper setup aws
   juniper setup aws --undo
+  juniper setup gcloud
   juniper setup kubectl
   juniper setup docker --project shop/billing
   juniper setup git
   juniper setup unit
   juniper setup completion"""
-TOOLS = ("aws", "kubectl", "docker", "git", "unit", "completion")
-"""What can be set up, each in a module of its own: four tools, the systemd user unit, and completion for the shell."""
+TOOLS = ("aws", "gcloud", "kubectl", "docker", "git", "unit", "completion")
+"""What can be set up, each in a module of its own: five tools, the systemd user unit, and completion for the shell."""
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -75,11 +76,12 @@ def tool(name: str) -> Tool:
 def files_of_tools() -> list[Path]:
     """Every file of the person's that a tool's set-up may have changed."""
     from juniperd import paths
-    from juniperd.setup import aws, completion, docker, git, units
+    from juniperd.setup import aws, completion, docker, git, google, units
 
     home = Path.home()
     return [
         aws.config_file(os.environ, home),
+        *google.files_in(paths.config_path()),
         paths.config_path().with_name("kubeconfig"),
         docker.config_file(os.environ, home),
         git.config_file(os.environ, home),

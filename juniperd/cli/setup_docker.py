@@ -15,8 +15,8 @@ from juniperd.setup import docker, files, hosts
 from juniperd.setup.hosts import Offer, Rows
 
 KIND = "registry"
-ECR = "ecr"
-"""The provider whose repositories have names of AWS's, so that the only project that is held there is the one meant."""
+CLOUDS = frozenset({"ecr", "gar"})
+"""The providers whose repositories have names of their own, so that the only project that is held there is the one meant."""
 
 
 NEEDS_SIGN_IN = True
@@ -75,6 +75,6 @@ def _notes(found: Sequence[Offer], rows: Rows) -> Iterator[str]:
             print(f"warning: {host} means {project}, which is none that you hold; run: {choose}", file=sys.stderr)
         elif project:
             yield f"{host} means {project}"
-        elif len(held) > 1 or any(one.provider != ECR for one in there):
+        elif len(held) > 1 or any(one.provider not in CLOUDS for one in there):
             yield f"{host} means no project yet; you hold {', '.join(held)}"
             yield f"next: {choose}"

@@ -12,11 +12,11 @@ from pathlib import Path
 from juniperd.doctor.agent import of_manager
 from juniperd.doctor.finding import Finding, note
 from juniperd.doctor.laptop import Laptop
-from juniperd.protocols import docker, git, kubectl
+from juniperd.protocols import docker, git, google, kubectl
 from juniperd.setup.session import AWS_HELPER
 from juniperd.threads import in_thread
 
-HELPERS = (AWS_HELPER, kubectl.HELPER, docker.HELPER, git.HELPER)
+HELPERS = (AWS_HELPER, google.HELPER, kubectl.HELPER, docker.HELPER, git.HELPER)
 BY_PATH = docker.HELPER
 """The one that tools look for in PATH; the others stand in the tools' files with their whole path."""
 OF_DESKTOP = Path("/etc/environment")

@@ -54,7 +54,10 @@ def _outcome(one: Held) -> str:
     """What has been shown by an exchange that went well."""
     if one.kind == Kind.AWS:
         return "STS trades the scope's token for its role"
+    if one.kind == Kind.GOOGLE:
+        return "Google trades the scope's token for an access token"
     signed = "the scope's role signs a token for it" if one.target.get("eks") else "the issuer signs a token for it"
+    signed = "the scope's Google access token is its token" if one.target.get("gke") else signed
     return f"{signed}; whether it is taken there says juniper doctor kubectl" if one.kind == Kind.KUBERNETES else signed
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
 from juniperd.errors import RelyingPartyRefused, TargetUnknown
 from juniperd.freshness import Window
-from juniperd.model import BasicLogin, Cluster, Credential, IssuedToken, Kind, Lease, Target
+from juniperd.model import BasicLogin, BearerToken, Clock, Cluster, Credential, IssuedToken, Kind, Lease, Target
 
 _USER = re.compile(r"[A-Za-z0-9.+_-]{1,255}")
 """A deploy token's user name, as GitLab takes it."""
@@ -29,6 +30,7 @@ class ExchangeSettings:
     proxy: str | None = None
     no_proxy: tuple[str, ...] = ()
     loopback_endpoints: bool = False
+    clock: Clock = time.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,10 @@ class Offline:
 
 
 class Deriving(Protocol):
-    """An exchange that makes some of its credentials of another kind's lease, and not of an issued token."""
+    """An exchange that makes some of its credentials of another kind's lease, and not of an issued token.
+
+    That one is renewed ahead by no less than what is made of it, and long before either ends.
+    """
 
     async def derive(self, lease: Lease, target: Target, *, now: float) -> Exchanged:
         """The credential for ``target`` out of ``lease``, made at ``now``."""
@@ -90,6 +95,11 @@ def basic_login(issued: IssuedToken) -> Exchanged:
         msg = f"the issuer named no host or no usable user for {target.relying_party}"
         raise RelyingPartyRefused(msg, "ask whoever runs the issuer to run: juniper policy check")
     return Exchanged(BasicLogin(target.username, issued.token), issued.expires_at, host=target.host)
+
+
+def untraded(issued: IssuedToken) -> Exchanged:
+    """The issued token as it is, for a tool that trades by itself."""
+    return Exchanged(BearerToken(issued.token), issued.expires_at)
 
 
 class ExchangeModule(Protocol):

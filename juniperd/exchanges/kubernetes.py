@@ -1,5 +1,7 @@
 """Tokens for Kubernetes: the issuer's own where a cluster trusts it, EKS's signed here with the scope's AWS credentials.
 
+A GKE cluster takes the scope's Google access token itself (Google Cloud, "Authenticate to the Kubernetes API server").
+
 An EKS token is a presigned ``GetCallerIdentity`` of STS with the cluster's name in a signed header, base64url without
 padding behind ``k8s-aws-v1.`` (the format of aws-iam-authenticator). Nobody is called to make one.
 """
@@ -39,7 +41,9 @@ class KubernetesExchange(Offline):
         return Exchanged(BearerToken(issued.token), issued.expires_at, issued.target.cluster)
 
     async def derive(self, lease: Lease, target: Target, *, now: float) -> Exchanged:
-        """A token for an EKS cluster; it ends with the credentials that signed it, if that is sooner."""
+        """A token for a cluster of a cloud's own; it ends with the credentials it is made of, if that is sooner."""
+        if target.made_of is Kind.GOOGLE:
+            return Exchanged(cast("BearerToken", lease.credential), lease.expires_at, target.cluster)
         token = await in_thread(partial(_presigned, lease, target), name="eks")
         return Exchanged(BearerToken(token), min(now + EKS_LIFE, lease.expires_at), target.cluster)
 

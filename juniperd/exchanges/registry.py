@@ -1,7 +1,8 @@
 """Logins for registries: GitLab's is a deploy token that the issuer had made, ECR's is asked for with the AWS lease.
 
 ECR's ``GetAuthorizationToken`` answers ``AWS:<password>`` in base64 for twelve hours (Amazon ECR API reference); what is
-served here ends with the credentials that asked for it. ACR and Google Artifact Registry will follow their clouds.
+served here ends with the credentials that asked for it. Google Artifact Registry takes an access token as the password of
+``oauth2accesstoken`` (Artifact Registry documentation, "Access token"), so nobody is asked for one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from juniperd.address import host_of
 from juniperd.errors import ExchangeError, RelyingPartyRefused, RelyingPartyUnreachable, UpstreamError, one_line
 from juniperd.exchanges import Exchanged, ExchangeSettings, Offline, aws, basic_login
 from juniperd.freshness import Window
-from juniperd.model import AwsCredential, BasicLogin, IssuedToken, Kind, Lease, Secret, Target
+from juniperd.model import AwsCredential, BasicLogin, BearerToken, IssuedToken, Kind, Lease, Secret, Target
 from juniperd.threads import in_thread
 
 KIND = Kind.REGISTRY
@@ -32,6 +33,7 @@ of pulls has the issuer asked in between: it refuses where it ended the login be
 
 _ECR = re.compile(r"([0-9]{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z.]+")
 """A registry by each of its names, of which ECR answers the plain one whichever is meant: its account and region."""
+GAR_USER = "oauth2accesstoken"
 _CONFIG = "check [network] proxy and ca_file"
 
 
@@ -51,7 +53,10 @@ class RegistryExchange(Offline):
         return basic_login(issued)
 
     async def derive(self, lease: Lease, target: Target, *, now: float) -> Exchanged:
-        """A login at ECR, which lasts here as long as the credentials that it was asked for with."""
+        """A login at a cloud's registry, which lasts here as long as the credentials that it is made of."""
+        if target.made_of is Kind.GOOGLE:
+            login = BasicLogin(GAR_USER, cast("BearerToken", lease.credential).token)
+            return Exchanged(login, lease.expires_at, host=target.host)
         aws.check_endpoint(target, allow=self.settings.loopback_endpoints)
         answer = await in_thread(partial(self._ask, lease, target), name="ecr")
         login, ends_at = _read(answer, target)

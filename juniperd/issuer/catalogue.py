@@ -13,7 +13,7 @@ from juniperd.issuer.facts import User
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
 from juniperd.issuer.judge import Judge
-from juniperd.issuer.policy import AwsTarget, GitTarget, KubernetesTarget, RegistryTarget, Scope, Target
+from juniperd.issuer.policy import AwsTarget, GitTarget, GoogleTarget, KubernetesTarget, RegistryTarget, Scope, Target
 from juniperd.issuer.subject import Subject
 from juniperd.issuer.verdict import Permitted, Refused, Verdict
 from juniperd.model import Origin
@@ -162,9 +162,10 @@ def _target(target: Target) -> dict[str, object]:
         return said | _registry(target)
     if isinstance(target, GitTarget):
         return said | {"host": party.host}
-    if not isinstance(target, AwsTarget):
-        return said
-    said |= {"role_arn": target.role_arn, "region": target.region, "account_id": target.account_id}
+    if isinstance(target, AwsTarget):
+        said |= {"role_arn": target.role_arn, "region": target.region, "account_id": target.account_id}
+    if isinstance(target, GoogleTarget):
+        said |= {"audience": party.audience, "service_account": target.service_account, "project": target.project}
     return said | {"endpoint": party.endpoint} if party.endpoint else said
 
 
@@ -172,14 +173,16 @@ def _registry(target: RegistryTarget) -> dict[str, object]:
     """A registry's host and whose it is; of ECR where its logins are made, of GitLab's what ours may do there."""
     party = target.relying_party
     said: dict[str, object] = {"host": party.host, "provider": party.provider}
-    if not target.is_ecr:
+    if party.made_of is None:
         return said | {"permissions": list(target.permissions)}
+    if not target.is_ecr:
+        return said
     said |= {"region": party.region}
     return said | {"endpoint": party.endpoint} if party.endpoint else said
 
 
 def _cluster(target: KubernetesTarget) -> dict[str, object]:
-    """Where a cluster is and how it is known; an EKS cluster also by the name and region its tokens are made for."""
+    """Where a cluster is and how it is known; one of EKS or GKE also by the name that its cloud has for it."""
     party = target.relying_party
     said: dict[str, object] = {
         "server": party.server,
@@ -187,4 +190,5 @@ def _cluster(target: KubernetesTarget) -> dict[str, object]:
         "certificate_authority": party.certificate_authority,
         "namespace": target.namespace,
     }
-    return said | ({"eks": party.eks, "region": party.region} if party.eks else {})
+    said |= {"eks": party.eks, "region": party.region} if party.eks else {}
+    return said | ({"gke": party.gke} if party.gke else {})

@@ -13,7 +13,7 @@ from typing import NewType
 from juniperd.issuer.facts import User
 from juniperd.issuer.job import Job
 from juniperd.issuer.keys import LONGEST_LIFE, TOKEN_LIFE
-from juniperd.issuer.policy import ROLES, ApiTarget, AwsTarget, KubernetesTarget, SignedTarget, Target
+from juniperd.issuer.policy import ROLES, ApiTarget, AwsTarget, GoogleTarget, KubernetesTarget, SignedTarget, Target
 from juniperd.issuer.verdict import Grant
 from juniperd.model import Origin
 
@@ -40,7 +40,7 @@ class Stamp:
 
     def ends(self, grant: Grant, target: Target) -> float:
         """When the token ends: soon where it is traded, else with the scope's life or the session, if that is sooner."""
-        if isinstance(target, AwsTarget):
+        if isinstance(target, AwsTarget | GoogleTarget):
             return self.now + TOKEN_LIFE
         ends = self.now + min(grant.scope.ttl, LONGEST_LIFE)
         return ends if self.session_ends is None else min(ends, self.session_ends)
@@ -80,6 +80,9 @@ def build(grant: Grant, target: SignedTarget, stamp: Stamp) -> SignedClaims:
 def _of_target(grant: Grant, target: SignedTarget) -> dict[str, object]:
     if isinstance(target, AwsTarget):
         return _aws(grant, target)
+    if isinstance(target, GoogleTarget):
+        # Google's provider maps the claims that every token has: its subject is made of origin, user id and scope.
+        return {}
     return _kubernetes(grant, target) if isinstance(target, KubernetesTarget) else _api(grant)
 
 

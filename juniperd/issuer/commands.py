@@ -21,7 +21,7 @@ from juniperd.issuer.config import IssuerConfig
 from juniperd.issuer.desk import Desk, Document
 from juniperd.issuer.keys import Keys
 from juniperd.issuer.policy import Policy, Scope
-from juniperd.issuer.trust import aws, eks, kubernetes
+from juniperd.issuer.trust import aws, eks, google, kubernetes
 
 _LAST = 1000
 _PAUSE = 0.5
@@ -338,6 +338,23 @@ def trust_aws(config_path: Path, scope: str, *, form: str = "json", pin_role: bo
         _, found = _scope(config, scope)
         make = aws.as_terraform if form == "terraform" else aws.as_json
         return make(found, issuer_url=config.url, pin_role=pin_role)
+
+    return _attempt(work)
+
+
+def trust_google(config_path: Path, scope: str, *, form: str = "commands", uploaded: bool = False) -> Outcome:
+    """What Google Cloud must be told for one scope, as ``commands`` of gcloud or ``terraform``.
+
+    With ``uploaded`` the provider is given the issuer's keys as they are published now, and fetches none.
+    """
+
+    def work() -> str:
+        config = configuration.load(config_path)
+        policy, found = _scope(config, scope)
+        now = time.time()
+        jwks = Keys(config.keys, now=now).jwks(now) if uploaded else None
+        make = google.as_terraform if form == "terraform" else google.as_commands
+        return make(policy, found, issuer_url=config.url, jwks=jwks)
 
     return _attempt(work)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from juniperd.issuer.policy import (
     AwsTarget,
+    GoogleTarget,
     KubernetesTarget,
     RegistryTarget,
     RelyingParty,
@@ -27,8 +28,16 @@ def advice(scopes: Iterable[Scope], *, who: str | None, now: float) -> list[str]
 def _block(target: Target, who: str | None, scope: str, now: float) -> str:
     if isinstance(target, AwsTarget):
         return _aws(target, who, now)
+    if isinstance(target, GoogleTarget):
+        return _google(target, scope)
+    if target.relying_party.made_of is Kind.GOOGLE:
+        return f"{_named(target)}: nothing of its own; what is shown there is the scope's Google access token"
     if isinstance(target, KubernetesTarget):
         return _kubernetes(target, who, scope)
+    return _login(target)
+
+
+def _login(target: Target) -> str:
     if token_scopes(target):
         return f"{_named(target)}: nothing; the issuer has its deploy tokens deleted, each an order_ended in: juniper audit tail"
     if isinstance(target, RegistryTarget):
@@ -59,6 +68,16 @@ def _aws(target: AwsTarget, who: str | None, now: float) -> str:
     )
 
 
+def _google(target: GoogleTarget, scope: str) -> str:
+    """A binding that goes cuts the scope's people alone; tokens of a pool that is disabled end at once, for everybody."""
+    member = f"{target.principals}/attribute.juniper_scope/{scope}"
+    where = f"on {target.service_account}" if target.service_account else "on what it reaches"
+    return (
+        f"{_named(target)}: remove the bindings of {member} {where}, or wait: its tokens die within the hour; "
+        "at once for everybody: disable the pool (gcloud iam workload-identity-pools update --disabled), or the service account"
+    )
+
+
 def _kubernetes(target: KubernetesTarget, who: str | None, scope: str) -> str:
     subject = f"user {who}" if who is not None else f"group juniper:scope:{scope}"
     return (
@@ -85,6 +104,10 @@ _BELIEVES = {
     Kind.AWS: (
         "aws {name}: delete the account's OIDC provider of this issuer (aws iam delete-open-id-connect-provider), wait "
         "until a sign-in fails, then create it again: AWS keeps key sets for a time that it does not tell"
+    ),
+    Kind.GOOGLE: (
+        "google {name}: a provider with an uploaded key set has the new one only once it is uploaded (juniper issuer trust "
+        "google SCOPE --uploaded-jwks); one that fetches: disable it until a sign-in fails, then enable it again"
     ),
     Kind.KUBERNETES: (
         "kubernetes {name}: once the key set is older than its max-age, show the API server one new token (kubectl get "

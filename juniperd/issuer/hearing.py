@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from juniperd.issuer import decision
-from juniperd.issuer.policy import KubernetesTarget, RegistryTarget, Scope, Target, token_scopes
+from juniperd.issuer.policy import Scope, Target, token_scopes
 from juniperd.issuer.token_request import DEPLOY_TOKEN, TokenRequest
 from juniperd.issuer.verdict import AnyCase, Grant, Permitted, Refused, Verdict
 
@@ -59,18 +59,11 @@ def aimed(request: TokenRequest, scope: Scope, verdict: Verdict) -> tuple[Verdic
     """The verdict with the target that is asked for; only facts say who may be told which parties there are."""
     target = scope.target(request.audience)
     late = isinstance(verdict, Refused) and verdict.passing
-    if not late and (target is None or _made_elsewhere(target)):
+    if not late and (target is None or target.relying_party.made_of is not None):
         return Refused("select", "unknown_target", _which(scope)), target
     if isinstance(verdict, Permitted) and target is not None:
         return _of_another_type(request, target) or verdict, target
     return verdict, target
-
-
-def _made_elsewhere(target: Target) -> bool:
-    """Whether the agent makes this party's tokens of other credentials, so that none of ours would count there."""
-    if isinstance(target, KubernetesTarget):
-        return bool(target.relying_party.eks)
-    return isinstance(target, RegistryTarget) and target.is_ecr
 
 
 def _of_another_type(request: TokenRequest, target: Target) -> Refused | None:
@@ -81,5 +74,5 @@ def _of_another_type(request: TokenRequest, target: Target) -> Refused | None:
 
 
 def _which(scope: Scope) -> str:
-    names = ", ".join(t.relying_party.name for t in scope.targets if not _made_elsewhere(t))
+    names = ", ".join(t.relying_party.name for t in scope.targets if t.relying_party.made_of is None)
     return f"scope {scope.name} has the relying parties {names}; choose one as audience"

@@ -10,7 +10,7 @@ from juniperd.issuer import audit, decision, links, pins, sessions
 from juniperd.issuer import subject as subjects
 from juniperd.issuer.hearing import Decided, aimed
 from juniperd.issuer.judge import Judge
-from juniperd.issuer.policy import AwsTarget, Scope, Target
+from juniperd.issuer.policy import AwsTarget, GoogleTarget, Scope, Target
 from juniperd.issuer.sessions import Session
 from juniperd.issuer.state import State
 from juniperd.issuer.subject import Subject
@@ -94,8 +94,8 @@ class LaptopHearing:
         return Decided(verdict, case, target, session=number, session_ends=session.ends_at if session else None)
 
     def _ending(self, session: Session | None, target: Target) -> Refused | None:
-        """Why nothing is made any more that would end with the session; what is traded at AWS does not."""
-        if session is None or isinstance(target, AwsTarget):
+        """Why nothing is made any more that would end with the session; what is traded at a cloud does not."""
+        if session is None or isinstance(target, AwsTarget | GoogleTarget):
             return None
         return sessions.ending(session, self.clock())
 

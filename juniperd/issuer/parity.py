@@ -181,7 +181,7 @@ def _said(grant: Grant | None, target: Target, stamp: Stamp) -> Mapping[str, obj
         return _shown(claims.build(grant, target, stamp))
     scopes = token_scopes(target)
     if not scopes:
-        return {"made of": f"the credentials of scope {grant.scope.name} at AWS"}
+        return {"made of": f"what the scope holds at {target.relying_party.made_of}"}
     ends = int(stamp.ends(grant, target)) - int(stamp.now)
     return {"deploy token of project": grant.project.id, "scopes": list(scopes), "life": ends}
 

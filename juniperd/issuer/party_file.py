@@ -7,11 +7,20 @@ from dataclasses import replace
 
 from juniperd import fingerprint, order
 from juniperd.address import is_api_server, is_host, is_loopback
-from juniperd.issuer.policy import ECR, GITLAB, RelyingParty
+from juniperd.issuer.policy import ECR, GAR, GITLAB, RelyingParty
 from juniperd.model import NAME, Kind
 from juniperd.tomlfile import Document, Table
 
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
+PROVIDER = re.compile(
+    r"//iam\.googleapis\.com/projects/[1-9][0-9]{0,19}/locations/global"
+    r"/workloadIdentityPools/(?!gcp-)[a-z0-9-]{4,32}/providers/(?!gcp-)[a-z0-9-]{4,32}"
+)
+"""A workload identity provider's resource name, which is also the audience that it takes where none is listed."""
+GKE = re.compile(
+    r"projects/[a-z][a-z0-9-]{4,28}[a-z0-9]/locations/[a-z0-9-]{1,63}/clusters/[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
+)
+_GAR = re.compile(r"[a-z]+(-[a-z]+[0-9]+)?-docker\.pkg\.dev")
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _WITH_HOST = (Kind.REGISTRY, Kind.GIT)
 """Kinds that are shown no token of ours: they have a host, and no audience."""
@@ -47,10 +56,10 @@ def _check_alone(table: Table, party: RelyingParty, parties: dict[str, RelyingPa
 def _party(table: Table, *, sandbox: bool) -> RelyingParty:
     check_name(table, "kind")
     kind = Kind(table.choice("kind", tuple(Kind)))
-    party = RelyingParty(table.name, kind, "" if kind in _WITH_HOST else _audience(table))
+    party = RelyingParty(table.name, kind, "" if kind in _WITH_HOST else _audience(table, kind))
     if kind in _WITH_HOST:
         party = replace(party, host=_host(table))
-    if kind is Kind.AWS:
+    if kind in {Kind.AWS, Kind.GOOGLE}:
         party = replace(party, endpoint=_endpoint(table, sandbox=sandbox))
     elif kind is Kind.KUBERNETES:
         party = _cluster(table, party)
@@ -60,12 +69,15 @@ def _party(table: Table, *, sandbox: bool) -> RelyingParty:
     return party
 
 
-def _audience(table: Table) -> str:
+def _audience(table: Table, kind: Kind) -> str:
     audience = table.text("audience")
     if not audience or len(audience) > 255 or not audience.isprintable() or " " in audience:
         raise table.error("audience", "an audience is 1 to 255 characters without spaces")
     if audience == order.AUDIENCE:
         raise table.error("audience", f"'{audience}' is the audience of orders to the minter", "choose another one")
+    if kind is Kind.GOOGLE and not PROVIDER.fullmatch(audience):
+        cure = "write it as //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/NAME"
+        raise table.error("audience", f"'{audience}' is not the resource name of a workload identity provider", cure)
     return audience
 
 
@@ -80,9 +92,12 @@ def _host(table: Table) -> str:
 
 
 def _registry(table: Table, party: RelyingParty, *, sandbox: bool) -> RelyingParty:
-    """Whose registry it is; ECR's host says in which account and region it lies."""
-    provider = table.choice("provider", (GITLAB, ECR))
-    if provider == GITLAB:
+    """Whose registry it is; ECR's host says in which account and region it lies, Artifact Registry's where."""
+    provider = table.choice("provider", (GITLAB, ECR, GAR))
+    if provider == GAR and not _GAR.fullmatch(party.host):
+        cure = "write it as LOCATION-docker.pkg.dev"
+        raise table.error("host", f"'{party.host}' is no host of Artifact Registry", cure)
+    if provider != ECR:
         return replace(party, provider=provider)
     found = _ECR.fullmatch(party.host)
     if found is None:
@@ -92,7 +107,7 @@ def _registry(table: Table, party: RelyingParty, *, sandbox: bool) -> RelyingPar
 
 
 def _cluster(table: Table, party: RelyingParty) -> RelyingParty:
-    """Where the cluster is and what its certificate authority is; an EKS cluster has a name and a region besides."""
+    """Where the cluster is and what its certificate authority is; one of EKS or GKE is also named as its cloud does."""
     server = table.text("server").rstrip("/")
     if not is_api_server(server):
         raise table.error("server", f"'{server}' is not an https URL of an API server", "write it as https://HOST:PORT")
@@ -106,9 +121,12 @@ def _cluster(table: Table, party: RelyingParty) -> RelyingParty:
     eks, region = table.text("eks", ""), table.text("region", "")
     if bool(eks) != bool(region) or (eks and not (_CLUSTER.fullmatch(eks) and REGION.fullmatch(region))):
         raise table.error("eks", "an EKS cluster is named by eks and region", 'eks = "NAME" and region = "eu-west-1"')
-    return replace(
-        party, server=server, ca_sha256=told or known or "", certificate_authority=authority, eks=eks, region=region
-    )
+    gke = table.text("gke", "")
+    if gke and (eks or not GKE.fullmatch(gke)):
+        cure = "write it as projects/PROJECT/locations/LOCATION/clusters/NAME, and no eks"
+        raise table.error("gke", f"'{gke}' is not the name of one cluster of GKE", cure)
+    found = replace(party, server=server, ca_sha256=told or known or "", certificate_authority=authority)
+    return replace(found, eks=eks, region=region, gke=gke)
 
 
 def _certificate_authority(table: Table) -> str:

@@ -42,7 +42,7 @@ SOURCES = (
     "webide",
 )
 """Whatever starts a pipeline (GitLab's ``CI_PIPELINE_SOURCE``); of these a scope takes what it names."""
-GITLAB, ECR = "gitlab", "ecr"
+GITLAB, ECR, GAR = "gitlab", "ecr", "gar"
 """Whose a registry is."""
 
 
@@ -65,7 +65,8 @@ class RelyingParty:
     """One audience, one party, one kind; declared once.
 
     Of a cluster: where it is, the fingerprint of its CA (empty for one that the world trusts) and the CA itself where
-    the policy has it. With ``eks`` its tokens are signed with the scope's AWS credentials, and the issuer signs none.
+    the policy has it. With ``eks`` its tokens are signed with the scope's AWS credentials, with ``gke`` they are the
+    scope's Google access tokens, and the issuer signs none.
     A registry and a Git server are known by their ``host`` and have no audience, for no token of ours is shown there.
     """
 
@@ -78,8 +79,16 @@ class RelyingParty:
     certificate_authority: str = ""
     eks: str = ""
     region: str = ""
+    gke: str = ""
     host: str = ""
     provider: str = ""
+
+    @property
+    def made_of(self) -> Kind | None:
+        """The kind whose credentials a laptop makes this party's of; ``None`` where the issuer signs or orders them."""
+        if self.eks or self.provider == ECR:
+            return Kind.AWS
+        return Kind.GOOGLE if self.gke or self.provider == GAR else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,20 @@ class AwsTarget:
     def account_id(self) -> str:
         """The account in the role's ARN."""
         return self.role_arn.split(":")[4]
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleTarget:
+    """What a scope means at Google Cloud: the pool's own principal, or the service account that it impersonates."""
+
+    relying_party: RelyingParty
+    service_account: str = ""
+    project: str = ""
+
+    @property
+    def principals(self) -> str:
+        """The pool to which the provider belongs, as IAM's members begin."""
+        return f"principalSet:{self.relying_party.audience.partition('/providers/')[0]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +137,7 @@ class ApiTarget:
 
 @dataclass(frozen=True, slots=True)
 class RegistryTarget:
-    """A scope at a registry: GitLab's own, with what its deploy token may do there, or ECR, where the role says that."""
+    """A scope at a registry: GitLab's own, with what its deploy token may do there, or a cloud's, where that says it."""
 
     relying_party: RelyingParty
     permissions: tuple[str, ...] = ()
@@ -137,7 +160,7 @@ class GitTarget:
     relying_party: RelyingParty
 
 
-SignedTarget = AwsTarget | KubernetesTarget | ApiTarget
+SignedTarget = AwsTarget | GoogleTarget | KubernetesTarget | ApiTarget
 """Where a token that the issuer signs is traded or shown."""
 Target = SignedTarget | RegistryTarget | GitTarget
 

@@ -10,6 +10,7 @@ from juniperd.issuer.policy import (
     Activation,
     AwsTarget,
     GitTarget,
+    GoogleTarget,
     KubernetesTarget,
     LaptopProduction,
     Policy,
@@ -44,7 +45,7 @@ def widened(old: Scope, new: Scope) -> bool:
     return (old.access is Access.READ and new.access is Access.WRITE) or not _parts(new) <= _parts(old)
 
 
-_PARTY_FIELDS = ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region", "host", "provider")
+_PARTY_FIELDS = ("kind", "audience", "endpoint", "server", "ca_sha256", "eks", "region", "gke", "host", "provider")
 
 
 def _party(old: RelyingParty | None, new: RelyingParty | None, policy: Policy) -> Iterator[str]:
@@ -86,6 +87,8 @@ def _what(scope: Scope) -> str:
 def _place(target: Target) -> str:
     if isinstance(target, AwsTarget):
         return f"{target.role_arn} at {target.relying_party.name}"
+    if isinstance(target, GoogleTarget):
+        return f"{target.service_account or target.principals} at {target.relying_party.name}"
     if isinstance(target, KubernetesTarget):
         groups = f" as {', '.join(target.groups)}" if target.groups else ""
         return f"namespace {target.namespace} at {target.relying_party.name}{groups}"

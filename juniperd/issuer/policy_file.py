@@ -24,6 +24,7 @@ from juniperd.issuer.policy import (
     ApiTarget,
     AwsTarget,
     GitTarget,
+    GoogleTarget,
     KubernetesTarget,
     LaptopProduction,
     Policy,
@@ -38,6 +39,10 @@ from juniperd.tomlfile import Document, Table
 
 VERSION = 1
 ROLE_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,128}")
+SERVICE_ACCOUNT = re.compile(
+    r"[a-z][a-z0-9-]{4,28}[a-z0-9]@[a-z][a-z0-9-]{4,28}[a-z0-9](\.[a-z0-9-]+)*\.iam\.gserviceaccount\.com"
+)
+GOOGLE_PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 PROJECT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
 PERMISSIONS = ("read_registry", "write_registry")
@@ -187,6 +192,7 @@ def _scope(table: Table, draft: _Draft) -> Scope:
     _check_project(table, scope)
     _check_deploy_tokens(table, scope, draft)
     _check_ecr(table, scope)
+    _check_google(table, scope)
     _check_groups(table, scope)
     _check_selectors(table, scope)
     _check_ttl(table, scope)
@@ -309,6 +315,16 @@ def _check_ecr(table: Table, scope: Scope) -> None:
             raise table.error("outlives", "an ECR login lives 12 h, longer than any scope", "add outlives = true")
 
 
+def _check_google(table: Table, scope: Scope) -> None:
+    """What is made on the laptop of the scope's Google access token needs one, and ends with it."""
+    if any(isinstance(t, GoogleTarget) for t in scope.targets):
+        return
+    for target in scope.targets:
+        if target.relying_party.made_of is Kind.GOOGLE:
+            told = f"{target.relying_party.name} is reached with the scope's Google access token, and it has none"
+            raise table.error(target.relying_party.kind.value, told, f"add [scope.{scope.name}.google]")
+
+
 def _check_selectors(table: Table, scope: Scope) -> None:
     if scope.environment is not None:
         _check_pattern(table, "environment", scope.environment)
@@ -326,6 +342,9 @@ def _check_ttl(table: Table, scope: Scope) -> None:
         raise table.error("ttl", "a scope lives an hour at most", 'write ttl = "1h"')
     if any(isinstance(t, AwsTarget) for t in scope.targets) and scope.ttl != _HOUR:
         raise table.error("ttl", "for aws the ttl is exactly 1h: no role's MaxSessionDuration is less", "remove ttl")
+    if any(isinstance(t, GoogleTarget) and not t.service_account for t in scope.targets) and scope.ttl != _HOUR:
+        told = "a federated token's life is Google's to set, so without a service_account the ttl is exactly 1h"
+        raise table.error("ttl", told, "remove ttl, or add service_account")
     if scope.ttl < _SHORTEST_TOKEN:
         raise table.error("ttl", "a token that is used as it is lives ten minutes at least", 'write ttl = "10m"')
 
@@ -354,6 +373,8 @@ def _targets(table: Table, draft: _Draft) -> tuple[Target, ...]:
     targets: list[Target] = []
     if "aws" in table:
         targets.append(_aws(table.table("aws"), draft))
+    if "google" in table:
+        targets.append(_google(table.table("google"), draft))
     if "kubernetes" in table:
         targets.append(_kubernetes(table.table("kubernetes"), draft))
     if "api" in table:
@@ -384,9 +405,11 @@ def _api(table: Table, draft: _Draft) -> ApiTarget:
 
 def _registry(table: Table, draft: _Draft) -> RegistryTarget:
     party = _relying_party(table, draft, Kind.REGISTRY)
-    if RegistryTarget(party).is_ecr:
+    if party.made_of is not None:
         if "permissions" in table:
-            raise table.error("permissions", "at ECR the scope's AWS role says what may be done", "remove permissions")
+            raise table.error(
+                "permissions", "a cloud's registry asks its own IAM what may be done", "remove permissions"
+            )
         table.finish()
         return RegistryTarget(party)
     wanted = _words(table, "permissions", PERMISSIONS) if "permissions" in table else frozenset(PERMISSIONS[:1])
@@ -423,13 +446,25 @@ def _aws(table: Table, draft: _Draft) -> AwsTarget:
     return target
 
 
+def _google(table: Table, draft: _Draft) -> GoogleTarget:
+    party = _relying_party(table, draft, Kind.GOOGLE)
+    target = GoogleTarget(party, table.text("service_account", ""), table.text("project", ""))
+    table.finish()
+    if target.service_account and not SERVICE_ACCOUNT.fullmatch(target.service_account):
+        cure = "write it as NAME@PROJECT.iam.gserviceaccount.com"
+        raise table.error("service_account", f"'{target.service_account}' is not a service account's e-mail", cure)
+    if target.project and not GOOGLE_PROJECT.fullmatch(target.project):
+        raise table.error("project", f"'{target.project}' is not the id of a Google Cloud project", "write its id")
+    return target
+
+
 def _kubernetes(table: Table, draft: _Draft) -> KubernetesTarget:
     party = _relying_party(table, draft, Kind.KUBERNETES)
     target = KubernetesTarget(party, table.text("namespace"), table.texts("groups", ()))
     table.finish()
-    if party.eks and target.groups:
+    if party.made_of is not None and target.groups:
         raise table.error(
-            "groups", "an EKS cluster takes its groups from the access entry of the role", "remove groups"
+            "groups", "a cluster of a cloud's own knows the cloud's names, not our groups", "remove groups"
         )
     if not NAMESPACE.fullmatch(target.namespace):
         raise table.error("namespace", f"'{target.namespace}' is not a namespace")

@@ -10,9 +10,9 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from juniperd.issuer.party_file import REGION
-from juniperd.issuer.policy import ECR, GITLAB, ROLES, Access, Activation
-from juniperd.issuer.policy_file import NAMESPACE, PERMISSIONS, ROLE_ARN
+from juniperd.issuer.party_file import GKE, REGION
+from juniperd.issuer.policy import ECR, GAR, GITLAB, ROLES, Access, Activation
+from juniperd.issuer.policy_file import GOOGLE_PROJECT, NAMESPACE, PERMISSIONS, ROLE_ARN, SERVICE_ACCOUNT
 from juniperd.model import NAME, Kind, Origin
 
 Schema = dict[str, object]
@@ -65,6 +65,19 @@ _TARGETS: dict[str, Keys] = {
         },
         ("relying_party", "role_arn", "region"),
     ),
+    "google": Keys(
+        "Google Cloud, by Workload Identity Federation: an hour at most.",
+        {
+            "relying_party": _PARTY_NAME,
+            "service_account": _told(
+                _whole(SERVICE_ACCOUNT.pattern),
+                "The one account that the scope acts as, for its `ttl`; without it the scope acts as the pool's own principal,"
+                " for exactly an hour.",
+            ),
+            "project": _told(_whole(GOOGLE_PROJECT.pattern), "The project that tools are pointed at."),
+        },
+        ("relying_party",),
+    ),
     "kubernetes": Keys(
         "A token for a cluster, ten minutes to an hour.",
         {
@@ -73,7 +86,7 @@ _TARGETS: dict[str, Keys] = {
             "groups": _told(
                 {"type": "array", "items": _whole("gitlab:project_env:[1-9][0-9]*:[a-z0-9-]+")},
                 "GitLab's own groups that the token carries besides `juniper:scope:NAME`: of this project and environment"
-                " alone; none for EKS.",
+                " alone; none for EKS and GKE.",
             ),
         },
         ("relying_party", "namespace"),
@@ -85,7 +98,7 @@ _TARGETS: dict[str, Keys] = {
             "relying_party": _PARTY_NAME,
             "permissions": _told(
                 _words(*PERMISSIONS),
-                'What the deploy token may; `write_registry` takes `access = "write"`. None at ECR.',
+                'What the deploy token may; `write_registry` takes `access = "write"`. None at ECR and `gar`.',
                 ["read_registry"],
             ),
         },
@@ -151,16 +164,18 @@ _PARTY: dict[str, Schema] = {
     "kind": _told(_one_of(*Kind), "What it is; the scope's table has the same name."),
     "audience": _told(
         {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^ ]+$"},
-        "The `aud` it expects; used by one relying party only, and never `juniper:minter`. A registry and a Git server"
-        " have none.",
+        "The `aud` it expects; used by one relying party only, and never `juniper:minter`. For Google the provider's"
+        " resource name, `//iam.googleapis.com/projects/…`. A registry and a Git server have none.",
     ),
     "host": _told(
         _TEXT,
         "For a registry and for Git: the host as tools name it, in lower case, with its port where that is not 443; one"
         " party of a kind has it.",
     ),
-    "provider": _told(_one_of(GITLAB, ECR), "Whose registry it is."),
-    "endpoint": _told(_TEXT, "The sandbox's alone, for `aws` and `ecr`: one base URL for all of AWS, on loopback."),
+    "provider": _told(_one_of(GITLAB, ECR, GAR), "Whose registry it is; `gar` is Google Artifact Registry."),
+    "endpoint": _told(
+        _TEXT, "The sandbox's alone, for `aws`, `ecr` and `google`: one base URL for the whole cloud, on loopback."
+    ),
     "server": _told(_whole("https://.+"), "For Kubernetes: the API server's URL."),
     "ca_file": _told(
         _TEXT, "Its CA as PEM, in a file beside this one. A token goes to no other server and no other CA."
@@ -172,6 +187,11 @@ _PARTY: dict[str, Schema] = {
         " `[scope.NAME.aws]` and lists no groups.",
     ),
     "region": _told(_whole(REGION.pattern), "The region of the EKS cluster."),
+    "gke": _told(
+        _whole(GKE.pattern),
+        "A GKE cluster, as `projects/P/locations/L/clusters/C`: its tokens are the scope's Google access tokens, so the scope"
+        " needs `[scope.NAME.google]` and lists no groups.",
+    ),
 }
 
 _SCOPE_KEYS = Keys(

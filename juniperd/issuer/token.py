@@ -14,7 +14,7 @@ from juniperd.issuer.ground import Ground
 from juniperd.issuer.hearing import Decided, Hearing
 from juniperd.issuer.keys import Keys
 from juniperd.issuer.limits import Rate
-from juniperd.issuer.policy import ApiTarget, AwsTarget, GitTarget, RegistryTarget, SignedTarget, Target
+from juniperd.issuer.policy import ApiTarget, AwsTarget, GitTarget, GoogleTarget, RegistryTarget, SignedTarget, Target
 from juniperd.issuer.proofs import Proofs, Used
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.subject import Caller, Subjects
@@ -197,6 +197,9 @@ def describe(grant: Grant, target: Target) -> dict[str, object]:
     if isinstance(target, ApiTarget):
         return said
     party = target.relying_party
+    if isinstance(target, GoogleTarget):
+        said |= {"audience": party.audience, "service_account": target.service_account}
+        return said | ({"endpoint": party.endpoint} if party.endpoint else {})
     if isinstance(target, RegistryTarget | GitTarget):
         return said | {"host": party.host}
     return said | {"namespace": target.namespace, "server": party.server, "ca_sha256": party.ca_sha256}

@@ -33,6 +33,7 @@ _DRILLED: Final = {
     "sts": "slow or break AWS's STS",
     "kubernetes": "slow or break the cluster staging-eu",
     "api": "slow or break billing's internal API",
+    "google": "slow or break Google Cloud",
 }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from juniperd.sandbox import control
-from juniperd.sandbox.company import IMAGES
+from juniperd.sandbox.company import EXPORT_BUCKET, IMAGES
 from juniperd.sandbox.environment import environment, program
 from juniperd.sandbox.folder import NOTE, Folder, Note, SandboxError
 from juniperd.sandbox.processes import Process, end
@@ -134,6 +134,8 @@ def env_lines(folder: Folder) -> list[str]:
     variables |= {
         "BILLING_IMAGES": f"{note.urls['registry']}/{IMAGES}",
         "BILLING_CODE": f"{note.urls['gitlab']}/{CODE}",
+        "INVOICE_EXPORT": f"{note.urls['google']}/storage/v1/b/{EXPORT_BUCKET}/o",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{note.urls['google']}/storage/v1/",
     }
     # These win over what configuration files say, so whoever has them set needs the sandbox's CA in them.
     variables |= dict.fromkeys(("SSL_CERT_FILE", "GIT_SSL_CAINFO"), str(_bundle(folder)))

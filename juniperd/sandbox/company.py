@@ -31,6 +31,12 @@ API: Final = "billing-api"
 API_AUDIENCE: Final = "https://billing.staging.shop.example"
 REGISTRY: Final = "shop-images"
 CODE: Final = "shop-code"
+GOOGLE: Final = "google-shop"
+GOOGLE_PROJECT: Final = "shop-staging"
+GOOGLE_POOL: Final = "projects/444455556666/locations/global/workloadIdentityPools/juniper-laptops"
+GOOGLE_PROVIDER: Final = f"{GOOGLE_POOL}/providers/juniper-issuer"
+EXPORT_ACCOUNT: Final = f"invoice-export@{GOOGLE_PROJECT}.iam.gserviceaccount.com"
+EXPORT_BUCKET: Final = "invoice-export-staging"
 IMAGES: Final = "shop/billing"
 """The project that the registry's bare host means."""
 MINTER: Final = "juniper-minter"
@@ -58,7 +64,7 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One scope of the sandbox's policy: the bucket its AWS role may reach, a namespace, an API, images, code."""
+    """One scope of the sandbox's policy: the bucket its AWS role may reach, a namespace, an API, images, code, exports."""
 
     name: str
     about: str
@@ -74,6 +80,7 @@ class Scope:
     api: str | None = None
     images: bool = False
     code: bool = False
+    export: bool = False
 
     @property
     def role_arn(self) -> str:
@@ -224,6 +231,15 @@ SCOPES: Final = (
         "staging",
         "read",
         code=True,
+    ),
+    Scope(
+        "invoice-export-google",
+        "Read what is exported for the accountants, in a bucket at Google",
+        "shop/billing",
+        42,
+        "staging",
+        "read",
+        export=True,
     ),
 )
 MINTED_PROJECTS: Final = tuple(dict.fromkeys(s.project_id for s in SCOPES if s.images or s.code))

@@ -75,6 +75,7 @@ DRILLS: Final[dict[str, tuple[Drill, ...]]] = {
     "sts": (_SLOW, _BREAK, _HEAL),
     "kubernetes": (_SLOW, _BREAK, _HEAL),
     "api": (_SLOW, _BREAK, _HEAL),
+    "google": (_SLOW, _BREAK, _HEAL),
 }
 _EXAMPLES: Final = {
     "gitlab": (
@@ -86,12 +87,14 @@ _EXAMPLES: Final = {
     "sts": ("slow 3000", "break 503", "break 403 '/invoice-archive-staging*'"),
     "kubernetes": ("slow 3000", "break 503", "break 429 '/api/v1/namespaces/*'"),
     "api": ("slow 3000", "break 503 /invoices"),
+    "google": ("slow 3000", "break 503 /v1/token", "break 403 '/storage/*'"),
 }
 _NOTES: Final = {
     "gitlab": "An issuer may know the answer from before for another minute.",
     "sts": "Without PATH only STS and IAM are meant; S3's paths begin with a bucket.",
     "kubernetes": "This is the cluster staging-eu.",
     "api": "This is billing's internal API.",
+    "google": "This is the token service, service accounts and Cloud Storage.",
 }
 
 

@@ -6,9 +6,10 @@ import sysconfig
 from pathlib import Path
 from typing import Final
 
-from juniperd.sandbox.company import SCOPES
+from juniperd.sandbox.company import GOOGLE_PROJECT, SCOPES
 from juniperd.sandbox.folder import Folder
 
+_EXPORT: Final = next(scope.name for scope in SCOPES if scope.export)
 XDG: Final = ("CONFIG", "STATE", "DATA", "CACHE")
 
 
@@ -29,6 +30,11 @@ def environment(folder: Folder, run_dir: Path) -> dict[str, str]:
         "JUNIPER_ISSUER_CONFIG": str(folder / "issuer.toml"),
         "JUNIPER_SANDBOX_CA": str(folder / "ca.pem"),
         "JUNIPER_MINTER_CONFIG": str(folder / "minter.toml"),
+        "GOOGLE_APPLICATION_CREDENTIALS": str(folder / f"gcloud/{_EXPORT}.json"),
+        "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1",
+        "GOOGLE_CLOUD_PROJECT": GOOGLE_PROJECT,
+        "CLOUDSDK_CONFIG": str(folder / "home/gcloud"),
+        "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": str(folder / f"gcloud/{_EXPORT}.json"),
         "DOCKER_CONFIG": str(folder / "docker"),
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "include.path",

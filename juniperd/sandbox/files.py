@@ -17,6 +17,10 @@ from juniperd.sandbox.company import (
     CLUSTER,
     CODE,
     EKS_CLUSTER,
+    EXPORT_ACCOUNT,
+    GOOGLE,
+    GOOGLE_PROJECT,
+    GOOGLE_PROVIDER,
     IMAGES,
     REGION,
     REGISTRY,
@@ -54,6 +58,7 @@ class Addresses:
     api: str
     minter: str
     registry: str
+    google: str
 
     @property
     def issuer_host(self) -> str:
@@ -88,6 +93,9 @@ def write_files(
     folder.write("cases.toml", CASES)
     folder.write("aws/config", _aws_config(at, AWS_SCOPES))
     folder.write("aws/credentials", "")
+    for scope in SCOPES:
+        if scope.export:
+            folder.write(f"gcloud/{scope.name}.json", _google_credentials(at, scope))
     folder.write("kube/config", _kubeconfig(at, (folder / "ca.pem").read_bytes()))
     for name in ("keys", "state", "home", *(f"home/{name.lower()}" for name in XDG)):
         (folder / name).mkdir(mode=0o700, exist_ok=True)
@@ -230,6 +238,11 @@ region = "{REGION}"
 kind = "api"
 audience = "{API_AUDIENCE}"
 
+[relying_party.{GOOGLE}]
+kind = "google"
+audience = "//iam.googleapis.com/{GOOGLE_PROVIDER}"
+endpoint = "{at.google}"
+
 [relying_party.{REGISTRY}]
 kind = "registry"
 provider = "gitlab"
@@ -275,6 +288,13 @@ relying_party = "{RELYING_PARTY}"
 role_arn = "{scope.role_arn}"
 region = "{REGION}"
 """
+    if scope.export:
+        yield f"""
+[scope.{scope.name}.google]
+relying_party = "{GOOGLE}"
+service_account = "{EXPORT_ACCOUNT}"
+project = "{GOOGLE_PROJECT}"
+"""
     if scope.namespace is not None:
         groups = f"groups = {_array(scope.namespace.groups)}\n" if scope.namespace.groups else ""
         yield f"""
@@ -305,6 +325,22 @@ def _aws_config(at: Addresses, scopes: Sequence[Scope]) -> str:
         f"endpoint_url = {at.aws}\n"
         for scope in scopes
     )
+
+
+def _google_credentials(at: Addresses, scope: Scope) -> str:
+    """As `juniper setup gcloud` writes it."""
+    source = {"executable": {"command": f"{program('juniper-google')} --scope {scope.name}", "timeout_millis": 5000}}
+    account = f"{at.google}/v1/projects/-/serviceAccounts/{EXPORT_ACCOUNT}:generateAccessToken"
+    document = {
+        "type": "external_account",
+        "audience": f"//iam.googleapis.com/{GOOGLE_PROVIDER}",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": f"{at.google}/v1/token",
+        "credential_source": source,
+        "service_account_impersonation_url": account,
+        "service_account_impersonation": {"token_lifetime_seconds": 3600},
+    }
+    return json.dumps(document, indent=2) + "\n"
 
 
 def _kubeconfig(at: Addresses, ca: bytes) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
-from juniperd.sandbox import control, gitlab_files
+from juniperd.sandbox import control, gitlab_files, google_cloud
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_server
@@ -38,6 +38,7 @@ from juniperd.sandbox.files import IDENTITY, Addresses, bucket_policy, trust, wr
 from juniperd.sandbox.folder import NOTE, Folder, Note, SandboxError, private_run_dir
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.gitlab_sign_in import Application
+from juniperd.sandbox.google import GoogleDouble
 from juniperd.sandbox.idp import IdpDouble, Person
 from juniperd.sandbox.image import Image, Pusher
 from juniperd.sandbox.listening import Listening, free_ports
@@ -91,6 +92,7 @@ def make_doubles(account: AwsAccount, children: ChildUrls, tls: Contexts, reposi
         gitlab,
         AwsDouble(account, tls.trusting),
         Places.furnished(account, children.public, tls),
+        GoogleDouble(google_cloud.furnished(children.public), tls.trusting),
     )
 
 
@@ -107,6 +109,7 @@ def addresses(doubles: Doubles, children: ChildUrls) -> Addresses:
         api=doubles.places.api.url,
         minter=children.minter,
         registry=children.registry.partition("://")[2],
+        google=doubles.google.url,
     )
 
 

@@ -13,6 +13,7 @@ from juniperd.sandbox.ci_jobs import Wish
 from juniperd.sandbox.drills import DRILLS
 from juniperd.sandbox.faults import Fault, Faults
 from juniperd.sandbox.gitlab import GitLabDouble
+from juniperd.sandbox.google import GoogleDouble
 from juniperd.sandbox.idp import ASK, DENY, IdpDouble
 from juniperd.sandbox.listening import Double
 from juniperd.sandbox.places import Places
@@ -28,15 +29,16 @@ class Doubles:
     gitlab: GitLabDouble
     aws: AwsDouble
     places: Places
+    google: GoogleDouble
 
     def all(self) -> tuple[Double, ...]:
         """In the order in which they start."""
-        return (self.idp, self.gitlab, self.aws, *self.places.all())
+        return (self.idp, self.gitlab, self.aws, self.google, *self.places.all())
 
 
 Do = Callable[..., str]
 # Where a fault applies unless a path is given; on AWS `/` is STS and IAM, and every S3 path names a bucket.
-EVERYWHERE: Final = {"idp": "*", "gitlab": "*", "sts": "/", "kubernetes": "*", "api": "*"}
+EVERYWHERE: Final = {"idp": "*", "gitlab": "*", "sts": "/", "kubernetes": "*", "api": "*", "google": "*"}
 JSON_FAULT: Final = '{"message":"broken by a drill"}'
 XML_FAULT: Final = (
     f'<ErrorResponse xmlns="{STS_NAMESPACE}"><Error><Type>Receiver</Type><Code>ServiceUnavailable</Code>'
@@ -62,6 +64,7 @@ def _faults(doubles: Doubles, where: str) -> Faults:
         "sts": doubles.aws.faults,
         "kubernetes": doubles.places.staging.faults,
         "api": doubles.places.api.faults,
+        "google": doubles.google.faults,
     }[where]
 
 
@@ -258,6 +261,6 @@ DEEDS: Final[dict[str, dict[str, Do]]] = {
     "job": {"start": _job_start, "end": _job_end, "cancel": _job_cancel, "look": _job_look},
     **{
         where: {"slow": _slow(where), "break": _break(where), "heal": _heal(where)}
-        for where in ("sts", "kubernetes", "api")
+        for where in ("sts", "kubernetes", "api", "google")
     },
 }

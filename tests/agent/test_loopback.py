@@ -117,7 +117,7 @@ async def test_what_is_no_request_of_http(door: Loopback, data: bytes) -> None:
     st.binary(max_size=300) | st.builds(lambda q: b"GET /callback?" + q + b" HTTP/1.1\r\nHost: h\r\n\r\n", st.binary())
 )
 def test_no_bytes_are_a_surprise(data: bytes) -> None:
-    asked = loopback._Asked.read(data)
+    asked = loopback.Asked.read(data)
     assert asked is None or (asked.host.isascii() and all(isinstance(v, str) for v in asked.parameters.values()))
 
 

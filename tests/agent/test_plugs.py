@@ -36,6 +36,7 @@ EXEC_INFO = {
 }
 ASKS: dict[str, Request] = {
     "juniper-aws": Request((b"juniper-aws", b"--scope", b"archive")),
+    "juniper-google": Request((b"juniper-google", b"--scope", b"archive")),
     "juniper-kubectl": Request((b"juniper-kubectl",), {"KUBERNETES_EXEC_INFO": json.dumps(EXEC_INFO)}),
     "juniper-token": Request((b"juniper-token", b"--audience", b"billing-api", b"--scope", b"archive")),
     "docker-credential-juniper": Request((b"docker-credential-juniper", b"get"), {}, b"registry.example.com"),
@@ -44,8 +45,11 @@ ASKS: dict[str, Request] = {
     ),
 }
 """A request that each tool really makes; a new protocol adds its own."""
+SAY_NO_IN_JSON = {"juniper-google"}
+"""The tools whose contract has a member for it, and takes any other status for a crash."""
 CREDENTIALS: dict[Kind, Credential] = {
     Kind.AWS: AwsCredential("ASIA1", Secret("key"), Secret("token"), "111122223333", "arn"),
+    Kind.GOOGLE: BearerToken(Secret("token")),
     Kind.KUBERNETES: BearerToken(Secret("token")),
     Kind.API: BearerToken(Secret("token")),
     Kind.REGISTRY: BasicLogin("juniper-7-developer", Secret("token")),
@@ -62,7 +66,7 @@ def asked_of(tool: ToolProtocol) -> CredentialRequest:
 def test_the_plugs_of_this_release() -> None:
     assert set(TOOLS) == set(ASKS)
     assert set(PROVIDERS) == {"oidc", "okta", "entra"}
-    assert KINDS == [Kind.API, Kind.AWS, Kind.GIT, Kind.KUBERNETES, Kind.REGISTRY]
+    assert KINDS == [Kind.API, Kind.AWS, Kind.GIT, Kind.GOOGLE, Kind.KUBERNETES, Kind.REGISTRY]
 
 
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))
@@ -102,8 +106,13 @@ class TestProtocols:
     def test_a_failure_is_one_line_and_never_success(self, tool: ToolProtocol) -> None:
         reply = tool.render_error(LoginRequired("nobody is signed in"), ASKS[tool.HELPER])
         shown = reply.stderr or reply.stdout
-        assert shown.endswith(b"run: juniper login\n")
         assert shown.count(b"\n") == 1
+        if tool.HELPER in SAY_NO_IN_JSON:
+            said = json.loads(shown)
+            assert (said["success"], reply.stderr, reply.status) == (False, b"", 0)
+            assert said["message"].endswith("; run: juniper login")
+            return
+        assert shown.endswith(b"run: juniper login\n")
         assert 0 < reply.status < 256
 
     def test_an_answer_has_nothing_on_standard_error(self, tool: ToolProtocol) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from juniperd import errors, held
 from juniperd.errors import JuniperError
-from juniperd.exchanges import aws
+from juniperd.exchanges import aws, google
 from juniperd.identity import entra, okta
 from juniperd.issuer.cures import CURES
 from tests.docs import error_texts
@@ -38,7 +38,7 @@ PASSED_ON = {
     "str(answer.get('message'))": "the issuer's, to its administrator",
     "doubt": "the minter's log alone",
     "error.message": "another error's",
-    "message": "an error's of a table: STS's verdicts, and what `_odd` is given",
+    "message": "an error's of a table: the verdicts of STS and Google, and what `_odd` is given",
     "reason": "what `end` is given",
     "self.ended": "the same, later",
     "said + known": "a refusal's, with its id",
@@ -78,13 +78,14 @@ def sources() -> dict[str, set[str]]:
         | {text for _, text, _ in okta._NOES}
         | error_texts.problems((PACKAGE / "identity").glob("*.py")),
         "sts": {verdict.says for verdict in aws.ERRORS.values()},
+        "google": {verdict.says for verdicts in google.ERRORS.values() for verdict in verdicts},
         "constants": {held.OVER},
         "clock": error_texts.returned(PACKAGE / "skew.py"),
         "helper": error_texts.helper_texts(),
     }
 
 
-SOURCES = ("errors", "refusals", "doctor", "providers", "sts", "constants", "clock", "helper")
+SOURCES = ("errors", "refusals", "doctor", "providers", "sts", "google", "constants", "clock", "helper")
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -122,7 +122,13 @@ def test_it_installs_programs_units_and_manual(installed: CleanRoot) -> None:
     assert installed.juniper("--version").good() == "juniper 0.1.0\n"
     assert installed.run("juniperd", "--version", user=USER).good() == "juniperd 0.1.0\n"
     listed = installed.run("dpkg", "--listfiles", "juniperd").good().splitlines()
-    for name in ("juniper-aws", "juniper-kubectl", "docker-credential-juniper", "git-credential-juniper"):
+    for name in (
+        "juniper-aws",
+        "juniper-google",
+        "juniper-kubectl",
+        "docker-credential-juniper",
+        "git-credential-juniper",
+    ):
         assert f"/usr/bin/{name}" in listed
         assert not os.access(installed.folder / f"usr/bin/{name}", os.W_OK) or os.geteuid() == 0
     assert {f"/usr/share/man/man1/juniper-{verb}.1.gz" for verb in ("debug", "login", "setup")} <= set(listed)

@@ -28,12 +28,14 @@ from juniperd.issuer import config as issuer_config
 from juniperd.journal import Journal
 from juniperd.minter import app as minter_app
 from juniperd.minter import config as minter_config
+from juniperd.sandbox import google_cloud
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.company import company
 from juniperd.sandbox.files import write_certificates, write_files
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
+from juniperd.sandbox.google import GoogleDouble
 from juniperd.sandbox.idp import IdpDouble
 from juniperd.sandbox.listening import Listening
 from juniperd.sandbox.places import Places
@@ -192,6 +194,7 @@ async def whole(
         ),
         AwsDouble(account, tls.trusting, clock, listening=aws),
         Places.furnished(account, child_urls.public, tls, clock),
+        GoogleDouble(google_cloud.furnished(child_urls.public), tls.trusting, clock),
     )
     at = addresses(doubles, child_urls)
     secret = register_page(doubles, at)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from juniperd import unverified, wire
+from juniperd.sandbox import google_cloud
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_server
@@ -23,6 +24,7 @@ from juniperd.sandbox.company import company
 from juniperd.sandbox.files import Addresses, write_certificates, write_files
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
+from juniperd.sandbox.google import GoogleDouble
 from juniperd.sandbox.idp import IdpDouble
 from juniperd.sandbox.idp_grants import Family, Grants
 from juniperd.sandbox.places import Places
@@ -264,6 +266,7 @@ async def shop_with_victims(place: Path, account: AwsAccount, keyring: Mapping[s
         GitLabDouble(company(), ReaderToken("glpat-of-the-tests")),
         AwsDouble(account, tls.trusting),
         Places.furnished(account, issuer.public, tls),
+        GoogleDouble(google_cloud.furnished(issuer.public), tls.trusting),
     )
     at = addresses(doubles, issuer)
     write_files(folder, at, reader_token=doubles.gitlab.token.value)

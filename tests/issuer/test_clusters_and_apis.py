@@ -140,7 +140,7 @@ def test_a_party_that_is_none_names_its_line_and_cure(tmp_path: Path, old: str, 
     ("old", "new", "said"),
     [
         ('ttl = "10m"', 'ttl = "9m"', "a token that is used as it is lives ten minutes at least"),
-        ('relying_party = "staging-eks"\nnamespace = "billing"', 'relying_party = "staging-eks"\nnamespace = "billing"\ngroups = ["gitlab:project_env:42:staging"]', "takes its groups from the access entry of the role"),
+        ('relying_party = "staging-eks"\nnamespace = "billing"', 'relying_party = "staging-eks"\nnamespace = "billing"\ngroups = ["gitlab:project_env:42:staging"]', "a cluster of a cloud's own knows the cloud's names, not our groups; remove groups"),
         ('relying_party = "staging-eu"', 'relying_party = "billing-api"', "'billing-api' is of kind api, not kubernetes"),
         ("gitlab:project_env:42:staging", "gitlab:project_env:43:staging", "'gitlab:project_env:43:staging' is of another project; list groups of project_id alone"),
         ("gitlab:project_env:42:staging", "gitlab:project_env:42:production", "'gitlab:project_env:42:production' is of another environment; write gitlab:project_env:42:staging"),

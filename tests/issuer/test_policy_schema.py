@@ -41,6 +41,14 @@ host = "registry.example.com"
 [relying_party.code]
 kind = "git"
 host = "gitlab.example.com"
+[relying_party.google-staging]
+kind = "google"
+audience = "//iam.googleapis.com/projects/444455556666/locations/global/workloadIdentityPools/juniper/providers/issuer"
+[relying_party.batch-gke]
+kind = "kubernetes"
+audience = "batch-gke"
+server = "https://gke.example.com"
+gke = "projects/shop-staging/locations/europe-west1/clusters/batch"
 
 [scope.whole]
 about = "Everything that a scope may say"
@@ -63,6 +71,10 @@ outlives = true
 relying_party = "aws-staging"
 role_arn = "arn:aws:iam::111122223333:role/whole"
 region = "eu-west-1"
+[scope.whole.google]
+relying_party = "google-staging"
+service_account = "exports@shop-staging.iam.gserviceaccount.com"
+project = "shop-staging"
 [scope.whole.kubernetes]
 relying_party = "staging-eu"
 namespace = "billing"
@@ -147,6 +159,10 @@ def slips() -> Iterator[tuple[str, Callable[[Any], None]]]:
     yield change(*whole, "aws", "role_arn", to="arn:aws:iam::111122223333:role/*")
     yield change(*whole, "aws", "region", to=None)
     yield change(*whole, "aws", "session", to="x")
+    yield change(*whole, "google", "service_account", to="exports@example.com")
+    yield change(*whole, "google", "project", to="Shop")
+    yield change(*whole, "google", "scopes", to=["x"])
+    yield change("relying_party", "batch-gke", "gke", to="batch")
     yield change(*whole, "kubernetes", "namespace", to="Billing")
     yield change(*whole, "kubernetes", "groups", to=["system:masters"])
     yield change(*whole, "registry", "permissions", to=["admin"])

@@ -20,7 +20,7 @@ import pytest
 from tests.requirements import require_peer
 
 ROOT = Path(__file__).resolve().parents[2]
-HELPERS = {"juniper-aws", "juniper-kubectl", "docker-credential-juniper", "git-credential-juniper"}
+HELPERS = {"juniper-aws", "juniper-google", "juniper-kubectl", "docker-credential-juniper", "git-credential-juniper"}
 
 
 def hook() -> ModuleType:

@@ -20,6 +20,7 @@ AT = Addresses(
     api="https://127.0.0.1:8",
     minter="https://127.0.0.1:9",
     registry="127.0.0.1:10",
+    google="https://127.0.0.1:11",
 )
 
 

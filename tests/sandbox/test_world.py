@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from juniperd.sandbox import google_cloud
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.company import BILLING, LEDGER, SALES, TAX, company
@@ -14,6 +15,7 @@ from juniperd.sandbox.drills import DRILLS, drill_help
 from juniperd.sandbox.files import write_certificates
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
+from juniperd.sandbox.google import GoogleDouble
 from juniperd.sandbox.idp import IdpDouble
 from juniperd.sandbox.places import Places
 from juniperd.sandbox.supervisor import people
@@ -29,6 +31,7 @@ def doubles(tmp_path: Path) -> Iterator[Doubles]:
         GitLabDouble(company(), ReaderToken("glpat-test")),
         AwsDouble(account, tls.trusting),
         Places.furnished(account, "https://127.0.0.1:1", tls),
+        GoogleDouble(google_cloud.furnished("https://127.0.0.1:1"), tls.trusting),
     )
     yield made
     for double in made.all():
@@ -102,7 +105,11 @@ CASES = [
     ("sts", "slow", "50"),
     ("sts", "break"),
     ("sts", "heal"),
-    *((where, *words) for where in ("kubernetes", "api") for words in (("slow", "50"), ("break",), ("heal",))),
+    *(
+        (where, *words)
+        for where in ("kubernetes", "api", "google")
+        for words in (("slow", "50"), ("break",), ("heal",))
+    ),
 ]
 
 
@@ -120,7 +127,7 @@ def test_every_drill_is_listed_done_and_tried_above() -> None:
 
 
 def test_help_has_every_drill() -> None:
-    for where in ("gitlab", "sts", "kubernetes", "api"):
+    for where in ("gitlab", "sts", "kubernetes", "api", "google"):
         assert all(f"  {drill.usage}  " in drill_help(where) for drill in DRILLS[where])
 
 

@@ -287,4 +287,4 @@ def test_who_holds_nothing_there_is_told(offer: Offering) -> None:
 
 
 def test_every_tool_of_the_help_is_one() -> None:
-    assert list(setup.TOOLS) == ["aws", "kubectl", "docker", "git", "unit", "completion"]
+    assert list(setup.TOOLS) == ["aws", "gcloud", "kubectl", "docker", "git", "unit", "completion"]

@@ -38,7 +38,7 @@ def test_a_host_or_a_project_that_is_none_is_written_nowhere(kind: str, said: di
 
 
 def test_hosts_and_projects_are_where_tools_look_for_them() -> None:
-    made = session.files(held(row("git"), row("registry")), BIN)
+    made = session.files(held(row("git"), row("registry")), Path("/d"), BIN)
     assert f'[credential "https://{HOST}/shop/billing.git"]' in made["git/config"]
     assert f'"{HOST}": "juniper"' in made["docker/config.json"]
 
