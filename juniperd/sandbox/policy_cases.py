@@ -29,7 +29,8 @@ production = { deploy = ["maintainer"] }
 [case."a developer works in staging"]
 project = "shop/billing"
 permit = [
-  "invoice-archive-writer", "invoice-archive-reader", "invoice-archive-janitor", "billing-debugger",
+  "invoice-archive-writer",
+  "invoice-export-google", "invoice-archive-reader", "invoice-archive-janitor", "billing-debugger",
   "billing-batch-inspector", "billing-api-reader", "billing-image-reader", "billing-source-reader",
 ]
 
@@ -37,7 +38,8 @@ permit = [
 project = "shop/billing"
 session = false
 permit = [
-  "invoice-archive-writer", "invoice-archive-reader", "billing-debugger",
+  "invoice-archive-writer",
+  "invoice-export-google", "invoice-archive-reader", "billing-debugger",
   "billing-batch-inspector", "billing-api-reader", "billing-image-reader", "billing-source-reader",
 ]
 
@@ -99,7 +101,8 @@ origin = "pipeline"
 project = "shop/billing"
 environment = "staging"
 permit = [
-  "invoice-archive-writer", "billing-release-publisher", "invoice-archive-reader", "invoice-archive-janitor",
+  "invoice-archive-writer",
+  "invoice-export-google", "billing-release-publisher", "invoice-archive-reader", "invoice-archive-janitor",
   "billing-debugger", "billing-batch-inspector", "billing-api-reader", "billing-image-reader", "billing-source-reader",
 ]
 
