@@ -87,6 +87,19 @@ def test_each_code_has_its_cause(tmp_path: Path, name: str) -> None:
     assert all(f.cure and not str(f).endswith(".") for f in findings)
 
 
+@pytest.mark.parametrize(
+    ("account", "codes"), [("", []), ('service_account = "archive@team-123.iam.gserviceaccount.com"', ["long-write"])]
+)
+def test_google_sets_the_life_of_its_own_tokens_and_not_of_an_account_s(
+    tmp_path: Path, account: str, codes: list[str]
+) -> None:
+    pool = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/juniper/providers/juniper"
+    party = f'[relying_party.google]\nkind = "google"\naudience = "{pool}"\n'
+    text = HEAD.replace('"read"', '"write"') + f'[scope.archive.google]\nrelying_party = "google"\n{account}\n'
+    findings = lint.of_policy(load(tmp_path, text, PARTIES + party), TODAY)
+    assert [f.code for f in findings if f.code != "party-unused"] == codes
+
+
 def test_errors_are_what_lets_in_what_nobody_meant(tmp_path: Path) -> None:
     errors = set()
     for text, _ in FOUND.values():
