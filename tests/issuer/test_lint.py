@@ -143,7 +143,7 @@ def test_warnings_fail_only_where_asked(tmp_path: Path, *, strict: bool, status:
 def test_what_issuer_toml_says_is_linted_with_it(tmp_path: Path) -> None:
     path = write_files(tmp_path, gitlab="http://127.0.0.1:1", idp="http://127.0.0.1:2")
     found = policy_commands.lint_files(lambda: policy_commands.configured(path), clock=lambda: NOW)
-    assert "warning [sign-in-unruled] identity okta asks nothing of how people sign in" in found.text
+    assert f"{path}:10: warning [sign-in-unruled] identity okta asks nothing of how people sign in" in found.text
     broken = policy_commands.lint_files(lambda: policy_commands.configured(tmp_path / "none.toml"))
     assert (broken.exit, "cannot be read" in broken.text) == (2, True)
 
