@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from juniperd import ci_file, config, paths, suggestion
 from juniperd.ci_file import ROLE_ARN
-from juniperd.cli import checkout, ci_lint, kindly, show
+from juniperd.cli import checkout, dry_run, kindly, show
 from juniperd.cli.connection import Event
 from juniperd.errors import UsageError, one_line
 from juniperd.suggestion import Source
@@ -31,7 +31,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print them; 1 where GitLab would make this person no pipeline there."""
-    answer = ci_lint.lint(args.from_ci, _branch(args.ref), args.issuer)
+    answer = dry_run.lint(args.from_ci, _branch(args.ref), args.issuer)
     source = _source(answer)
     found = suggestion.proposals(ci_file.jobs(answer), source, _parties(answer.get("issuer")))
     if args.json:
