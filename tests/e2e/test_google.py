@@ -257,7 +257,7 @@ def cloud(shop: Company, *words: str) -> list[str]:
     return shop.juniper(*words, "--", "sh", "-c", script, EXPORT_BUCKET).stdout.splitlines()
 
 
-def test_gcloud_reads_by_credential_file_in_a_session_and_by_token(gcloud: Company, tmp_path: Path) -> None:
+def test_gcloud_reads_by_credential_file_in_a_session_and_by_token(gcloud: Company) -> None:
     for words in (("debug", "shop/billing", "--env", "staging", "--scope", SCOPE), ("exec", "--scope", SCOPE)):
         assert cloud(gcloud, *words)[0] == "invoice,net"
     here = gcloud.under(CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE="")
