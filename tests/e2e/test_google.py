@@ -249,7 +249,9 @@ def gcloud(up: Company, tmp_path: Path) -> Company:
     if shutil.which("gcloud", path=os.defpath) is None:
         pytest.skip("needs gcloud: there is none")
     up.sign_in()
-    return up.under(HOME=str(tmp_path), CLOUDSDK_CORE_DISABLE_PROMPTS="1", CLOUDSDK_CORE_DISABLE_USAGE_REPORTING="true")
+    # It looks for updates, surveys and a metadata server otherwise: tests speak to loopback alone.
+    quiet = ("CORE_DISABLE_PROMPTS", "CORE_DISABLE_USAGE_REPORTING", "COMPONENT_MANAGER_DISABLE_UPDATE_CHECK")
+    return up.under(HOME=str(tmp_path), **dict.fromkeys((f"CLOUDSDK_{name}" for name in quiet), "true"))
 
 
 def cloud(shop: Company, *words: str) -> list[str]:
