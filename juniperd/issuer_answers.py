@@ -222,8 +222,8 @@ def catalogue(document: Mapping[str, object], url: str) -> Mapping[str, object]:
 
 _TEXTS: Mapping[str, tuple[str, ...]] = {
     Kind.AWS: ("role_arn", "region"),
-    Kind.KUBERNETES: ("server", "ca_sha256", "certificate_authority", "namespace"),
-    Kind.REGISTRY: ("host", "provider"),
+    Kind.KUBERNETES: ("server",),
+    Kind.REGISTRY: ("host",),
     Kind.GIT: ("host",),
 }
 """What set-up and sessions read of a target, beside its party; of a kind that nobody knows here they read nothing."""

@@ -287,7 +287,8 @@ class FakeIssuer(Double):
         self._authorized(request)
         target = {"relying_party": "aws-staging", "kind": "aws", "role_arn": ROLE, "region": "eu-west-1"}
         scopes: list[dict[str, object]] = [
-            {"name": name, "held": True, "reason": None, "targets": [target]} for name in self.scopes
+            {"name": name, "project": "shop/billing", "held": True, "reason": None, "targets": [target]}
+            for name in self.scopes
         ]
         scopes += self.rows
         return web.json_response({"version": 1, "user": {"id": 7, "login": "developer"}, "scopes": scopes})

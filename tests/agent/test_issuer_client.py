@@ -110,7 +110,20 @@ async def test_the_catalogue_is_kept_and_an_unknown_scope_is_looked_for_every_ha
         {"version": 1, "scopes": [{"name": "invoice-archive-writer", "targets": []}]},
         {"version": 1, "scopes": [{"name": 7, "held": True, "targets": []}]},
         {"version": 1, "scopes": [{"name": "a", "held": True}]},
-        {"version": 1, "scopes": [{"name": "a", "held": True, "targets": [{}]}]},
+        {"version": 1, "scopes": [{"name": "a", "project": "p/q", "held": True, "targets": [{}]}]},
+        {"version": 1, "scopes": [{"name": "a", "held": True, "targets": []}]},
+        {"version": 1, "scopes": [{"name": "a", "project": "p/q", "held": True, "targets": [{"kind": "api"}]}]},
+        {
+            "version": 1,
+            "scopes": [
+                {
+                    "name": "a",
+                    "project": "p/q",
+                    "held": True,
+                    "targets": [{"kind": "aws", "relying_party": "x", "region": 7}],
+                }
+            ],
+        },
     ],
 )
 async def test_what_is_no_catalogue_is_told(world: Doubles, client: IssuerClient, body: dict[str, Any]) -> None:
@@ -309,9 +322,11 @@ async def test_an_issuer_that_is_gone(world: Doubles, client: IssuerClient) -> N
 
 async def test_a_scope_with_two_parties_of_a_kind_is_not_guessed(world: Doubles, client: IssuerClient) -> None:
     who = subject(world)
-    parties = [{"relying_party": name, "kind": "aws"} for name in ("one", "two")]
-    kubernetes = {"name": "only-k8s", "held": True, "targets": [{"kind": "kubernetes"}]}
-    scopes = [{"name": ASKED.scope, "held": True, "targets": parties}, kubernetes]
+    at = {"role_arn": ROLE, "region": "eu-west-1"}
+    parties = [{"relying_party": name, "kind": "aws", **at} for name in ("one", "two")]
+    cluster = {"relying_party": "staging-eu", "kind": "kubernetes", "server": "https://k8s.example"}
+    of = {"project": "shop/billing", "held": True}
+    scopes = [{"name": ASKED.scope, **of, "targets": parties}, {"name": "only-k8s", **of, "targets": [cluster]}]
     world.issuer.fault["/catalogue"] = (200, {"version": 1, "scopes": scopes})
     with pytest.raises(TargetUnknown, match="several parties"):
         await client.token(who, ASKED)
