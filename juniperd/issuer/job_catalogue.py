@@ -28,6 +28,8 @@ class JobCatalogue:
             raise refusal.of(taken, decision=self._new_id(), entitled=True)
         policy = self._pipelines.policy
         scopes = policy.of_pipelines(job.project_id, job.project_path)
+        if scopes and (ended := await self._pipelines.ended(job)) is not None:
+            raise refusal.of(ended, decision=self._new_id(), entitled=True)
         rows = await asyncio.gather(*(self._row(job, scope) for scope in scopes))
         user = {"id": job.user_id, "login": ""}
         return {"version": 1, "user": user, "policy": policy.digest, "scopes": [row for row in rows if row is not None]}

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from juniperd.issuer import glob
 from juniperd.issuer.checks import Checks, below_role, closed, said, troubled
-from juniperd.issuer.facts import Asked
+from juniperd.issuer.facts import Asked, Fact, RunningJob
+from juniperd.issuer.job import Job
 from juniperd.issuer.policy import NEVER_A_FORKS
 from juniperd.issuer.verdict import JobCase, Refused
 from juniperd.model import Origin
@@ -45,9 +46,14 @@ def _check_source(case: JobCase) -> Refused | None:
 
 
 def _check_running(case: JobCase) -> Refused | None:
-    if (refused := troubled("1", case.facts.job)) is not None:
+    return ended(case.facts.job, case.job)
+
+
+def ended(fact: Fact[RunningJob | None], claimed: Job) -> Refused | None:
+    """Why what GitLab says is not that the very job of the token runs, or None."""
+    if (refused := troubled("1", fact)) is not None:
         return refused
-    job, claimed = case.facts.job.value, case.job
+    job = fact.value
     if job is None:
         text = f"GitLab has no job {claimed.id} in project {claimed.project_id}"
         return Refused("1", "job_unknown", f"{text}; run it again")
