@@ -53,6 +53,11 @@ class Pipelines:
         facts = JobFacts(running, user, project, membership, environment, refs)
         return JobCase(policy, scope, job, facts, datetime.fromtimestamp(self._clock(), UTC).date())
 
+    def knows(self, job: Job) -> bool:
+        """Whether a scope is of a project that the token names."""
+        places = {job.project_id, job.runs_in or job.project_id}
+        return any(self.policy.of_pipelines(number, job.project_path) for number in places)
+
     async def ended(self, job: Job) -> Refused | None:
         """Why the job is not one that runs, or None."""
         return job_checks.ended(await self._inquiry.job(job.project_id, job.id), job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,24 @@ async def test_a_job_that_ended_is_shown_no_scope_of_its_project(pipelines: Pipe
     pipelines.runs(status="canceled")
     status, body = await pipelines.agent().call("GET", "/catalogue", pipelines.token())
     assert (status, body["refusal"]["reason"]) == (403, "job_ended")
+
+
+async def test_strangers_jobs_together_fill_neither_the_trail_nor_the_state(tmp_path: Path) -> None:
+    def few(folder: Path) -> None:
+        path = folder / "issuer.toml"
+        path.write_text(path.read_text() + "[limits]\nper_address = 3\n")
+
+    async with open_pipelines(tmp_path, change=few) as pipelines:
+        answers = [await pipelines.ask(**{**STRANGER, "job_id": str(number)}) for number in range(1, 9)]
+        assert [status for status, _ in answers] == [403] * 3 + [429] * 5
+        assert len(pipelines.company.events()) == 3
+        # Whoever has scopes is heard all the same.
+        assert (await pipelines.ask())[0] == 200
+        before = await pipelines.company.issuer.state.write(bindings_of)
+        await pipelines.agent().call("GET", "/catalogue", pipelines.token(**STRANGER))
+        assert await pipelines.company.issuer.state.write(bindings_of) == before
+
+
+def bindings_of(connection: sqlite3.Connection) -> int:
+    (count,) = connection.execute("SELECT count(*) FROM job_tokens").fetchone()
+    return int(count)
