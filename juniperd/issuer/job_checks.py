@@ -131,7 +131,9 @@ def _check_environment(case: JobCase) -> Refused | None:
         )
     if job.protected_environment and job.environment_action != "start":
         # Only a deployment waits for approvals, and any other action would step past them.
-        text = f"environment_action is '{job.environment_action}', and the environment is protected"
+        action = job.environment_action
+        found = "the token has no environment_action" if action is None else f"environment_action is '{action}'"
+        text = f"{found}, and the environment is protected"
         return Refused("4", "environment_action", f"{text}; use a job that deploys")
     if (refused := troubled("4", case.facts.environment)) is not None:
         return refused
