@@ -23,6 +23,9 @@ MOST_NODES = 30_000
 """Values of a configuration, those behind aliases counted each time."""
 DEEPEST = 40
 ROLE_ARN = re.compile(r"arn:aws(?:-cn|-us-gov)?:iam::(?P<account>[0-9]{12}):role/[A-Za-z0-9_+=,.@/-]{1,128}")
+MOST_STARS = 8
+"""Wildcards of a pattern that policy takes."""
+_STARS = re.compile(r"\*+")
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _CROSSING = frozenset({"CI_COMMIT_REF_NAME", "CI_COMMIT_BRANCH", "CI_COMMIT_TAG"})
@@ -88,7 +91,8 @@ def find(found: Sequence[CiJob], name: str) -> CiJob | None:
 
 
 def _job(row: Mapping[str, object], written: Configuration, known: Mapping[str, str]) -> CiJob:
-    name = str(row.get("name") or "")
+    # GitLab's names end there; what is longer would keep the pattern of copies busy.
+    name = str(row.get("name") or "")[:255]
     body = written.job(name)
     own = _texts_of(body.get("variables"))
     named, variables = row.get("environment"), {**written.variables, **own}
@@ -121,10 +125,13 @@ def _literal(text: str) -> str | None:
 
 
 def _pattern(text: str) -> str | None:
-    """Each unknown variable as a wildcard; none that is not anchored by a literal."""
+    """Each unknown variable as a wildcard; none that is not anchored by a literal, and none that policy would not take."""
+    if "*" in text:
+        return None  # no name has one, and as a pattern it would mean other names
     starred = _VARIABLE.sub(lambda found: "**" if (found[1] or found[2]) in _CROSSING else "*", text)
     starred = re.sub(r"\*{3,}", "**", starred)
-    return starred if re.fullmatch(r"[A-Za-z0-9_./@ -][A-Za-z0-9_./@ *-]*", starred) else None
+    fits = re.fullmatch(r"[A-Za-z0-9_./@ -][A-Za-z0-9_./@ *-]*", starred) and len(_STARS.findall(starred)) <= MOST_STARS
+    return starred if fits else None
 
 
 def _audiences(tokens: object) -> tuple[str, ...]:

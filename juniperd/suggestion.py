@@ -13,6 +13,8 @@ from juniperd.errors import one_line
 LONGEST_NAME = 48
 PRODUCTION = re.compile(r"(?:production|prod|live)(?:/.*)?", re.IGNORECASE)
 """What policies call production; a laptop reaches it only where its people are named."""
+_WRITABLE = re.compile(r"branch:[A-Za-z0-9_./@ -]{1,240}")
+"""A ref that policy can name: its patterns have no other characters, and a star there is a wildcard."""
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 
 
@@ -41,11 +43,13 @@ class Proposal:
     role_arn: str | None
     relying_party: str | None
     missing: tuple[str, ...]
+    nameable: bool
+    """Whether policy has patterns for its environment and ref: an entry without them would be a wider one."""
 
     @property
     def complete(self) -> bool:
         """Whether a policy would take it, once its relying party is declared."""
-        return self.role_arn is not None and self._region is not None
+        return self.role_arn is not None and self._region is not None and self.nameable
 
     @property
     def _region(self) -> str | None:
@@ -53,8 +57,8 @@ class Proposal:
         return region if region is not None and _REGION.fullmatch(region) else None
 
     def _ref(self, source: Source) -> str | None:
-        """The ref that was read, except for a job whose environment follows the ref: that one is for all of them."""
-        return source.ref if self.job.pattern == self.job.environment else None
+        """The ref that was read, except for a job whose environment follows the ref."""
+        return _ref_of(self.job, source)
 
     def to_json(self, source: Source) -> dict[str, object]:
         """For scripts."""
@@ -137,15 +141,34 @@ def _proposal(name: str, job: CiJob, role: str | None, source: Source, parties: 
         role,
         party,
         tuple(_missing(job, role, source, account if account not in parties else "")),
+        _is_named(job) and _is_writable(_ref_of(job, source)),
     )
+
+
+def _ref_of(job: CiJob, source: Source) -> str | None:
+    """The ref that was read; a job whose environment follows the ref is for all of them."""
+    return source.ref if job.pattern == job.environment else None
+
+
+def _is_named(job: CiJob) -> bool:
+    """Whether the environment that it has on this ref, if any, has a pattern too."""
+    return job.environment is None or job.pattern is not None
+
+
+def _is_writable(ref: str | None) -> bool:
+    return ref is None or _WRITABLE.fullmatch(ref) is not None
 
 
 def _missing(job: CiJob, role: str | None, source: Source, undeclared: str) -> Iterator[str]:
     yield f"job {job.name}: whether it only reads could not be told; a scope that writes sleeps until a session"
     if job.pattern is None and job.environment is None:
         yield "it has no environment, or one whose name could not be told: a laptop needs one"
+    elif not _is_named(job):
+        yield f"policy has no pattern for its environment {one_line(job.environment or '', 255)}"
     elif job.pattern is not None and PRODUCTION.fullmatch(job.pattern):
         yield "production is for pipelines, unless laptop_production names people until a date"
+    if not _is_writable(ref := _ref_of(job, source)):
+        yield f"policy has no pattern for the ref {one_line(ref or '', 255)}; choose another with --ref"
     if not job.audiences:
         yield f"it asks for no ID token; add id_tokens with aud: {source.issuer}"
     elif source.issuer not in job.audiences:

@@ -15,6 +15,7 @@ import os
 import secrets
 import shlex
 import tempfile
+from collections.abc import Collection
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -68,25 +69,33 @@ class UrlSource:
         """Listen no more, and take the files along: port and secret are worth nothing now."""
         if self._server is not None:
             self._server.close()
-            for path in (self._folder / FOLDER).glob("*.json"):
-                with suppress(OSError):
-                    path.unlink()
+            self._remove()
         for caller in self._callers:
             caller.close()
 
     # --- the credential files -----------------------------------------------------------------------------------------
 
     def write_files(self) -> None:
-        """One for each that set-up wrote; a folder that cannot be written to is noted, and nothing else."""
+        """One for each that set-up wrote, and none beside; a folder that cannot be written to is noted, and nothing else."""
         if self._server is None:
             return
+        written = set()
         try:
             for path in sorted(self._folder.glob("*.json")):
                 made = self._with_url(path)
                 if made is not None:
                     _write(self._folder / FOLDER / path.name, made)
+                    written.add(path.name)
         except OSError as error:
             self._witness.journal.note("url_source", error=error.strerror)
+        self._remove(written)
+
+    def _remove(self, kept: Collection[str] = ()) -> None:
+        """Take away what was written here, by this run or by one that was killed; others' files stay."""
+        for path in (self._folder / FOLDER).glob("*.json"):
+            if path.name not in kept and _is_ours(path):
+                with suppress(OSError):
+                    path.unlink()
 
     def _with_url(self, path: Path) -> str | None:
         """The file with this source in the place of the executable; ``None`` for one that is not as set-up writes it."""
@@ -165,6 +174,14 @@ def _response(status: int, document: dict[str, str] | None = None) -> bytes:
         "X-Content-Type-Options: nosniff",
     ]
     return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return FIELD in json.loads(file.read(_LONGEST_FILE))["credential_source"]["headers"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def _write(path: Path, text: str) -> None:

@@ -109,7 +109,11 @@ def _check_project(case: Case) -> Refused | None:
         return refused
     if (refused := project_identity(case)) is not None:
         return refused
-    return closed(case.facts.project.value, case.scope)
+    project, wanted = case.facts.project.value, case.scope.namespace_id
+    if project is not None and wanted not in {None, project.namespace_id}:
+        text = f"the scope is for namespace_id {wanted}, and the project is in {project.namespace_id}"
+        return Refused("2", "namespace_mismatch", f"{text}; ask the policy's owner")
+    return closed(project, case.scope)
 
 
 def closed(project: Project | None, scope: Scope) -> Refused | None:

@@ -38,11 +38,12 @@ class Comparison:
         ref = query.get("ref") or _narrowed(scope.ref, query.get("job_ref"))
         case = await self._judge.case(subject, scope, environment=environment, ref=ref, session=OPENING)
         verdict = self._judge.verdict(case, subject)
-        if isinstance(verdict, Refused) and verdict.passing:
-            raise refusal.of(verdict, decision=number, entitled=False)
+        refused = verdict if isinstance(verdict, Refused) else None
         if not decision.entitled(case):
             await self._record(number, subject, scope.name, None)
-            return await self._untold(number, subject)
+            return await self._untold(number, subject, refused)
+        if refused is not None and refused.passing:
+            raise refusal.of(refused, decision=number, entitled=False)
         chosen = await self._judge.chosen(
             subject, case, environment=query.get("job_environment"), ref=query.get("job_ref")
         )
@@ -56,11 +57,13 @@ class Comparison:
         session = parity.SOME if scope.activation is Activation.SESSION else None
         return Stamp(self._issuer_url, parity.SOME, self._clock(), self._judge.policy.digest, session)
 
-    async def _untold(self, number: str, subject: Subject) -> dict[str, object]:
-        """An id alone, the same for a name that is hidden and one that is none."""
+    async def _untold(self, number: str, subject: Subject, refused: Refused | None = None) -> dict[str, object]:
+        """An id alone: GitLab is asked, and fails, alike for a name that is hidden and one that is none."""
         belongs = await self._judge.belongs(subject)
         if isinstance(belongs, Refused):
             raise refusal.of(belongs, decision=number, entitled=False)
+        if belongs and refused is not None and refused.passing:
+            raise refusal.of(refused, decision=number, entitled=False)
         return {"id": number, "within": True, "laptop": {"holds": False}}
 
     async def _record(self, number: str, subject: Subject, scope: str, found: Parity | None) -> None:

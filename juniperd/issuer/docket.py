@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.hearing import Hearing
+from juniperd.issuer.job import Job
 from juniperd.issuer.judge import Judge
 from juniperd.issuer.laptop import LaptopHearing
+from juniperd.issuer.limits import Rate
 from juniperd.issuer.pipeline import PipelineHearing, Pipelines
 from juniperd.issuer.policy import Policy
 from juniperd.issuer.subject import Caller, Subject
@@ -19,11 +21,17 @@ class Docket:
         self._ground = ground
         self._judge = judge
         self._pipelines = pipelines
+        self._strangers = Rate(ground.config.limits.per_address, clock=ground.clock)
 
     @property
     def policy(self) -> Policy:
         """The policy in force at this moment."""
         return self._judge.policy
+
+    def admits(self, caller: Caller) -> bool:
+        """Whether the caller may be heard now: everybody at a public GitLab may run jobs, and all that no scope names share one limit."""
+        stranger = isinstance(caller, Job) and not self._pipelines.knows(caller)
+        return not stranger or self._strangers.spend("jobs")
 
     def hearing(self, caller: Caller, request: TokenRequest) -> Hearing:
         """The request of a verified caller, to be decided on."""

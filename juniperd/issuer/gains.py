@@ -107,7 +107,8 @@ class Gains:
             why = found.trouble.text if found.trouble is not None else "no answer"
             msg = f"the members of {path} are not known ({why})"
             raise UpstreamAnswer(msg, "try again, mend project_id or the reader token, or leave out --people")
-        return found.value
+        # Each once: a member of several places above may be listed for each of them.
+        return tuple({member.id: member for member in found.value}.values())
 
     async def _reach(self, policy: Policy, scope: Scope, *, blind: bool) -> _Reach:
         if blind:

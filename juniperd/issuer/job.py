@@ -49,7 +49,7 @@ class Job:
     ref_protected: bool
     environment: str | None
     environment_protected: bool
-    environment_action: str
+    environment_action: str | None
     runner_id: int | None
     said: Mapping[str, str]
     jti: str
@@ -90,7 +90,9 @@ def job_of(claims: VerifiedClaims, thumbprint: str, digest: str) -> Job:
         environment=environment,
         # One that says nothing of protection is taken for a protected one, where more is asked.
         environment_protected=_flag(claims, "environment_protected") if "environment_protected" in claims else True,
-        environment_action=_text(claims, "environment_action") if claims.get("environment_action") else "start",
+        environment_action=_text(claims, "environment_action")
+        if claims.get("environment_action") is not None
+        else None,
         runner_id=_runner(claims),
         said={name: _text(claims, name) for name in _SAID if claims.get(name) is not None},
         jti=_text(claims, "jti"),

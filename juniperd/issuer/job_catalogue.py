@@ -23,11 +23,14 @@ class JobCatalogue:
 
     async def listing(self, job: Job) -> dict[str, object]:
         """Every pipeline scope of the job's project; its token is bound to the key that asks, if it was to none."""
-        taken = await self._state.write(lambda c: self._pipelines.bind(c, job))
-        if taken is not None:
-            raise refusal.of(taken, decision=self._new_id(), entitled=True)
         policy = self._pipelines.policy
         scopes = policy.of_pipelines(job.project_id, job.project_path)
+        # Nothing is kept of a job that no scope is for: anybody at a public GitLab may run such.
+        taken = await self._state.write(lambda c: self._pipelines.bind(c, job)) if scopes else None
+        if taken is not None:
+            raise refusal.of(taken, decision=self._new_id(), entitled=True)
+        if scopes and (ended := await self._pipelines.ended(job)) is not None:
+            raise refusal.of(ended, decision=self._new_id(), entitled=True)
         rows = await asyncio.gather(*(self._row(job, scope) for scope in scopes))
         user = {"id": job.user_id, "login": ""}
         return {"version": 1, "user": user, "policy": policy.digest, "scopes": [row for row in rows if row is not None]}

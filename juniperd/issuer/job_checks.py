@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from juniperd.issuer import glob
 from juniperd.issuer.checks import Checks, below_role, closed, said, troubled
-from juniperd.issuer.facts import Asked
+from juniperd.issuer.facts import Asked, Fact, RunningJob
+from juniperd.issuer.job import Job
 from juniperd.issuer.policy import NEVER_A_FORKS
 from juniperd.issuer.verdict import JobCase, Refused
 from juniperd.model import Origin
@@ -45,9 +46,14 @@ def _check_source(case: JobCase) -> Refused | None:
 
 
 def _check_running(case: JobCase) -> Refused | None:
-    if (refused := troubled("1", case.facts.job)) is not None:
+    return ended(case.facts.job, case.job)
+
+
+def ended(fact: Fact[RunningJob | None], claimed: Job) -> Refused | None:
+    """Why what GitLab says is not that the very job of the token runs, or None."""
+    if (refused := troubled("1", fact)) is not None:
         return refused
-    job, claimed = case.facts.job.value, case.job
+    job = fact.value
     if job is None:
         text = f"GitLab has no job {claimed.id} in project {claimed.project_id}"
         return Refused("1", "job_unknown", f"{text}; run it again")
@@ -125,7 +131,9 @@ def _check_environment(case: JobCase) -> Refused | None:
         )
     if job.protected_environment and job.environment_action != "start":
         # Only a deployment waits for approvals, and any other action would step past them.
-        text = f"environment_action is '{job.environment_action}', and the environment is protected"
+        action = job.environment_action
+        found = "the token has no environment_action" if action is None else f"environment_action is '{action}'"
+        text = f"{found}, and the environment is protected"
         return Refused("4", "environment_action", f"{text}; use a job that deploys")
     if (refused := troubled("4", case.facts.environment)) is not None:
         return refused

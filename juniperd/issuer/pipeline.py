@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from juniperd.issuer import bindings, decision, denials
+from juniperd.issuer import bindings, decision, denials, glob, job_checks
 from juniperd.issuer.facts import JobFacts
 from juniperd.issuer.hearing import Decided, aimed
 from juniperd.issuer.inquiry import Inquiry, Where
@@ -21,6 +21,7 @@ from juniperd.issuer.verdict import Grant, JobCase, Refused, Verdict
 from juniperd.model import Clock, Origin
 
 _SELECTED = Refused("select", "selected", "a job selects nothing: leave environment, ref and session out")
+_ELSEWHERE = Refused("2", "project_mismatch", "the scope is of another project; run the job there")
 
 
 class Pipelines:
@@ -51,6 +52,15 @@ class Pipelines:
         )
         facts = JobFacts(running, user, project, membership, environment, refs)
         return JobCase(policy, scope, job, facts, datetime.fromtimestamp(self._clock(), UTC).date())
+
+    def knows(self, job: Job) -> bool:
+        """Whether a scope is of a project that the token names."""
+        places = {job.project_id, job.runs_in or job.project_id}
+        return any(self.policy.of_pipelines(number, job.project_path) for number in places)
+
+    async def ended(self, job: Job) -> Refused | None:
+        """Why the job is not one that runs, or None."""
+        return job_checks.ended(await self._inquiry.job(job.project_id, job.id), job)
 
     def taken(self, job: Job) -> Refused | None:
         """Why this key may not use this job's token, or None."""
@@ -106,9 +116,18 @@ class PipelineHearing:
         if scope is None:
             belongs = bool(self.pipelines.policy.of_pipelines(self.job.project_id, self.job.project_path))
             return Decided(Refused("select", "unknown_scope", "there is no such scope; mend its name"), belongs=belongs)
+        if not self._is_own(scope):
+            return Decided(_ELSEWHERE)
         case = await self.pipelines.case(self.job, scope)
         verdict, target = aimed(self.request, scope, self.pipelines.verdict(case))
         return Decided(verdict, case, target)
+
+    def _is_own(self, scope: Scope) -> bool:
+        """Whether the scope is of a project that the token names; of others' GitLab is asked no more than of invented ones."""
+        job = self.job
+        if scope.project_id is not None:
+            return scope.project_id in {job.project_id, job.runs_in}
+        return glob.matches(scope.project, job.project_path)
 
     def last_look(self, connection: sqlite3.Connection, decided: Decided) -> Verdict:
         """The binding, made here whatever the verdict is; then policy and denials once more."""

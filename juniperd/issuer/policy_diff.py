@@ -171,7 +171,7 @@ def _direction(field: str, before: object, after: object) -> str:
     widened = {"laptop_basis": "merge", "ci_config_elsewhere": True, "outlives": True}
     if field in widened:
         return "gains" if after == widened[field] else "loses"
-    if field in ("environment", "ref"):
+    if field in ("environment", "ref", "namespace_id"):
         return "gains" if after is None else "loses" if before is None else "changes"
     if isinstance(before, float) and isinstance(after, float):
         return "gains" if after > before else "loses"

@@ -116,7 +116,9 @@ _SCOPE: dict[str, Schema] = {
         _ID,
         "GitLab's number, required for laptops; path and number must both match, so a re-created project gains nothing.",
     ),
-    "namespace_id": _told(_ID, "The namespace a project pattern is confined to."),
+    "namespace_id": _told(
+        _ID, "The namespace that the project, or a pattern's projects, must be in; for laptops as for jobs."
+    ),
     "environment": _told(
         _TEXT,
         "Required for laptops; a whole-string pattern: `*` stops at `/`, `**` crosses it; eight wildcards at most.",

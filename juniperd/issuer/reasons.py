@@ -38,6 +38,7 @@ _LAPTOP: Mapping[str, Given] = {
     "source": lambda scope: Origin.PIPELINE in scope.origins and not scope.sources & STARTED_BY_PEOPLE,
     "user_inactive": _always,
     "project_mismatch": _always,
+    "namespace_mismatch": _named("namespace_id"),
     "project_closed": _always,
     "ci_disabled": _always,
     "ci_config_elsewhere": lambda scope: not scope.ci_config_elsewhere,

@@ -13,6 +13,8 @@ from juniperd.issuer.policy import Policy
 from juniperd.issuer.policy_file import Places
 
 _LONGEST_LINE = 2000
+_LONGEST_CODE = 800
+"""Of one text in Markdown, two of which fit a line with room: a line that was cut would leave its code open."""
 _MARKS = {"gains": "+", "loses": "-", "changes": "!"}
 """What colours a line in a block of Markdown's ``diff``."""
 
@@ -146,7 +148,7 @@ def _people_table(people: Sequence[ScopeGains] | None) -> Iterator[str]:
 
 def _code(told: str) -> str:
     """Text of others' as code, so that nobody is called and nothing is drawn by it."""
-    safe = one_line(told, _LONGEST_LINE).replace("`", "'").replace("|", "\\|")
+    safe = one_line(told, _LONGEST_CODE).replace("`", "'").replace("|", "\\|")
     return f"`{safe}`"
 
 

@@ -136,7 +136,6 @@ def _job(case: PolicyCase, run: Run, scope: Scope) -> Job:
     """The job as its token would name it: at the scope's own places where the case names none."""
     project = _project(case.project, scope, case.ground)
     environment = case.environment or _literal(scope.environment)
-    protections = case.ground.protected_environments
     return Job(
         id=_JOB,
         pipeline_id=_JOB,
@@ -149,7 +148,7 @@ def _job(case: PolicyCase, run: Run, scope: Scope) -> Job:
         ref=case.ref or (None if run.source == "merge_request_event" else _literal(scope.ref) or "branch:main"),
         ref_protected=True,
         environment=environment,
-        environment_protected=environment is not None and any(matches(p.name, environment) for p in protections),
+        environment_protected=environment is not None and _is_protected(case.ground, environment),
         environment_action=run.action,
         runner_id=None,
         said={},
@@ -158,6 +157,12 @@ def _job(case: PolicyCase, run: Run, scope: Scope) -> Job:
         thumbprint=_SESSION,
         token_digest=_SESSION,
     )
+
+
+def _is_protected(ground: Ground, environment: str) -> bool:
+    """By the project under its name, by a group under its tier."""
+    own = any(matches(p.name, environment) for p in ground.protected_environments)
+    return own or any(matches(p.name, guess_tier(environment)) for p in ground.group_protected_environments)
 
 
 def _literal(pattern: str | None) -> str | None:

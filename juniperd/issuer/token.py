@@ -62,8 +62,9 @@ class TokenEndpoint:
     async def answer(self, request: TokenRequest, dpop: list[str], *, there: Callable[[], bool]) -> dict[str, object]:
         """The body of a 200; every other answer is raised as OAuthError. ``there``: whether anybody still waits for it."""
         proof = self._proof(dpop)
-        hearing = self._docket.hearing(await self._caller(request.subject_token, proof), request)
-        if not self._by_subject.spend(hearing.caller):
+        caller = await self._caller(request.subject_token, proof)
+        hearing = self._docket.hearing(caller, request)
+        if not self._docket.admits(caller) or not self._by_subject.spend(hearing.caller):
             raise refusal.too_many()
         used = self._use(proof)
         return await self._conclude(hearing, request, await hearing.decide(), used, there)

@@ -67,8 +67,8 @@ _POINTING = (
     SOCKET,
 )
 
-CREDENTIALS = "google/credentials.json"
-"""The file that is meant where none is named."""
+CREDENTIALS = "google-credentials.json"
+"""The file that is meant where none is named; apart from those of scopes, of which one may be called so."""
 
 Row = Mapping[str, object]
 

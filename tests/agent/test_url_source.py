@@ -188,6 +188,22 @@ async def test_what_set_up_did_not_write_is_left_alone(source: UrlSource, tmp_pa
     assert [path.name for path in (folder / "url").iterdir()] == [f"{SCOPE}.json"]
 
 
+async def test_no_secret_stays_behind_a_scope_that_set_up_took_away(source: UrlSource, tmp_path: Path) -> None:
+    (tmp_path / f"google/{SCOPE}.json").unlink()
+    source.write_files()
+    assert list((tmp_path / "google/url").iterdir()) == []
+
+
+async def test_only_files_of_ours_go_with_the_agent(source: UrlSource, tmp_path: Path) -> None:
+    theirs = [tmp_path / f"google/url/{name}.json" for name in ("own", "list", "torn")]
+    for path, text in zip(theirs, ('{"credential_source": {"file": "/x"}}', "[]", "{"), strict=True):
+        path.write_text(text)
+    (tmp_path / "google/url/killed.json").write_text(json.dumps({"credential_source": {"headers": {FIELD: "old"}}}))
+    source.write_files()
+    source.close()
+    assert sorted((tmp_path / "google/url").iterdir()) == sorted(theirs)
+
+
 async def test_a_folder_that_cannot_be_written_to_ends_nothing(source: UrlSource, tmp_path: Path) -> None:
     for path in (tmp_path / "google/url").iterdir():
         path.unlink()

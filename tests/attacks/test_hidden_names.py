@@ -57,3 +57,16 @@ async def test_a_mint_answers_both_alike_in_an_outage(company: Company, broken: 
         number = body["refusal"].pop("id")
         said.append(f"{status} {body}".replace(number, "ID"))
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("broken", ["", "projects/42", "projects/42/members/all/10", "users"])
+async def test_parity_answers_both_alike_also_in_an_outage(company: Company, broken: str) -> None:
+    laptop, token = await company.signed_in("outsider")
+    if broken:
+        company.gitlab.faults[broken] = (503, {}, {})
+    said = []
+    for name in (HIDDEN, INVENTED):
+        company.clock.pass_(61)
+        status, body = await laptop.call("GET", "/parity", token, query=f"?scope={name}")
+        said.append(re.sub(r"'id': '[^']*'", "", f"{status} {body}"))
+    assert said[0] == said[1]

@@ -73,6 +73,7 @@ async def test_what_gitlab_signed_goes_on_only_where_the_scope_is_bound_to_it(tm
         ({"environment": None, "environment_protected": None}, "environment_mismatch", "the job has none"),
         ({"environment_action": "access"}, "environment_action", "environment_action"),
         ({"environment_action": "verify", "environment_protected": None}, "environment_action", "protected"),
+        ({"environment_action": None}, "environment_action", "no environment_action"),
     ],
 )
 async def test_a_job_that_is_not_meant_is_refused_by_the_claim_at_fault(

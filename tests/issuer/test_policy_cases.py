@@ -29,6 +29,7 @@ WHERE = {
     "released": 'environment = "prod"\norigins = ["laptop"]\nlaptop_production = {users = [7], until = 2026-12-31}',
     "job-only": 'environment = "staging"\norigins = ["pipeline"]',
     "job-of-main": 'environment = "staging"\nref = "branch:main"\norigins = ["pipeline"]',
+    "placed": 'environment = "staging"\nnamespace_id = 5\norigins = ["laptop"]',
     "by-trigger": 'environment = "staging"\nsources = ["trigger"]\norigins = ["pipeline", "laptop"]',
 }
 POLICY = "version = 1\n" + "".join(
@@ -56,6 +57,7 @@ REFUSED = {
     "source": 'scopes = ["by-trigger"]',
     "user_inactive": 'scopes = ["plain"]\naccount = "bot"',
     "project_mismatch": 'scopes = ["plain"]\nid = 43',
+    "namespace_mismatch": 'scopes = ["placed"]\nnamespace_id = 6',
     "project_closed": 'scopes = ["plain"]\nstate = "leaving"',
     "ci_disabled": 'scopes = ["plain"]\nci = false',
     "ci_config_elsewhere": 'scopes = ["plain"]\nci_config_elsewhere = true',
@@ -105,7 +107,7 @@ REFUSED_JOBS = {
     "environment_missing": f"{JOB}environments = []",
 }
 PERMITTED = {
-    "all that is awake and needs no choice": 'permit = ["plain", "of-main", "by-browser", "sleeper"]\nuser = 8',
+    "all that is awake and needs no choice": 'permit = ["plain", "of-main", "by-browser", "sleeper", "placed"]\nuser = 8',
     "a choice among environments": 'scopes = ["reviewer"]\nenvironment = "review/42"\npermit = ["reviewer"]',
     "production for one who is named": 'scopes = ["released"]\nuser = 7\npermit = ["released"]',
     "no longer than the day": 'scopes = ["released"]\nuser = 7\nday = 2027-01-01\npermit = []',

@@ -105,9 +105,16 @@ def test_a_session_means_its_first_scope_and_has_a_file_for_each() -> None:
     made = session.files(held(row("first"), row("second")), Path("/d"), HELPER.parent)
     assert made[session.CREDENTIALS] == made["google/first.json"] != made["google/second.json"]
     properties = made["gcloud/configurations/config_default"]
-    assert "credential_file_override = /d/google/credentials.json\n" in properties
+    assert "credential_file_override = /d/google-credentials.json\n" in properties
     assert "project = shop-staging\n" in properties
     assert "project" not in google.gcloud_properties(Path("/d"), "")
+
+
+@pytest.mark.parametrize("name", ["credentials", "google-credentials", "default"])
+def test_whatever_a_scope_is_called_its_file_is_its_own(name: str) -> None:
+    made = session.files(held(row("first"), row(name)), Path("/d"), HELPER.parent)
+    assert f"--scope {name}" in made[f"google/{name}.json"]
+    assert "--scope first" in made[session.CREDENTIALS]
 
 
 def test_nobody_s_own_account_is_in_a_session() -> None:
@@ -121,7 +128,7 @@ def test_nobody_s_own_account_is_in_a_session() -> None:
     }
     made = session.environment(Path("/d"), "/s", mine, HELPER.parent)
     assert not any("mine" in value or "/home/me" in value for value in made.values())
-    assert (made["GOOGLE_APPLICATION_CREDENTIALS"], made[google.ALLOW]) == ("/d/google/credentials.json", "1")
+    assert (made["GOOGLE_APPLICATION_CREDENTIALS"], made[google.ALLOW]) == ("/d/google-credentials.json", "1")
     assert made["CLOUDSDK_CONFIG"] == "/d/gcloud"
     assert google.first_project([]) == ""
     with_project = session.environment(Path("/d"), "/s", mine, HELPER.parent, google_project="shop-staging")
