@@ -10,7 +10,17 @@ from enum import StrEnum
 
 from juniperd.issuer import glob
 from juniperd.issuer.config import Identity, IssuerConfig
-from juniperd.issuer.policy import ROLES, Access, AwsTarget, Policy, RegistryTarget, Scope, token_scopes
+from juniperd.issuer.policy import (
+    ROLES,
+    Access,
+    AwsTarget,
+    GoogleTarget,
+    Policy,
+    RegistryTarget,
+    Scope,
+    Target,
+    token_scopes,
+)
 from juniperd.issuer.protection import DEVELOPER, guess_tier
 from juniperd.model import Origin
 
@@ -160,9 +170,7 @@ def _reads_like_production(environment: str, policy: Policy) -> bool:
 
 def _time(scope: Scope) -> Iterator[Finding]:
     """What ends up with the tool against what it is needed for."""
-    # A role's session is an hour at least, and so is whatever is made of it.
-    as_it_is = not any(isinstance(target, AwsTarget) or token_scopes(target) for target in scope.targets)
-    if scope.access is Access.WRITE and as_it_is and scope.ttl >= _LONG:
+    if scope.access is Access.WRITE and scope.ttl >= _LONG and not any(map(_needs_the_hour, scope.targets)):
         told = f"scope {scope.name} writes with a token that lives an hour and cannot be called back"
         yield Finding("long-write", at(scope, "ttl"), told, 'write ttl = "15m"; the agent renews it')
     ecr = any(isinstance(target, RegistryTarget) and target.is_ecr for target in scope.targets)
@@ -172,6 +180,13 @@ def _time(scope: Scope) -> Iterator[Finding]:
     elif scope.outlives:
         told = f"scope {scope.name} says outlives, and nothing that it reaches does"
         yield Finding("outlives-unused", at(scope, "outlives"), told, "remove outlives")
+
+
+def _needs_the_hour(target: Target) -> bool:
+    """Whether no less can be had, as of AWS and of Google's own tokens, or none is needed: deploy tokens are deleted."""
+    if isinstance(target, GoogleTarget):
+        return not target.service_account
+    return isinstance(target, AwsTarget) or bool(token_scopes(target))
 
 
 def _sibling(scope: Scope, policy: Policy) -> Iterator[Finding]:

@@ -136,7 +136,8 @@ def lint_files(
         policy = given.load()
         findings = given.findings(policy, _today(clock))
         findings += lint_jobs.of_jobs(policy, lint_jobs.read(jobs)) if jobs is not None else []
-        places = policy_file.places(given.policy, given.relying_parties)
+        config = given.config.path if given.config is not None else None
+        places = policy_file.places(given.policy, given.relying_parties, config)
         failed = any(strict or finding.severity is Severity.ERROR for finding in findings)
         shown = review.findings_json if as_json else review.findings_text
         return Outcome(int(failed), shown(findings, places))

@@ -96,10 +96,9 @@ class Places:
         return None if found is None else (str(found.path), found.line(where))
 
 
-def places(policy: Path, relying_parties: Path | None = None) -> Places:
-    """Where things stand in the very files that :func:`load` reads."""
-    paths = (policy,) if relying_parties is None else (policy, relying_parties)
-    return Places(tuple(d for path in paths for d in _documents(path, hashlib.sha256())))
+def places(*paths: Path | None) -> Places:
+    """Where things stand in these files, and in those of a folder that :func:`load` reads."""
+    return Places(tuple(d for path in paths if path is not None for d in _documents(path, hashlib.sha256())))
 
 
 def _documents(path: Path, digest: hashlib._Hash) -> Iterator[Document]:

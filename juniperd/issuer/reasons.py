@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from juniperd.issuer import glob
-from juniperd.issuer.policy import Activation, Policy, Scope
+from juniperd.issuer.policy import STARTED_BY_PEOPLE, Activation, Policy, Scope
 from juniperd.model import Origin
 
 Given = Callable[[Scope], bool]
@@ -35,6 +35,7 @@ _LAPTOP: Mapping[str, Given] = {
     "sign_in_flow": lambda scope: bool(scope.sign_in),
     "link_missing": _always,
     "origin": lambda scope: Origin.LAPTOP not in scope.origins,
+    "source": lambda scope: Origin.PIPELINE in scope.origins and not scope.sources & STARTED_BY_PEOPLE,
     "user_inactive": _always,
     "project_mismatch": _always,
     "project_closed": _always,

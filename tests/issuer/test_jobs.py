@@ -261,6 +261,19 @@ async def test_an_outsider_hears_an_id_and_the_trail_has_the_truth(tmp_path: Pat
         assert (status, listing["scopes"]) == (200, [])
 
 
+async def test_a_path_that_was_given_to_another_project_opens_nothing(tmp_path: Path) -> None:
+    async with open_pipelines(tmp_path) as pipelines:
+        tables = pipelines.company.gitlab.one
+        tables["projects/99"] = {**tables["projects/42"], "id": 99}
+        tables["projects/99/members/all/8"] = member(8, 50)
+        pipelines.runs()
+        of_99 = {"id": 700, "project_id": 99, "ref": "main", "status": "running", "source": "push"}
+        tables["projects/99/jobs/900"] = {**tables["projects/42/jobs/900"], "pipeline": of_99}
+        status, body = await pipelines.ask(project_id="99", job_project_id="99")
+        assert (status, body["refusal"]["reason"]) == (403, None)
+        assert pipelines.company.events()[-1]["reason"] == "project_mismatch"
+
+
 async def test_a_job_selects_nothing(tmp_path: Path) -> None:
     async with open_pipelines(tmp_path) as pipelines:
         for selected in ({"environment": "staging"}, {"ref": "branch:main"}, {"session": "abc"}):

@@ -87,6 +87,19 @@ def test_each_code_has_its_cause(tmp_path: Path, name: str) -> None:
     assert all(f.cure and not str(f).endswith(".") for f in findings)
 
 
+@pytest.mark.parametrize(
+    ("account", "codes"), [("", []), ('service_account = "archive@team-123.iam.gserviceaccount.com"', ["long-write"])]
+)
+def test_google_sets_the_life_of_its_own_tokens_and_not_of_an_account_s(
+    tmp_path: Path, account: str, codes: list[str]
+) -> None:
+    pool = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/juniper/providers/juniper"
+    party = f'[relying_party.google]\nkind = "google"\naudience = "{pool}"\n'
+    text = HEAD.replace('"read"', '"write"') + f'[scope.archive.google]\nrelying_party = "google"\n{account}\n'
+    findings = lint.of_policy(load(tmp_path, text, PARTIES + party), TODAY)
+    assert [f.code for f in findings if f.code != "party-unused"] == codes
+
+
 def test_errors_are_what_lets_in_what_nobody_meant(tmp_path: Path) -> None:
     errors = set()
     for text, _ in FOUND.values():
@@ -130,7 +143,7 @@ def test_warnings_fail_only_where_asked(tmp_path: Path, *, strict: bool, status:
 def test_what_issuer_toml_says_is_linted_with_it(tmp_path: Path) -> None:
     path = write_files(tmp_path, gitlab="http://127.0.0.1:1", idp="http://127.0.0.1:2")
     found = policy_commands.lint_files(lambda: policy_commands.configured(path), clock=lambda: NOW)
-    assert "warning [sign-in-unruled] identity okta asks nothing of how people sign in" in found.text
+    assert f"{path}:10: warning [sign-in-unruled] identity okta asks nothing of how people sign in" in found.text
     broken = policy_commands.lint_files(lambda: policy_commands.configured(tmp_path / "none.toml"))
     assert (broken.exit, "cannot be read" in broken.text) == (2, True)
 

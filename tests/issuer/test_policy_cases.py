@@ -29,6 +29,7 @@ WHERE = {
     "released": 'environment = "prod"\norigins = ["laptop"]\nlaptop_production = {users = [7], until = 2026-12-31}',
     "job-only": 'environment = "staging"\norigins = ["pipeline"]',
     "job-of-main": 'environment = "staging"\nref = "branch:main"\norigins = ["pipeline"]',
+    "by-trigger": 'environment = "staging"\nsources = ["trigger"]\norigins = ["pipeline", "laptop"]',
 }
 POLICY = "version = 1\n" + "".join(
     f"[scope.{name}]\n{HEAD}{where}\n[scope.{name}.aws]\n"
@@ -52,6 +53,7 @@ REFUSED = {
     "sign_in_flow": 'scopes = ["by-browser"]\nflow = "device"',
     "link_missing": 'scopes = ["plain"]\nlinked = false',
     "origin": 'scopes = ["job-only"]',
+    "source": 'scopes = ["by-trigger"]',
     "user_inactive": 'scopes = ["plain"]\naccount = "bot"',
     "project_mismatch": 'scopes = ["plain"]\nid = 43',
     "project_closed": 'scopes = ["plain"]\nstate = "leaving"',
@@ -173,14 +175,18 @@ def said_by(*modules: str) -> set[str]:
     return {word for word, _ in error_texts.refusals([PACKAGE / "issuer" / f"{name}.py" for name in modules])}
 
 
+def refused_by(module: str) -> set[str]:
+    return set(re.findall(r'Refused\(\s*"\d", "(\w+)"', (PACKAGE / f"issuer/{module}.py").read_text()))
+
+
 def test_the_reasons_are_those_of_the_decision() -> None:
     """All that it can say, but for the identity's rule, for want of an answer and for a token that GitLab knows not of."""
     said = said_by("checks", "selection")
-    words = {word for word in said if "…" not in word}
+    words = {word for word in said if "…" not in word} | refused_by("checks")
     assert words - {"amr", "acr", "acrs", "gitlab_doubtful", "groups_incomplete"} <= set(REFUSED)
     made = [pattern.replace("…", "*") for pattern in said if "…" in pattern]
     assert {w for w in REFUSED if w not in words and not any(fnmatch(w, m) for m in made)} == {"link_missing"}
-    jobs = set(re.findall(r'Refused\(\s*"\d", "(\w+)"', (PACKAGE / "issuer/job_checks.py").read_text()))
+    jobs = refused_by("job_checks")
     assert jobs - {"job_unknown", "job_mismatch"} <= set(REFUSED_JOBS)
     assert set(REFUSED_JOBS) - jobs == {"project_closed", "ci_disabled", "ci_config_elsewhere", "role"}  # both ask for
     assert {o: list(words) for o, words in reasons.REASONS.items()} == {
@@ -276,12 +282,13 @@ def test_what_no_case_tried_is_told_by_origin(tmp_path: Path, policy: Policy) ->
     assert (left.origins, list(left.unmet)) == (("pipeline",), ["laptop"])
     unmet = left.unmet["laptop"]
     assert unmet.never_permitted == tuple(name for name in WHERE if not name.startswith("job-"))
+    assert "by-trigger" in unmet.never_permitted
     assert (unmet.never_refused, unmet.reasons, left.laptop_production) == ((), (), ("released",))
     assert left.production == ("production", "production/**", "prod/**", "live")
     jobs = [f'{case}\nrefuse = "{reason}"' for reason, case in REFUSED_JOBS.items()]
     other = rehearsal.untried(tried(tmp_path, policy, *jobs), policy)
     assert (other.origins, other.unmet["pipeline"].reasons) == (("laptop",), ())
-    assert other.unmet["pipeline"].never_permitted == ("job-only", "job-of-main", "many")
+    assert other.unmet["pipeline"].never_permitted == ("job-only", "job-of-main", "by-trigger", "many")
     one = rehearsal.untried(tried(tmp_path, policy, PERMITTED["production for one who is named"]), policy)
     assert ("prod" in one.production, one.laptop_production) == (False, ())
     assert "released" not in one.unmet["laptop"].never_permitted
