@@ -35,6 +35,7 @@ ENDS = "ends"
 PATIENCE = 5.0
 """Seconds an agent may take to its first answer, or to its end."""
 _NAME = "job-"
+_SOCKET = "agent.sock"
 _KEPT = ("HOME", "USER", "LANG", "PATH", "TMPDIR")
 
 
@@ -60,9 +61,11 @@ def running(token: JobToken, issuer: str, environ: Mapping[str, str]) -> Iterato
     files.replace(place / ENDS, f"{int(token.ends_at)}\n", 0o600)
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
     try:
+        if len(os.fsencode(folder / _SOCKET)) > paths.MAX_SOCKET_PATH:
+            msg = f"the job's folder {place} has a path too long for a socket"
+            raise UsageError(msg, "set XDG_STATE_HOME to a shorter path")
         files.replace(folder / "juniper.toml", _toml(known, issuer), 0o600)
-        variables = {"JUNIPER_SOCKET": str(folder / "agent.sock"), "JUNIPER_CONFIG": str(folder / "juniper.toml")}
-        paths.socket_path(variables)  # one that is too long is refused before anything is started
+        variables = {"JUNIPER_SOCKET": str(folder / _SOCKET), "JUNIPER_CONFIG": str(folder / "juniper.toml")}
         with _started(token, place / KEY, {**{n: environ[n] for n in _KEPT if n in environ}, **variables}):
             yield JobAgent(folder, variables, known.sandbox)
     finally:
