@@ -119,7 +119,7 @@ def _table(answer: Shown) -> Iterator[str]:
         yield f"    {mark} {name}  job {_value(row['job'])}, laptop {_value(row['laptop'])}  {why}".rstrip()
     alone = dict.fromkeys(str(row["claim"]) for row in found if row.get("why") == _OF_JOBS)
     if alone:
-        yield one_line(f"  in jobs alone, and never made up: {', '.join(alone)}", 1000)
+        yield "  " + one_line(f"in jobs alone, and never made up: {', '.join(alone)}", 1000)
 
 
 def _value(value: object) -> str:

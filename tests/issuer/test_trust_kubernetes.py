@@ -185,3 +185,15 @@ def test_a_pattern_as_an_expression_matches_what_the_pattern_matches(pattern: st
     """Python's ``$`` forgives a last line feed where RE2's does not, so the whole string is asked for here."""
     if glob.flaw(pattern) is None:
         assert (re.fullmatch(glob.as_re2(pattern), text) is not None) is glob.matches(pattern, text)
+
+
+def test_a_pattern_of_environments_is_an_expression_of_its_own(config: Path, tmp_path: Path) -> None:
+    mine = SCOPE.replace('environment = "staging"', 'environment = "review/*"', 1)
+    write(tmp_path, scopes=mine.replace("project_env:42:staging", "project_env:42:review-42", 1))
+    assert any(f"claims.environment.matches('{glob.as_re2('review/*')}')" in rule for rule in rules(config))
+
+
+def test_an_issuer_on_plain_http_is_refused_before_the_cluster_refuses_it(config: Path) -> None:
+    config.write_text(config.read_text().replace(f'url = "{URL}"', 'url = "http://127.0.0.1:9"'))
+    found = commands.trust_kubernetes(config, NAME)
+    assert "an API server takes no issuer at http://127.0.0.1:9; set an https URL" in found.text
