@@ -99,6 +99,18 @@ class Proposal:
             yield f"region        = {_toml(self._region or 'REGION')}"
 
 
+def evidence(jobs: Sequence[CiJob], source: Source) -> dict[str, object]:
+    """The jobs as evidence of what scopes are used for; one whose environment follows the ref is of every ref."""
+    return {"version": 1, "jobs": [_evidence(job, source) for job in jobs]}
+
+
+def _evidence(job: CiJob, source: Source) -> dict[str, str]:
+    follows = job.pattern != job.environment
+    place = (job.pattern or "").replace("**", "*").replace("*", "$CI_COMMIT_REF_SLUG") if follows else job.environment
+    said = {"name": job.name, "project": source.project, "environment": place, "ref": None if follows else source.ref}
+    return {name: value for name, value in said.items() if value}
+
+
 def proposals(jobs: Sequence[CiJob], source: Source, parties: Mapping[str, str]) -> list[Proposal]:
     """One for each role of each job that asks for an ID token; ``parties`` names the relying party of an account."""
     found: list[Proposal] = []

@@ -276,6 +276,7 @@ class Verbs:
             "issuer": lease.key.issuer,
             "scope": lease.key.scope,
             "kind": lease.key.kind,
+            "untraded": lease.key.untraded,
             "session": lease.key.session,
             "issued_at": rfc3339(lease.issued_at),
             "expires_at": rfc3339(lease.expires_at),

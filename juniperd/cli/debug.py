@@ -9,12 +9,11 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from juniperd import config, paths
-from juniperd.cli import checkout, child, ci_lint, connection, kindly, show, subshell
+from juniperd.cli import checkout, child, connection, dry_run, kindly, show, subshell
 from juniperd.cli.session import seconds
 from juniperd.errors import GrantRefused, JuniperError, ProtocolError, SessionOver, UsageError, one_line
 from juniperd.setup import google, session
@@ -84,7 +83,9 @@ def _debug(args: argparse.Namespace) -> int:
     issuer, rows, several = _catalogue(args.issuer)
     project = _project(args.project, rows)
     here = [row for row in rows if row.get("project") == project]
-    job = _job(args, project, issuer) if args.job is not None else None
+    job = (
+        dry_run.of_job(args.job, project, issuer, ref=args.ref, environment=args.env) if args.job is not None else None
+    )
     environment = _environment(args.env if job is None else job.environment, here)
     mine = [row for row in here if _fits(row, environment) and (job is None or job.holds(row))]
     scopes = _scopes(args.scope, mine, environment)
@@ -100,42 +101,6 @@ def _debug(args: argparse.Namespace) -> int:
         "issuer": issuer,
     }
     return Debugging(asked, rows, several=several).run(args.command)
-
-
-@dataclass(frozen=True, slots=True)
-class _OfJob:
-    """What a job narrows a session to: its environment, and the scopes that its ref does not rule out."""
-
-    name: str
-    environment: str
-    ref: str
-
-    def holds(self, row: Row) -> bool:
-        """Whether the row may be the job's; a pattern's refs the issuer judges."""
-        ref = row.get("ref")
-        return ref is None or "*" in str(ref) or ref == self.ref
-
-    def scopes(self, rows: Sequence[Row]) -> list[str]:
-        """The names of those that the person holds."""
-        held = [str(row.get("name")) for row in rows if row.get("held")]
-        if not held:
-            msg = f"you hold no scope of the job '{one_line(self.name, 100)}'"
-            raise GrantRefused(msg, "run: juniper scopes")
-        return held
-
-
-def _job(args: argparse.Namespace, project: str, issuer: str) -> _OfJob:
-    """The job as GitLab would make it for this person: a way to choose, and never a reason to be given more."""
-    # Another project's checkout says nothing of a branch here.
-    ref = args.ref or (checkout.branch() if checkout.project([project]) else None)
-    answer = ci_lint.lint(project, None if ref is None else checkout.name_of(ref), issuer)
-    job = ci_lint.job(args.job, answer)
-    environment = job.environment or ""
-    if args.env not in (None, environment):
-        msg = f"the job '{job.name}' is for {environment}, not for {one_line(args.env, 100)}"
-        raise UsageError(msg, "leave --env or --job out")
-    kind = "tag" if str(args.ref).startswith("tag:") else "branch"
-    return _OfJob(job.name, environment, f"{kind}:{answer.get('ref')}")
 
 
 def _catalogue(named: str | None) -> tuple[str, list[Row], bool]:

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 
-from juniperd.cli import checkout, ci_lint, connection, kindly, show
+from juniperd.cli import checkout, connection, dry_run, kindly, show
 from juniperd.errors import UsageError, one_line
 
 EXAMPLES = """examples:
@@ -67,9 +67,9 @@ def _of_job(args: argparse.Namespace) -> tuple[str | None, str | None]:
         msg = f"you can see no scope '{one_line(args.scope, 100)}'"
         raise UsageError(msg, kindly.guess_scope(args.scope, names, "run: juniper parity {}", "run: juniper scopes"))
     wanted = _ref(args.ref)
-    answer = ci_lint.lint(str(row["project"]), None if wanted is None else checkout.name_of(wanted), issuer or None)
+    answer = dry_run.lint(str(row["project"]), None if wanted is None else checkout.name_of(wanted), issuer or None)
     linted = f"branch:{answer.get('ref')}" if row.get("ref") is not None else None
-    return ci_lint.job(args.job, answer).environment, wanted or linted
+    return dry_run.job(args.job, answer).environment, wanted or linted
 
 
 def _known(scope: str, answer: Shown) -> None:

@@ -32,6 +32,8 @@ def plan(wish: Wish) -> Plan:
     new = {folder / f"{one.name}.json": google.credential_file(one, helper) for one in found}
     for path, text in old.items():
         google.check_ours(path, text)
+    for shadow in google.shadows(os.environ) if new else ():
+        print(f"warning: {shadow}", file=sys.stderr)
     every = sorted({*old, *new})
     changes = tuple(setup_plan.change(path, old.get(path, ""), new.get(path, "")) for path in every)
     return Plan(changes, notes=tuple(_notes(sorted(new))), afterwards=setup_hosts.tell_agent)

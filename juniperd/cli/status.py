@@ -78,5 +78,6 @@ def _session(session: Shown) -> str:
 
 def _lease(lease: Shown) -> str:
     left = int(str(lease["seconds_left"])) // 60
-    line = f"{lease['scope']} ({lease['kind']}), {left} min left, until {show.clock_time(lease['expires_at'])}"
+    kind = f"{lease['kind']}, to be traded by its tool" if lease.get("untraded") else lease["kind"]
+    line = f"{lease['scope']} ({kind}), {left} min left, until {show.clock_time(lease['expires_at'])}"
     return f"{line}; {show.coloured(str(lease['problem']), 'yellow')}" if lease.get("problem") else line

@@ -80,7 +80,7 @@ class Offline:
 class Deriving(Protocol):
     """An exchange that makes some of its credentials of another kind's lease, and not of an issued token.
 
-    That one is renewed ahead by no less than what is made of it, and long before either ends.
+    That one's own window makes the maker wait for a new one where it is to be renewed itself.
     """
 
     async def derive(self, lease: Lease, target: Target, *, now: float) -> Exchanged:

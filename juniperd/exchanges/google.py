@@ -28,8 +28,9 @@ from juniperd.http import Answer, Http
 from juniperd.model import BearerToken, IssuedToken, Kind, Secret, Target
 
 KIND = Kind.GOOGLE
-WINDOW = Window(renew_ahead=20 * 60.0, wait_below=120.0, margin=60.0)
-"""Clusters and registries are made of it, so it is new before theirs are; an issued token of five minutes fits as well."""
+WINDOW = Window(renew_ahead=20 * 60.0, wait_below=15 * 60.0, margin=60.0)
+"""Clusters and registries are made of it, so whoever renews theirs waits for a new one. An issued token of five minutes is
+fresh for the first half of them."""
 LONGEST = 3600.0
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 IAM = "https://www.googleapis.com/auth/iam"

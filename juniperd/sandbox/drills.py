@@ -59,7 +59,7 @@ DRILLS: Final[dict[str, tuple[Drill, ...]]] = {
         Drill("protect-environment", ("PROJECT", "NAME", "DEPLOY?"), "protect an environment for this role"),
         Drill("require-approval", ("PROJECT", "NAME"), "let deployments need an approval"),
         Drill("unprotect-environment", ("PROJECT", "NAME"), "take the protection away"),
-        Drill("rotate-key", (), "let the identity provider sign with a new key"),
+        Drill("rotate-key", (), "sign jobs' and people's ID tokens with a new key"),
         _SLOW,
         _BREAK,
         Drill("limit", ("SECONDS?", "PATH?"), "answer 429; with SECONDS also the headers that say when"),

@@ -33,6 +33,7 @@ def environment(folder: Folder, run_dir: Path) -> dict[str, str]:
         "GOOGLE_APPLICATION_CREDENTIALS": str(folder / f"gcloud/{_EXPORT}.json"),
         "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1",
         "GOOGLE_CLOUD_PROJECT": GOOGLE_PROJECT,
+        "NO_GCE_CHECK": "true",
         "CLOUDSDK_CONFIG": str(folder / "home/gcloud"),
         "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": str(folder / f"gcloud/{_EXPORT}.json"),
         "DOCKER_CONFIG": str(folder / "docker"),

@@ -191,6 +191,10 @@ def _rotate_key(doubles: Doubles) -> str:
     return f"the identity provider signs with {doubles.idp.keys.rotate()}"
 
 
+def _rotate_gitlab_key(doubles: Doubles) -> str:
+    return f"gitlab signs with {doubles.gitlab.sign_in.keys.rotate()}"
+
+
 def _job_start(doubles: Doubles, wish: str) -> str:
     job = doubles.gitlab.jobs.start(Wish(**json.loads(wish)))
     return json.dumps({"id": job.id, "variables": ci_runner.variables(job, doubles.gitlab)})
@@ -251,7 +255,7 @@ DEEDS: Final[dict[str, dict[str, Do]]] = {
         "protect-environment": _protect_environment,
         "require-approval": _require_approval,
         "unprotect-environment": _unprotect_environment,
-        "rotate-key": _rotate_key,
+        "rotate-key": _rotate_gitlab_key,
         "slow": _slow("gitlab"),
         "break": _break("gitlab"),
         "limit": _limit,

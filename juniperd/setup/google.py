@@ -21,6 +21,13 @@ from juniperd.setup.files import BACKUP
 COMMAND = "juniper setup gcloud"
 ALLOW = "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES"
 """Without this variable at 1 Google's libraries start no program."""
+WINNING = (
+    "CLOUDSDK_AUTH_ACCESS_TOKEN",
+    "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE",
+    "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+    "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT",
+)
+"""What ``gcloud`` heeds before whatever it was signed in with."""
 TIMEOUT = 5000
 """Milliseconds, the least that the libraries take; the helper answers within four seconds."""
 _AUDIENCE = re.compile(
@@ -116,6 +123,11 @@ def check_ours(path: Path, text: str) -> None:
     if not ours:
         msg = f"{path} is not as juniper wrote it"
         raise ConfigError(msg, f"move it away, then run: {COMMAND}")
+
+
+def shadows(environ: Mapping[str, str]) -> list[str]:
+    """Each variable that wins over what ``gcloud`` was signed in with, with its cure."""
+    return [f"{name} is set and wins over gcloud's sign-in; unset it" for name in WINNING if environ.get(name)]
 
 
 def files_in(config: Path) -> list[Path]:

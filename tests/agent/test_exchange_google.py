@@ -259,3 +259,4 @@ async def test_artifact_registry_takes_it_as_a_password() -> None:
 def test_the_access_token_is_new_before_what_is_made_of_it() -> None:
     for made in (kubernetes.WINDOW, registry.WINDOW):
         assert google.WINDOW.renew_ahead >= made.renew_ahead
+        assert google.WINDOW.wait_below > made.wait_below

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from juniperd.cli import ci_lint, connection, parity
+from juniperd.cli import connection, dry_run, parity
 from juniperd.errors import UsageError
 
 SCOPE = "invoice-archive-writer"
@@ -160,4 +160,4 @@ def test_a_job_that_is_none_and_a_scope_that_is_none_are_guessed(agent: Agent) -
     with pytest.raises(UsageError, match=f"you can see no scope 'invoice-archive-write'; did you mean {SCOPE}"):
         run("invoice-archive-write", "--job", "deploy")
     assert "parity" not in agent.asked
-    assert ci_lint.PATIENCE > 60
+    assert dry_run.PATIENCE > 60

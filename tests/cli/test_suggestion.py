@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from juniperd import suggestion
 from juniperd.ci_file import CiJob
-from juniperd.issuer import policy_file
+from juniperd.issuer import lint_jobs, policy_file
 from juniperd.suggestion import Source
 
 ISSUER = "https://juniper.shop.example"
@@ -108,3 +109,17 @@ def test_json_is_for_scripts() -> None:
     row = found.to_json(SOURCE)
     assert (row["complete"], row["environment"], row["ref"], row["project_id"]) == (True, "staging", "branch:main", 42)
     assert row["aws"] == {"relying_party": "aws-111122223333", "role_arn": ROLE, "region": "eu-west-1"}
+
+
+def test_the_jobs_are_evidence_that_the_lint_reads(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.json"
+    preview = replace(ARCHIVE, name="preview", environment="review/x", pattern="review/*")
+    path.write_text(
+        json.dumps(suggestion.evidence([ARCHIVE, preview, replace(ARCHIVE, environment=None, pattern=None)], SOURCE))
+    )
+    found = lint_jobs.read(path)
+    assert [(job.name, job.ref, job.environment) for job in found] == [
+        ("archive invoices", "branch:main", "staging"),
+        ("preview", None, "review/$CI_COMMIT_REF_SLUG"),
+        ("archive invoices", "branch:main", None),
+    ]

@@ -123,6 +123,7 @@ def test_read_only_asks_for_siblings_alone(shop: Company) -> None:
         "billing-api-reader",
         "billing-image-reader",
         "billing-source-reader",
+        "invoice-export-google",
     ]
     refused = shop.juniper("debug", *PLACE, "--read-only", "--scope", "billing-debugger", "--", "true")
     assert (refused.status, refused.stdout) == (1, "")

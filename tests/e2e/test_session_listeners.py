@@ -51,7 +51,7 @@ async def test_the_main_socket_never_serves_what_sleeps_session_open_or_not(insi
 async def test_a_session_has_a_socket_of_its_own_that_serves_its_scopes(inside: Whole) -> None:
     opened = await inside.open_session(reason="invoices stuck")
     others = ["billing-debugger", "billing-batch-inspector", "billing-api-reader"]
-    others += ["billing-image-reader", "billing-source-reader"]
+    others += ["billing-image-reader", "billing-source-reader", "invoice-export-google"]
     assert opened["scopes"] == [SCOPE, READER, JANITOR, *others]
     refused: Any = opened["refused"]
     assert [row["scope"] for row in refused] == ["billing-release-publisher"]

@@ -37,7 +37,8 @@ def test_opening_says_what_it_reaches_and_what_is_left_out(shop: Company) -> Non
     lines = done.stderr.splitlines()
     assert lines[0].startswith("session ")
     others = (
-        "billing-debugger, billing-batch-inspector, billing-api-reader, billing-image-reader, billing-source-reader"
+        "billing-debugger, billing-batch-inspector, billing-api-reader, billing-image-reader, billing-source-reader, "
+        "invoice-export-google"
     )
     assert lines[0].endswith(f"scopes: {SCOPE}, invoice-archive-reader, {JANITOR}, {others}")
     assert lines[1].startswith("left out: billing-release-publisher (merge only: ")

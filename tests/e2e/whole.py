@@ -142,10 +142,12 @@ class Whole:
         """Ask as Docker does."""
         return await self._speak("docker-credential-juniper", "get", said=server.encode())
 
-    async def _speak(self, *argv: str, socket: Path | None = None, said: bytes = b"") -> Answer:
+    async def _speak(
+        self, *argv: str, socket: Path | None = None, said: bytes = b"", variables: dict[str, str] | None = None
+    ) -> Answer:
         reader, writer = await asyncio.open_unix_connection(socket or self.socket)
         try:
-            writer.write(wire.encode_request(wire.Request(tuple(word.encode() for word in argv))))
+            writer.write(wire.encode_request(wire.Request(tuple(word.encode() for word in argv), variables or {})))
             return await _answer(reader, writer, said)
         finally:
             writer.close()

@@ -157,3 +157,13 @@ def test_another_party_s_scopes_stand_in_no_condition(tmp_path: Path) -> None:
     policy = load(tmp_path, parties=other, scopes=SCOPES + second)
     assert "second-reader" not in google.condition(policy, policy.relying_parties["google-staging"])
     assert "second-reader" in google.condition(policy, policy.relying_parties["google-two"])
+
+
+def test_a_cluster_on_gke_is_told_of_the_account_and_not_of_us(config: Path) -> None:
+    refused = commands.trust_kubernetes(config, SCOPE)
+    assert refused.text.endswith(f"it takes the scope's Google access token; run: juniper issuer trust google {SCOPE}")
+    role, binding = json.loads(commands.trust_kubernetes(config, SCOPE, form="bindings").text)["items"]
+    (subject,) = binding["subjects"]
+    assert (subject["kind"], subject["name"], role["metadata"]["namespace"]) == ("User", ACCOUNT, "export")
+    write(config.parent, scopes=SCOPES.replace(f'service_account = "{ACCOUNT}"\n', "").replace('ttl = "30m"\n', ""))
+    assert "by another name; add service_account" in commands.trust_kubernetes(config, SCOPE, form="bindings").text

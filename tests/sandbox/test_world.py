@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,10 @@ CASES = [
 ]
 
 
+WISH = '{"name": "archive-invoices", "user": "developer", "project": "shop/billing"}'
+JOB = [("job", "start", WISH), ("job", "look", "7002"), ("job", "end", "7002", "success"), ("job", "cancel", "7002")]
+
+
 @pytest.mark.parametrize("words", CASES)
 def test_a_drill_says_what_it_did(doubles: Doubles, words: tuple[str, ...]) -> None:
     said = act(doubles, words)
@@ -120,10 +125,19 @@ def test_a_drill_says_what_it_did(doubles: Doubles, words: tuple[str, ...]) -> N
     assert "\n" not in said
 
 
+def test_what_is_said_of_a_job_from_start_to_end(doubles: Doubles) -> None:
+    started, looked, ended, canceled = (act(doubles, words) for words in JOB)
+    assert json.loads(started)["id"] == 7002
+    assert (looked, ended) == ("running", "job 7002 ended: success")
+    assert canceled == ended  # too late
+    with pytest.raises(Unknown, match="no status running"):
+        act(doubles, ("job", "end", "7002", "running"))
+
+
 def test_every_drill_is_listed_done_and_tried_above() -> None:
     listed = {(where, drill.name) for where, drills in DRILLS.items() for drill in drills}
     assert listed == {(where, name) for where, deeds in DEEDS.items() for name in deeds}
-    assert listed == {words[:2] for words in CASES}
+    assert listed == {words[:2] for words in [*CASES, *JOB]}
 
 
 def test_help_has_every_drill() -> None:

@@ -16,7 +16,7 @@ from juniperd import fingerprint
 from juniperd.errors import ConfigError
 from juniperd.issuer import claims, glob
 from juniperd.issuer.keys import LONGEST_LIFE
-from juniperd.issuer.policy import Access, KubernetesTarget, Policy, RelyingParty, Scope
+from juniperd.issuer.policy import Access, GoogleTarget, KubernetesTarget, Policy, RelyingParty, Scope
 from juniperd.issuer.trust import origins, reached, subjects
 from juniperd.model import Kind
 
@@ -120,20 +120,32 @@ def flags(policy: Policy, scope: Scope, *, issuer_url: str, ca_file: str = "") -
 def bindings(scope: Scope) -> str:
     """A Role as an example and the RoleBinding for the scope's own group, to review and then ``kubectl apply -f -``.
 
+    GKE knows no group of ours, and the scope by the e-mail of its service account.
+
     The groups of pipelines that a scope lists are bound already; a binding of ours would widen what the jobs hold.
     """
     target = reached(scope, KubernetesTarget, Kind.KUBERNETES)
     where = {"name": f"juniper-{scope.name}", "namespace": target.namespace}
     api = "rbac.authorization.k8s.io"
+    kind, name = ("User", _account(scope)) if target.relying_party.gke else ("Group", claims.scope_group(scope.name))
     role = {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": where, "rules": list(_permissions(scope.access))}
     binding = {
         "apiVersion": f"{api}/v1",
         "kind": "RoleBinding",
         "metadata": where,
         "roleRef": {"apiGroup": api, "kind": "Role", "name": where["name"]},
-        "subjects": [{"apiGroup": api, "kind": "Group", "name": claims.scope_group(scope.name)}],
+        "subjects": [{"apiGroup": api, "kind": kind, "name": name}],
     }
     return _json({"apiVersion": "v1", "kind": "List", "items": [role, binding]})
+
+
+def _account(scope: Scope) -> str:
+    """Whom GKE takes a scope's people for; without an account each would be somebody else."""
+    google = next((t for t in scope.targets if isinstance(t, GoogleTarget)), None)
+    if google is None or not google.service_account:
+        msg = f"scope {scope.name} has no service account, so a cluster on GKE knows each of its people by another name"
+        raise ConfigError(msg, f"add service_account to [scope.{scope.name}.google]")
+    return google.service_account
 
 
 def _permissions(access: Access) -> Iterator[dict[str, object]]:
@@ -155,6 +167,9 @@ def _cluster(scope: Scope) -> RelyingParty:
     if party.eks:
         msg = f"EKS cluster {party.eks} is not told to trust this issuer: its tokens come from the scope's AWS role"
         raise ConfigError(msg, f"run: juniper issuer trust kubernetes {scope.name}")
+    if party.gke:
+        msg = f"{party.name} on GKE is not told to trust this issuer: it takes the scope's Google access token"
+        raise ConfigError(msg, f"run: juniper issuer trust google {scope.name}")
     if host.endswith((".eks.amazonaws.com", ".eks.amazonaws.com.cn")):
         msg = f"{party.name} is an EKS cluster, and an identity provider there is its only one"
         raise ConfigError(msg, f"set eks and region in [relying_party.{party.name}]")

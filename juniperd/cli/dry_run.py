@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from juniperd import ci_file
 from juniperd.ci_file import CiJob
-from juniperd.cli import connection, kindly
+from juniperd.cli import checkout, connection, kindly
 from juniperd.cli.connection import Event
 from juniperd.errors import GrantRefused, UsageError, one_line
 
+Row = Mapping[str, object]
 PATIENCE = 65.0
 """Seconds: a dry run fetches every include."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfJob:
+    """What a job narrows a session to: its environment, and the scopes that its ref does not rule out."""
+
+    name: str
+    environment: str
+    ref: str
+
+    def holds(self, row: Row) -> bool:
+        """Whether the row may be the job's; of a pattern's refs the issuer knows."""
+        ref = row.get("ref")
+        return ref is None or "*" in str(ref) or ref == self.ref
+
+    def scopes(self, rows: Sequence[Row]) -> list[str]:
+        """The names of those that the person holds."""
+        held = [str(row.get("name")) for row in rows if row.get("held")]
+        if not held:
+            msg = f"you hold no scope of the job '{one_line(self.name, 100)}'"
+            raise GrantRefused(msg, "run: juniper scopes")
+        return held
+
+
+def of_job(name: str, project: str, issuer: str, *, ref: str | None, environment: str | None) -> OfJob:
+    """The job as GitLab would make it for this person: a way to choose, and never a reason to be given more.
+
+    Without a ref it is the branch that is checked out, where this is a checkout of that project.
+    """
+    on = ref or (checkout.branch() if checkout.project([project]) else None)
+    answer = lint(project, None if on is None else checkout.name_of(on), issuer)
+    found = job(name, answer)
+    place = found.environment or ""
+    if environment not in (None, place):
+        msg = f"the job '{found.name}' is for {place}, not for {one_line(environment or '', 100)}"
+        raise UsageError(msg, "leave --env or --job out")
+    kind = "tag" if ref is not None and ref.startswith("tag:") else "branch"
+    return OfJob(found.name, place, f"{kind}:{answer.get('ref')}")
 
 
 def lint(project: str, ref: str | None, issuer: str | None) -> Event:
