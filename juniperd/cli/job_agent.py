@@ -24,7 +24,7 @@ from juniperd.address import is_base_url
 from juniperd.cli import connection
 from juniperd.config import Config
 from juniperd.door import check_folder
-from juniperd.errors import AgentMissing, UsageError, one_line
+from juniperd.errors import AgentMissing, ConfigError, UsageError, one_line
 from juniperd.identity import gitlab_ci
 from juniperd.identity.gitlab_ci import JobToken
 from juniperd.setup import files
@@ -35,7 +35,6 @@ ENDS = "ends"
 PATIENCE = 5.0
 """Seconds an agent may take to its first answer, or to its end."""
 _NAME = "job-"
-_SOCKET = "agent.sock"
 _KEPT = ("HOME", "USER", "LANG", "PATH", "TMPDIR")
 
 
@@ -57,19 +56,34 @@ def running(token: JobToken, issuer: str, environ: Mapping[str, str]) -> Iterato
         raise UsageError(msg, "write the issuer's URL as aud, or name it with --issuer")
     place = paths.job_folder(token.job, environ)
     _sweep(place.parent)
-    check_folder(place)
+    _make(place)
     files.replace(place / ENDS, f"{int(token.ends_at)}\n", 0o600)
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
     try:
-        if len(os.fsencode(folder / _SOCKET)) > paths.MAX_SOCKET_PATH:
-            msg = f"the job's folder {place} has a path too long for a socket"
-            raise UsageError(msg, "set XDG_STATE_HOME to a shorter path")
         files.replace(folder / "juniper.toml", _toml(known, issuer), 0o600)
-        variables = {"JUNIPER_SOCKET": str(folder / _SOCKET), "JUNIPER_CONFIG": str(folder / "juniper.toml")}
+        variables = {"JUNIPER_SOCKET": str(folder / "agent.sock"), "JUNIPER_CONFIG": str(folder / "juniper.toml")}
+        _check_length(variables)
         with _started(token, place / KEY, {**{n: environ[n] for n in _KEPT if n in environ}, **variables}):
             yield JobAgent(folder, variables, known.sandbox)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(place: Path) -> None:
+    """The job's folder, and none above it that others may write to: runners start jobs with no umask at all."""
+    before = os.umask(0o077)
+    try:
+        check_folder(place)
+    finally:
+        os.umask(before)
+
+
+def _check_length(variables: Mapping[str, str]) -> None:
+    """A socket's path that is too long is refused before anything is started."""
+    try:
+        paths.socket_path(variables)
+    except ConfigError as error:
+        raise ConfigError(error.message, "set XDG_STATE_HOME to a shorter path") from None
 
 
 def end(environ: Mapping[str, str]) -> None:

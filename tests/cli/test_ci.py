@@ -235,7 +235,9 @@ def test_a_home_too_deep_for_a_socket_is_told_before_anything_starts(
     deep = Path(home["HOME"]) / ("d" * 90)
     deep.mkdir(mode=0o700)
     with (
-        pytest.raises(JuniperError, match="has a path too long for a socket; set XDG_STATE_HOME to a shorter path"),
+        pytest.raises(
+            JuniperError, match="the socket's path is longer than 107 bytes; set XDG_STATE_HOME to a shorter path"
+        ),
         job_agent.running(token(), ISSUER, {**home, "HOME": str(deep)}),
     ):
         pytest.fail("it ran")
