@@ -6,6 +6,7 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9]([a-z0-9._-]{0,252}[a-z0-9])?)(:[1-9][0-9]{0,4})?")
+_PRINTED = re.compile(r"[!-~]+")
 _API_SERVER = re.compile(r"https://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._~:/-]{0,200})?")
 
 
@@ -49,7 +50,8 @@ def is_api_server(url: str) -> bool:
 
 def is_base_url(url: str, *, sandbox: bool) -> bool:
     """Whether the URL may stand in a configuration: https without query, or plain http on the sandbox's loopback."""
-    parts = parts_of(url)
+    # What cannot be printed a parser of URLs may leave out by itself.
+    parts = parts_of(url) if _PRINTED.fullmatch(url) else parts_of("")
     if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and sandbox and is_loopback(url))

@@ -33,6 +33,9 @@ SESSION_ID = re.compile(r"[0-9a-f]{12,64}")
 """A session's id is part of a file's name here."""
 
 
+_JOB_CURE = "check id_tokens in the job's configuration, then run the job again"
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
     """``/.well-known/juniper``: ids and URLs, from which a laptop learns everything else."""
@@ -96,8 +99,11 @@ def receipt(answer: Answer) -> Receipt:
     return Receipt(str(user.get("id", "")), one_line(str(user.get("login", "")), 100), number(body, "sign_in_ends"))
 
 
-def refusal(answer: Answer, skew: ClockSkew, scope: str = "") -> JuniperError:
-    """An answer other than success, as the error a person reads (RFC 6749 section 5.2, RFC 9449 section 5)."""
+def refusal(answer: Answer, skew: ClockSkew, scope: str = "", *, of_job: bool = False) -> JuniperError:
+    """An answer other than success, as the error a person reads (RFC 6749 section 5.2, RFC 9449 section 5).
+
+    ``of_job``: a job's token was shown, which no sign-in mends.
+    """
     body = _errors(answer)
     said = body.get("error")
     code = said if isinstance(said, str) else ""
@@ -109,13 +115,19 @@ def refusal(answer: Answer, skew: ClockSkew, scope: str = "") -> JuniperError:
     if _about_sign_in(answer, code, body):
         if skew.complaint and code:
             return SubjectRejected(f"{message} ({skew.complaint})", skew.remedy)
-        return SubjectRejected(f"the issuer does not take the sign-in: {message}", cure)
+        return _rejected(message, cure, of_job=of_job)
     if answer.status == 400 and code == "invalid_request":
         return IssuerError(f"the issuer does not take the request: {message}", cure or "update juniperd")
     host = host_of(answer.url)
     return IssuerError(
         f"the issuer at {host} answered {answer.status}: {message}", cure or "ask whoever runs the issuer"
     )
+
+
+def _rejected(message: str, cure: str | None, *, of_job: bool) -> SubjectRejected:
+    if of_job:
+        return SubjectRejected(f"the issuer does not take the job's ID token: {message}", cure or _JOB_CURE)
+    return SubjectRejected(f"the issuer does not take the sign-in: {message}", cure)
 
 
 def _about_sign_in(answer: Answer, code: str, body: Mapping[str, object]) -> bool:

@@ -130,7 +130,7 @@ class IssuerClient:
         proof = self._proof(subject, "POST", url)
         answer = await self._call("POST", url, {"DPoP": proof}, form=form)
         if answer.status != 200:
-            raise answers.refusal(answer, self._skew, request.scope)
+            raise answers.refusal(answer, self._skew, request.scope, of_job=self._pipeline)
         try:
             issued = answers.issued(answer, request.kind, self._clock())
         except JuniperError:
@@ -316,7 +316,7 @@ class IssuerClient:
     ) -> Mapping[str, object]:
         answer = await self._authorized("GET", subject, path, query=query, within=within)
         if answer.status != 200:
-            raise answers.refusal(answer, self._skew)
+            raise answers.refusal(answer, self._skew, of_job=self._pipeline)
         return answers.object_of(answer)
 
     async def _authorized(

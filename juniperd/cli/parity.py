@@ -54,7 +54,11 @@ def _ref(named: str | None) -> str | None:
 
 
 def _of_job(args: argparse.Namespace) -> tuple[str | None, str | None]:
-    """Environment and ref of the job, as GitLab would make it for this person."""
+    """Environment and ref of the job, as GitLab would make it for this person.
+
+    Where the scope names no ref, and nobody chose one, it is the same job on a branch of the person's own: what runs on a
+    branch that others review they have not written alone.
+    """
     issuer, _slash, name = args.scope.rpartition("/")
     rows = kindly.seen(issuer or None)
     row = next((row for row in rows if row.get("name") == name), None)
@@ -64,7 +68,8 @@ def _of_job(args: argparse.Namespace) -> tuple[str | None, str | None]:
         raise UsageError(msg, kindly.guess_scope(args.scope, names, "run: juniper parity {}", "run: juniper scopes"))
     wanted = _ref(args.ref)
     answer = dry_run.lint(str(row["project"]), None if wanted is None else checkout.name_of(wanted), issuer or None)
-    return dry_run.job(args.job, answer).environment, wanted or f"branch:{answer.get('ref')}"
+    linted = f"branch:{answer.get('ref')}" if row.get("ref") is not None else None
+    return dry_run.job(args.job, answer).environment, wanted or linted
 
 
 def _known(scope: str, answer: Shown) -> None:
@@ -119,7 +124,7 @@ def _table(answer: Shown) -> Iterator[str]:
         yield f"    {mark} {name}  job {_value(row['job'])}, laptop {_value(row['laptop'])}  {why}".rstrip()
     alone = dict.fromkeys(str(row["claim"]) for row in found if row.get("why") == _OF_JOBS)
     if alone:
-        yield one_line(f"  in jobs alone, and never made up: {', '.join(alone)}", 1000)
+        yield "  " + one_line(f"in jobs alone, and never made up: {', '.join(alone)}", 1000)
 
 
 def _value(value: object) -> str:

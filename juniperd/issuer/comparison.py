@@ -48,7 +48,8 @@ class Comparison:
             subject, case, environment=query.get("job_environment"), ref=query.get("job_ref")
         )
         version, release = await self._judge.release()
-        found = parity.compare(case, verdict, chosen, release, self._stamp(scope))
+        denied = self._judge.denied(case)
+        found = parity.compare(case, verdict, chosen, release, self._stamp(scope), denied=denied)
         await self._record(number, subject, scope.name, found)
         said = {"id": number, "scope": scope.name, "gitlab": version, "ref": chosen.ref}
         return said | {"environment": chosen.environment, **_shown(found)}

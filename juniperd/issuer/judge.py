@@ -146,11 +146,15 @@ class Judge:
             return verdict, steps
         return own, (Step(own.rule, "what the issuer remembers", own.text, "refused"), *steps)
 
-    def _own_refusal(self, case: Case, subject: Subject) -> Refused | None:
+    def denied(self, case: Case) -> Refused | None:
+        """What an administrator has denied of this person or scope, which holds for jobs as well."""
         user_id = case.facts.link.value
-        denied = self._state.read(lambda c: denials.match(c, user_id=user_id, scope=case.scope.name))
-        if denied is not None:
+        return self._state.read(lambda c: denials.match(c, user_id=user_id, scope=case.scope.name))
+
+    def _own_refusal(self, case: Case, subject: Subject) -> Refused | None:
+        if (denied := self.denied(case)) is not None:
             return denied
+        user_id = case.facts.link.value
         if user_id is not None:
             mine = self._state.read(
                 lambda c: links.conflict(c, identity=subject.identity.name, key=subject.key, user_id=user_id)

@@ -100,9 +100,20 @@ class Chosen:
     environment: str | None
 
 
-def compare(case: Case, laptop: Verdict, chosen: Chosen, release: Release | None, stamp: Stamp) -> Parity:
-    """Both sides at one moment; ``stamp`` is the laptop's, and names the session where its scope needs one."""
-    source, job = _job_side(case, chosen, release)
+def compare(
+    case: Case,
+    laptop: Verdict,
+    chosen: Chosen,
+    release: Release | None,
+    stamp: Stamp,
+    *,
+    denied: Refused | None = None,
+) -> Parity:
+    """Both sides at one moment; ``stamp`` is the laptop's, and names the session where its scope needs one.
+
+    ``denied`` is what an administrator has denied, of which policy and GitLab know nothing.
+    """
+    source, job = (None, _side(denied)) if denied is not None else _job_side(case, chosen, release)
     theirs = _side(laptop)
     rows = tuple(_rows(case.scope.targets, job.grant, theirs.grant, stamp)) if job.grant or theirs.grant else ()
     return Parity(job, theirs, rows, source)

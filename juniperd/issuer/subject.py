@@ -18,6 +18,7 @@ from juniperd.jose import VerifiedClaims, b64url, job_profile, peek, person_prof
 from juniperd.jwks import KeySets
 
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_JOB_CURE = "check id_tokens in the job's configuration, then run the job again"
 OLD_SIGN_IN = "sign out at {host} in your browser, then run: juniper login --device"
 
 
@@ -74,8 +75,11 @@ class Subjects:
             raise TokenRejected("job_id", "no pipeline holds anything here", "ask whoever runs the issuer: [pipelines]")
         if peek(token).issuer != pipelines.issuer:
             raise TokenRejected("iss", "the token is of a job of another GitLab", "ask whoever runs the issuer")
-        claims = await self._keys.verify(token, job_profile(pipelines.issuer, pipelines.audience))
-        return job_of(claims, thumbprint, hashlib.sha256(token.encode()).hexdigest())
+        try:
+            claims = await self._keys.verify(token, job_profile(pipelines.issuer, pipelines.audience))
+            return job_of(claims, thumbprint, hashlib.sha256(token.encode()).hexdigest())
+        except TokenRejected as error:
+            raise TokenRejected(error.rule, error.message, _JOB_CURE) from None
 
     async def verify(self, token: str, thumbprint: str) -> Subject:
         """The person behind an ID token; raises TokenRejected, or UpstreamError where keys cannot be had."""

@@ -35,11 +35,12 @@ class Unauthorized(Exception):
 
 @dataclass(slots=True)
 class BillingApi(Double):
-    """`GET /invoices`, `GET /invoices/ID` and `GET /whoami`, for one scope of one issuer."""
+    """`GET /invoices`, `GET /invoices/ID` and `GET /whoami`, for one scope of one issuer, held as these subjects."""
 
     issuer: str
     audience: str
     scope: str
+    subjects: tuple[str, ...]
     clock: Callable[[], float] = time.time
     tls: ssl.SSLContext | None = None
     listening: Listening = field(default_factory=lambda: Listening.reserve(secure=True))
@@ -67,6 +68,8 @@ class BillingApi(Double):
                 return _refusal(401, "invalid_token", str(problem))
             if claims.get("scope") != self.scope:
                 return _refusal(403, "insufficient_scope", f"this needs the scope {self.scope}")
+            if claims["sub"] not in self.subjects:
+                return _refusal(403, "insufficient_scope", f"the scope {self.scope} is held otherwise")
             return answer(request, claims)
 
         return handle

@@ -31,9 +31,11 @@ API: Final = "billing-api"
 API_AUDIENCE: Final = "https://billing.staging.shop.example"
 REGISTRY: Final = "shop-images"
 CODE: Final = "shop-code"
+ORIGINS: Final = ("laptop", "pipeline")
+"""What every scope of this policy is for."""
 GOOGLE: Final = "google-shop"
 GOOGLE_PROJECT: Final = "shop-staging"
-GOOGLE_POOL: Final = "projects/444455556666/locations/global/workloadIdentityPools/juniper-laptops"
+GOOGLE_POOL: Final = "projects/444455556666/locations/global/workloadIdentityPools/juniper"
 GOOGLE_PROVIDER: Final = f"{GOOGLE_POOL}/providers/juniper-issuer"
 EXPORT_ACCOUNT: Final = f"invoice-export@{GOOGLE_PROJECT}.iam.gserviceaccount.com"
 EXPORT_BUCKET: Final = "invoice-export-staging"
@@ -87,9 +89,9 @@ class Scope:
         """The IAM role, named like the scope."""
         return f"arn:aws:iam::{ACCOUNT}:role/{self.name}"
 
-    def subjects(self) -> list[str]:
-        """The `sub` values with which the issuer may ask for this role."""
-        return [f"scope:{self.name}:origin:{origin}:project_id:{self.project_id}" for origin in ("laptop", "pipeline")]
+    def subjects(self) -> tuple[str, ...]:
+        """The `sub` values with which the issuer may ask for this scope: one for each origin of the policy."""
+        return tuple(f"scope:{self.name}:origin:{origin}:project_id:{self.project_id}" for origin in ORIGINS)
 
 
 STAGING, PRODUCTION, JOURNAL = BUCKETS

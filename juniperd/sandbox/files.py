@@ -22,6 +22,7 @@ from juniperd.sandbox.company import (
     GOOGLE_PROJECT,
     GOOGLE_PROVIDER,
     IMAGES,
+    ORIGINS,
     REGION,
     REGISTRY,
     RELYING_PARTY,
@@ -113,7 +114,7 @@ def trust(provider_arn: str, host: str, scope: Scope) -> Mapping[str, object]:
                 "Condition": {
                     "StringEquals": {
                         f"{host}:aud": AUDIENCE,
-                        f"{host}:sub": scope.subjects(),
+                        f"{host}:sub": list(scope.subjects()),
                         "aws:RequestTag/juniper_scope": scope.name,
                     }
                 },
@@ -273,7 +274,7 @@ project = "{scope.project}"
 project_id = {scope.project_id}
 environment = "{scope.environment}"
 {ref}role = "{scope.role}"
-origins = ["pipeline", "laptop"]
+origins = {_array(ORIGINS)}
 access = "{scope.access}"
 activation = "{scope.activation}"
 ttl = "1h"

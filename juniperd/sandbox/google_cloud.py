@@ -13,6 +13,7 @@ from juniperd.sandbox.company import (
     EXPORT_BUCKET,
     GOOGLE_POOL,
     GOOGLE_PROVIDER,
+    ORIGINS,
     SCOPES,
 )
 
@@ -117,7 +118,8 @@ def principal_set(scope: str) -> str:
 def furnished(issuer: str) -> Cloud:
     """The shop's: a pool of the issuer's own, an account for the exports, and their bucket with one invoice run in it."""
     found = [scope for scope in SCOPES if scope.export]
-    subjects = ", ".join(f"'{scope.subjects()[0]}'" for scope in found)
+    subjects = ", ".join(f"'{subject}'" for scope in found for subject in scope.subjects())
+    origins = ", ".join(f"'{origin}'" for origin in ORIGINS)
     provider = Provider(
         GOOGLE_PROVIDER,
         issuer,
@@ -125,7 +127,7 @@ def furnished(issuer: str) -> Cloud:
             "google.subject": "assertion.juniper_origin + ':' + assertion.user_id + ':' + assertion.juniper_scope",
             "attribute.juniper_scope": "assertion.juniper_scope",
         },
-        f"assertion.juniper_origin == 'laptop' && assertion.sub in [{subjects}]",
+        f"assertion.juniper_origin in [{origins}] && assertion.sub in [{subjects}]",
     )
     exports = StoredObject(b"invoice,net\n1001,120.00\n1002,75.50\n", "text/csv", 1)
     return Cloud(

@@ -14,7 +14,7 @@ from juniperd.sandbox.cluster.authentication import Clock
 from juniperd.sandbox.cluster.eks import AccessEntry, EksAuthenticator
 from juniperd.sandbox.cluster.state import ClusterState, Container, Pod
 from juniperd.sandbox.cluster.tokens import JwtAuthenticator, Trust, TrustedScope
-from juniperd.sandbox.company import API, API_AUDIENCE, CLUSTER, EKS_CLUSTER, SCOPES, Scope
+from juniperd.sandbox.company import API, API_AUDIENCE, CLUSTER, EKS_CLUSTER, ORIGINS, SCOPES, Scope
 from juniperd.sandbox.listening import Double, Listening
 from juniperd.sandbox.tls import Contexts
 
@@ -70,7 +70,7 @@ class Places:
 
 
 def _staging(issuer: str, tls: Contexts, clock: Clock) -> ClusterDouble:
-    """The cluster that trusts the issuer. Its one binding was made for the jobs of the project, not for laptops."""
+    """The cluster that trusts the issuer. Its one binding was made for the jobs of the project, before there were laptops."""
     found = [
         (scope, scope.namespace) for scope in SCOPES if scope.namespace and scope.namespace.relying_party == CLUSTER
     ]
@@ -102,12 +102,13 @@ def _batch(account: AwsAccount, tls: Contexts, clock: Clock) -> ClusterDouble:
 def _billing_api(issuer: str, tls: Contexts, clock: Clock) -> BillingApi:
     """The API that verifies our tokens by itself."""
     (scope,) = (scope for scope in SCOPES if scope.api == API)
-    return BillingApi(issuer, API_AUDIENCE, scope.name, clock, tls.trusting, Listening.with_tls(tls.serving))
+    return BillingApi(
+        issuer, API_AUDIENCE, scope.name, scope.subjects(), clock, tls.trusting, Listening.with_tls(tls.serving)
+    )
 
 
 def _trusted(scope: Scope) -> TrustedScope:
-    laptop, _pipeline = scope.subjects()
-    return TrustedScope(scope.name, laptop, scope.environment)
+    return TrustedScope(scope.name, dict(zip(ORIGINS, scope.subjects(), strict=True)), scope.environment)
 
 
 def _group(scope: Scope) -> str:

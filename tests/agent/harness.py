@@ -17,11 +17,14 @@ from juniperd import wire
 from juniperd.agent import Agent
 from juniperd.config import Config, IssuerEntry, Network
 from juniperd.door import open_door
+from juniperd.identity import SubjectToken
+from juniperd.jose import SigningKey
 from juniperd.journal import Journal
+from juniperd.model import Secret
 from juniperd.store import Vault
 from juniperd.turns import Turns
 
-from .doubles import Doubles
+from .doubles import SIGNER, Doubles
 
 SCOPE = "invoice-archive-writer"
 
@@ -115,15 +118,35 @@ def config_for(world: Doubles, folder: Path, *, store: str = "memory") -> Config
     return Config(folder / "juniper.toml", {"team": entry}, Network(), store=store, sandbox=True)
 
 
+def job_config(world: Doubles, folder: Path) -> Config:
+    """As ``juniper ci`` writes it for the agent of a job."""
+    entry = IssuerEntry("ci", world.issuer.url, "", pipeline=True)
+    return Config(folder / "juniper.toml", {"ci": entry}, Network(), store="memory", sandbox=True)
+
+
+def job_token(world: Doubles, *, life: float = 3600.0, **others: object) -> SubjectToken:
+    """A job's ID token with the key of its agent, which the issuer has bound it to."""
+    now, key = int(world.clock()), SigningKey.generate_es256()
+    claims: dict[str, object] = {"iss": "https://gitlab.test", "aud": world.issuer.url, "iat": now, "exp": now + life}
+    claims |= {"job_id": "900", "user_id": "8", "user_login": "maintainer", "jti": "j-900", **others}
+    world.issuer.pins.add(key.kid)
+    return SubjectToken(Secret(SIGNER.sign(claims)), key)
+
+
 @asynccontextmanager
 async def serving(
-    world: Doubles, folder: Path, *, vault: Keyring | None = None, config: Config | None = None
+    world: Doubles,
+    folder: Path,
+    *,
+    vault: Keyring | None = None,
+    config: Config | None = None,
+    job: SubjectToken | None = None,
 ) -> AsyncIterator[Running]:
-    """An agent before ``world``, until the block ends; with ``vault`` its sign-ins rest in that."""
+    """An agent before ``world``, until the block ends; with ``vault`` its sign-ins rest in that, with ``job`` it is a job's."""
     world.idp.interval = 0.01
     log = io.StringIO()
     config = config or config_for(world, folder, store="memory" if vault is None else "keyring")
-    agent = Agent(config, clock=world.clock, journal=Journal(log, world.clock))
+    agent = Agent(config, clock=world.clock, journal=Journal(log, world.clock), job=job)
     if vault is not None:
         agent.store._open_vault = lambda: vault
         agent.store._turns = Turns(vault.turns)

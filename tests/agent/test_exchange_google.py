@@ -87,7 +87,7 @@ async def test_without_an_account_it_is_the_pool_s_own_principal(cloud: GoogleDo
     [
         ({"aud": "//iam.googleapis.com/other"}, RelyingPartyRefused, "Google's provider expects another audience"),
         ({"sub": "scope:other:origin:laptop:project_id:42"}, RelyingPartyRefused, "the condition of Google's provider refuses"),
-        ({"juniper_origin": "pipeline"}, RelyingPartyRefused, "the condition of Google's provider refuses"),
+        ({"juniper_origin": "elsewhere"}, RelyingPartyRefused, "the condition of Google's provider refuses"),
         ({"user_id": 7}, RelyingPartyRefused, "Google's provider cannot map the token's claims"),
         ({"user_id": "7" * 120}, RelyingPartyRefused, "the subject that Google's provider maps is too long"),
         ({"exp": 1}, IssuedTokenExpired, "Google found the issued token expired"),

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from juniperd import wire
+from juniperd import process, wire
+from juniperd.errors import ProtocolError, StateError
 
 CONFIG = """version = 1
 [issuer.team]
@@ -151,3 +152,35 @@ def test_its_environment_steers_no_library() -> None:
     )
     assert not any(name in done.stdout for name in hostile)
     assert all(name in done.stdout for name in kept)
+
+
+# --- of a job ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_agent_of_a_job_makes_its_key_and_the_others_use_it(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    first = process._key(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert process._key(path).kid == first.kid
+    assert [one.name for one in tmp_path.iterdir()] == ["key.pem"], "no draft is left"
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_a_key_that_is_none_is_told_with_its_folder(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "key.pem").write_bytes(content)
+    with pytest.raises(StateError, match=f"cannot be used .*; run: rm -r {tmp_path}"):
+        process._key(tmp_path / "key.pem")
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"\n", b"{}", b"[]", b'{"token": "t"}', b'{"key_file": "/k"}', b"\xff", b'"t"', b"null"]
+)
+def test_an_agent_of_a_job_that_is_told_no_job_serves_nobody(line: bytes) -> None:
+    with pytest.raises(ProtocolError, match="no job's token came on standard input; run: juniper ci -- COMMAND"):
+        process._job(line)
+
+
+def test_what_an_agent_of_a_job_is_told(tmp_path: Path) -> None:
+    said = {"token": "e30.e30.c2ln", "key_file": str(tmp_path / "key.pem")}
+    subject = process._job(json.dumps(said).encode() + b"\n")
+    assert (subject.token.reveal(), subject.key.kid) == ("e30.e30.c2ln", process._key(tmp_path / "key.pem").kid)

@@ -61,6 +61,30 @@ def test_a_job_narrows_a_session_to_its_environment_and_ref(advised: Company) ->
         assert said in advised.juniper("debug", "shop/billing", "--job", *words, "--", "true").stderr
 
 
+def test_a_job_is_held_against_the_laptop(advised: Company) -> None:
+    mine = advised.juniper("parity", "invoice-archive-writer", "--job", "archive-invoices")
+    assert mine.status == 0, mine
+    lines = mine.stdout.splitlines()
+    assert lines[0].startswith("invoice-archive-writer: a job of yours on a new branch, environment staging (GitLab ")
+    assert lines[1:4] == ["  job     holds it, started by push", "  laptop  holds it", "  aws-shop"]
+    assert lines[-1] == "the laptop is within the job"
+    # On main runs what others reviewed, so no such job is the developer's own.
+    on_main = advised.juniper(
+        "parity", "invoice-archive-writer", "--job", "archive-invoices", "--ref", "main", "--json"
+    )
+    found = json.loads(on_main.stdout)
+    assert (on_main.status, found["job"]["reason"], found["laptop"]["holds"]) == (1, "gitlab_push", True)
+    publisher = json.loads(advised.juniper("parity", "billing-release-publisher", "--json").good())
+    assert (publisher["within"], publisher["job"]["holds"], publisher["laptop"]["reason"]) == (
+        True,
+        False,
+        "merge_only",
+    )
+    assert "makes no job 'archive-invoice'; did you mean archive-invoices" in (
+        advised.juniper("parity", "invoice-archive-writer", "--job", "archive-invoice").stderr
+    )
+
+
 def test_who_may_not_run_a_pipeline_is_told_so_by_gitlab(advised: Company) -> None:
     advised.drill("gitlab", "protect-branch", "shop/billing", "main", "maintainer", "maintainer")
     for words in (SUGGEST, ("debug", "shop/billing", "--job", "archive-invoices", "--", "true")):

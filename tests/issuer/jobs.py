@@ -93,14 +93,19 @@ class Pipelines:
 
 @asynccontextmanager
 async def open_pipelines(
-    folder: Path, *, gitlab: Gitlab | None = None, change: Any = None, clock: Clock | None = None
+    folder: Path,
+    *,
+    gitlab: Gitlab | None = None,
+    change: Any = None,
+    clock: Clock | None = None,
+    extra: str = "",
 ) -> AsyncIterator[Pipelines]:
     """An issuer that takes jobs, with job 900 of the project running."""
     clock = clock or Clock()
     ci = Idp(clock)
     async with TestServer(ci.app()) as server:
         ci.url = str(server.make_url("")).rstrip("/")
-        extra = f'[pipelines]\nissuer = "{ci.url}"\n'
+        extra += f'[pipelines]\nissuer = "{ci.url}"\n'
         async with open_company(folder, extra=extra, gitlab=gitlab or company(), change=change, clock=clock) as found:
             pipelines = Pipelines(found, ci)
             pipelines.runs()

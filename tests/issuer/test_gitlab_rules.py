@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -188,3 +189,17 @@ def test_a_merge_requests_pipeline_counts_where_a_fork_can_be_told() -> None:
     assert "merge_request_event" in ruling(World()).sources
     assert "merge_request_event" not in ruling(World(version="18.3.0")).sources
     assert "merge_request_event" not in ruling(World(branches=[]), ref=MAIN).sources
+
+
+def test_facts_that_do_not_fit_each_other_let_nobody_in() -> None:
+    facts = World().facts(a_scope(), "staging", None)
+    release = gitlab_rules.release("18.5.0")
+
+    def rule(**fields: Any) -> str:
+        changed = replace(facts, **fields)
+        return gitlab_rules.would_run(changed, ref=None, environment="staging", release=release, today=TODAY).rule
+
+    assert rule() == RUNS
+    assert rule(protected_environments=facts.protected_environments[:1]) == "protections"
+    assert rule(link=replace(facts.link, value=8)) == "user"
+    assert rule(link=replace(facts.link, value=None)) == "user"

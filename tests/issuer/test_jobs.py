@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from aiohttp.test_utils import TestServer
 
 from juniperd.jose import SigningKey
 from tests.issuer.doubles import Row, environment, member, user
 from tests.issuer.jobs import open_pipelines
+from tests.issuer.minter_double import Minter, ending, rows
+from tests.issuer.test_registries import write_all
 
 
 def claims_of(body: Row) -> Row:
@@ -356,3 +360,45 @@ async def test_the_binding_outlives_a_restart(tmp_path: Path) -> None:
         assert ci.key.kid == again.ci.key.kid
         status, body = await again.ask(jti=jti)
         assert (status, body["refusal"]["reason"]) == (400, "job_bound")
+
+
+async def test_a_late_gitlab_makes_no_listing_with_holes(tmp_path: Path) -> None:
+    async with open_pipelines(tmp_path) as pipelines:
+        pipelines.company.gitlab.faults["projects/42/members/all/8"] = (502, {}, {})
+        status, body = await pipelines.agent().call("GET", "/catalogue", pipelines.token())
+        assert (status, body["error"]) == (503, "temporarily_unavailable")
+
+
+async def test_a_job_whose_person_is_less_than_a_reporter_now_is_shown_no_scope(tmp_path: Path) -> None:
+    async with open_pipelines(tmp_path) as pipelines:
+        pipelines.company.gitlab.one["projects/42/members/all/8"] = member(8, 10)
+        status, listing = await pipelines.agent().call("GET", "/catalogue", pipelines.token())
+        assert (status, listing["scopes"]) == (200, [])
+        _, body = await pipelines.ask()
+        assert body["refusal"]["reason"] is None
+
+
+async def test_a_signature_that_does_not_verify_ends_with_a_job_s_own_cure(tmp_path: Path) -> None:
+    async with open_pipelines(tmp_path) as pipelines:
+        token = SigningKey.generate_rs256().sign(pipelines.claims())
+        _, body = await pipelines.agent().token(token, scope="release-publisher")
+        assert body["error_description"].endswith("check id_tokens in the job's configuration, then run the job again")
+
+
+async def test_a_job_s_deploy_token_is_its_agent_s_to_give_back(tmp_path: Path) -> None:
+    minter = Minter()
+    async with TestServer(minter.app()) as server:
+        extra = f'[minter]\nurl = "{str(server.make_url("")).rstrip("/")}"\n'
+        async with open_pipelines(tmp_path, change=write_all, extra=extra) as pipelines:
+            minter.company = pipelines.company
+            agent = pipelines.agent()
+            status, body = await agent.token(pipelines.token(), scope="image-writer", audience="images")
+            assert (status, body["target"]["username"]) == (200, "juniper-8-maintainer")
+            (one,) = rows(pipelines.company)
+            assert (one.identity, one.subject, one.user_id, one.thumbprint) == ("pipeline:", "42/900", 8, agent.key.kid)
+            assert [await pipelines.agent().revoke(body["access_token"]), len(minter.living)] == [(200, b""), 1]
+            async with ending(pipelines.company):
+                assert (await agent.revoke(body["access_token"]))[0] == 200
+                async with asyncio.timeout(5):
+                    while minter.living:  # noqa: ASYNC110  # the minter is told by a task of the issuer's own
+                        await asyncio.sleep(0.01)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from juniperd.issuer import commands
 from juniperd.issuer.trust import aws
-from tests.issuer.doubles import open_company, write_files
+from juniperd.model import Origin
+from juniperd.sandbox import sts_trust
+from tests.issuer.doubles import Row, open_company, write_files
+from tests.issuer.jobs import open_pipelines
 
 NAME = "invoice-archive-writer"
 
@@ -33,14 +39,15 @@ def test_iam_is_told_provider_role_and_conditions(config: Path) -> None:
     role = document["CreateRole"]
     assert (role["RoleName"], role["MaxSessionDuration"]) == (NAME, 3600)
     (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Sid"] == "JuniperLaptopPipeline"
     assert statement["Principal"] == {"Federated": "arn:aws:iam::111122223333:oidc-provider/issuer.test/juniper"}
     assert set(statement["Action"]) == {"sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"}
     assert statement["Condition"] == {
         "StringEquals": {
             "issuer.test/juniper:aud": "juniper:aws:111122223333",
-            "issuer.test/juniper:sub": f"scope:{NAME}:origin:laptop:project_id:42",
+            "issuer.test/juniper:sub": [f"scope:{NAME}:origin:{one}:project_id:42" for one in ("laptop", "pipeline")],
             "aws:RequestTag/juniper_scope": NAME,
-            "aws:RequestTag/juniper_origin": "laptop",
+            "aws:RequestTag/juniper_origin": ["laptop", "pipeline"],
             "aws:RequestTag/project_id": "42",
         }
     }
@@ -67,17 +74,60 @@ def test_an_unknown_scope_is_told(config: Path) -> None:
     assert found.text == "there is no scope 'nothing'; run: juniper policy check"
 
 
-async def test_the_tokens_claims_meet_the_conditions_printed(tmp_path: Path) -> None:
-    async with open_company(tmp_path) as company:
+async def test_tokens_of_each_origin_pass_where_the_scope_has_it_and_nowhere_else(tmp_path: Path) -> None:
+    async with open_pipelines(tmp_path) as pipelines:
+        company = pipelines.company
         laptop, token = await company.signed_in()
         _, body = await laptop.token(token)
-        claims = json.loads(__import__("base64").urlsafe_b64decode(body["access_token"].split(".")[1] + "=="))
-        scope = company.issuer.in_force.policy.scopes[NAME]
-        document = aws.trust_policy(scope, issuer_url=company.url)
-        tags = claims["https://aws.amazon.com/tags"]["principal_tags"]
-        said = {"issuer.test:aud": claims["aud"], "issuer.test:sub": claims["sub"]}
-        said |= {f"aws:RequestTag/{key}": value for key, (value,) in tags.items()}
-        assert document["Statement"][0]["Condition"]["StringEquals"] == said  # type: ignore[index]
+        _, of_job = await pipelines.ask(scope=NAME)
+        claims = {"laptop": unverified(body), "pipeline": unverified(of_job)}
+        both = company.issuer.in_force.policy.scopes[NAME]
+        for named in ({Origin.LAPTOP}, {Origin.PIPELINE}, {Origin.LAPTOP, Origin.PIPELINE}):
+            document = aws.trust_policy(replace(both, origins=frozenset(named)), issuer_url=company.url)
+            for origin, said in claims.items():
+                assert passes(document, said) is (origin in named), (named, origin)
+            assert not passes(document, claims["laptop"] | {"sub": f"scope:{NAME}:origin:laptop:project_id:43"})
+
+
+def unverified(body: Row) -> Row:
+    found: Row = json.loads(base64.urlsafe_b64decode(body["access_token"].split(".")[1] + "=="))
+    return found
+
+
+def passes(document: Mapping[str, object], claims: Row) -> bool:
+    """Whether IAM, as the sandbox has it, lets this token have the role."""
+    tags = claims["https://aws.amazon.com/tags"]["principal_tags"]
+    said = {"issuer.test:aud": (claims["aud"],), "issuer.test:sub": (claims["sub"],)}
+    said |= {f"aws:requesttag/{key}": tuple(values) for key, values in tags.items()}
+    provider = "arn:aws:iam::111122223333:oidc-provider/issuer.test"
+    return sts_trust.first_denied(document, (sts_trust.ASSUME, sts_trust.TAG), provider, said) is None
+
+
+@pytest.mark.parametrize(
+    ("named", "sid"), [("laptop", "JuniperLaptop"), ("pipeline", "JuniperPipeline")], ids=["laptop", "pipeline"]
+)
+def test_a_scope_of_one_origin_admits_no_other(config: Path, named: str, sid: str) -> None:
+    policy = config.parent / "policy" / "billing.toml"
+    policy.write_text(policy.read_text().replace('origins = ["pipeline", "laptop"]', f'origins = ["{named}"]'))
+    document = json.loads(commands.trust_aws(config, NAME).text)
+    (statement,) = document["CreateRole"]["AssumeRolePolicyDocument"]["Statement"]
+    equals = statement["Condition"]["StringEquals"]
+    assert (statement["Sid"], equals["aws:RequestTag/juniper_origin"]) == (sid, named)
+    assert equals["issuer.test/juniper:sub"] == f"scope:{NAME}:origin:{named}:project_id:42"
+
+
+def test_a_scope_of_many_projects_has_no_subject_to_pin(config: Path) -> None:
+    policy = config.parent / "policy" / "billing.toml"
+    text = policy.read_text().replace(
+        'project = "shop/billing"\nproject_id = 42', 'project = "shop/*"\nnamespace_id = 5', 1
+    )
+    policy.write_text(text.replace('origins = ["pipeline", "laptop"]', 'origins = ["pipeline"]', 1))
+    found = commands.trust_aws(config, NAME)
+    assert found.exit == 78
+    assert found.text == (
+        f"scope {NAME} is for shop/* without project_id, so its tokens have no one subject to pin; "
+        "give it project_id, with a scope of its own for each project"
+    )
 
 
 async def test_published_files_are_what_the_issuer_serves(tmp_path: Path) -> None:

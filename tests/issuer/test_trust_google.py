@@ -51,6 +51,15 @@ def told(text: str) -> Provider:
     return Provider(name, said["issuer-uri"], mapping, said["attribute-condition"], jwks)
 
 
+@pytest.mark.parametrize("named", [("laptop",), ("pipeline",), ("laptop", "pipeline")], ids="+".join)
+def test_the_provider_takes_the_origins_of_the_scope_and_no_other(config: Path, named: tuple[str, ...]) -> None:
+    write(config.parent, scopes=SCOPES.replace('origins = ["laptop"]', f"origins = {json.dumps(named)}"))
+    holds = google_cel.condition(told(commands.trust_google(config, SCOPE).text).condition)
+    for origin in ("laptop", "pipeline"):
+        said = {"juniper_origin": origin, "sub": f"scope:{SCOPE}:origin:{origin}:project_id:42"}
+        assert holds(CLAIMS | said) is (origin in named)
+
+
 def test_the_provider_takes_the_scope_s_laptops_and_nobody_else(config: Path) -> None:
     found = commands.trust_google(config, SCOPE)
     assert found.exit == 0, found.text
@@ -131,8 +140,9 @@ def test_a_condition_that_google_would_not_take_is_not_printed(tmp_path: Path) -
 
 @pytest.mark.parametrize("form", ["commands", "terraform"])
 def test_what_cannot_be_told_names_its_cure(config: Path, form: str) -> None:
-    write(config.parent, scopes=SCOPES.replace('origins = ["laptop"]', 'origins = ["pipeline"]'))
-    assert "is not for laptops" in commands.trust_google(config, SCOPE, form=form).text
+    pattern = SCOPES.replace('project = "shop/billing"\nproject_id = 42', 'project = "shop/*"\nnamespace_id = 5')
+    write(config.parent, scopes=pattern.replace('origins = ["laptop"]', 'origins = ["pipeline"]'))
+    assert "no one subject to pin; give it project_id" in commands.trust_google(config, SCOPE, form=form).text
     config.write_text(config.read_text().replace(f'url = "{URL}"', 'url = "http://127.0.0.1:9"'))
     write(config.parent)
     found = commands.trust_google(config, SCOPE, form=form)

@@ -133,9 +133,51 @@ def test_what_cannot_be_told_names_its_cure(config: Path, scope: str, form: str,
     assert (refused.exit, refused.text.endswith(cure)) == (78, True), refused
 
 
-def test_a_scope_for_pipelines_alone_has_no_place_in_it(config: Path, tmp_path: Path) -> None:
-    write(tmp_path, scopes=SCOPE.replace('origins = ["laptop"]', 'origins = ["pipeline"]', 1))
-    assert commands.trust_kubernetes(config, NAME).text.endswith('add "laptop" to its origins')
+def rules(config: Path) -> list[str]:
+    (entry,) = json.loads(commands.trust_kubernetes(config, NAME).text)["jwt"]
+    return [rule["expression"] for rule in entry["claimValidationRules"]]
+
+
+@pytest.mark.parametrize("named", [("laptop",), ("pipeline",), ("laptop", "pipeline")], ids="+".join)
+def test_each_scope_is_pinned_to_its_own_origins(config: Path, tmp_path: Path, named: tuple[str, ...]) -> None:
+    write(tmp_path, scopes=SCOPE.replace('origins = ["laptop"]', f"origins = {json.dumps(named)}", 1))
+    listed = ", ".join(f"'{one}'" for one in named)
+    subjects = ", ".join(f"'scope:{NAME}:origin:{one}:project_id:42'" for one in named)
+    found = rules(config)
+    assert f"claims.juniper_origin in [{listed}]" in found
+    pinned = f"claims.sub in [{subjects}] && claims.environment == 'staging'"
+    assert f"claims.juniper_scope != '{NAME}' || ({pinned})" in found
+    flags = commands.trust_kubernetes(config, NAME, form="flags").text
+    required = [line for line in flags.splitlines() if "juniper_origin=" in line]
+    assert required == ([f"--oidc-required-claim=juniper_origin={named[0]}"] if len(named) == 1 else [])
+
+
+def test_a_pipeline_s_scope_without_environment_pins_none(config: Path, tmp_path: Path) -> None:
+    mine = SCOPE.replace('origins = ["laptop"]', 'origins = ["pipeline"]', 1).replace(
+        'environment = "staging"\n', "", 1
+    )
+    mine = mine.replace('groups = ["gitlab:project_env:42:staging"]\n', "", 1)
+    write(tmp_path, scopes=mine)
+    pinned = f"claims.sub in ['scope:{NAME}:origin:pipeline:project_id:42']"
+    assert f"claims.juniper_scope != '{NAME}' || ({pinned})" in rules(config)
+    assert "# nor which environments" in commands.trust_kubernetes(config, NAME, form="flags").text
+
+
+def test_a_cluster_with_a_scope_of_many_projects_is_told_nothing_by_halves(config: Path, tmp_path: Path) -> None:
+    more = """
+[scope.group-migrator]
+about = "Migrate what any project of the group stores"
+project = "shop/*"
+namespace_id = 5
+origins = ["pipeline"]
+access = "write"
+[scope.group-migrator.kubernetes]
+relying_party = "staging-eu"
+namespace = "billing"
+"""
+    write(tmp_path, scopes=SCOPE + more)
+    refused = commands.trust_kubernetes(config, NAME)
+    assert (refused.exit, "scope group-migrator is for shop/* without project_id" in refused.text) == (78, True)
 
 
 @given(st.text("ab./*", min_size=1, max_size=8), st.text("ab./\n", max_size=8))
@@ -143,3 +185,15 @@ def test_a_pattern_as_an_expression_matches_what_the_pattern_matches(pattern: st
     """Python's ``$`` forgives a last line feed where RE2's does not, so the whole string is asked for here."""
     if glob.flaw(pattern) is None:
         assert (re.fullmatch(glob.as_re2(pattern), text) is not None) is glob.matches(pattern, text)
+
+
+def test_a_pattern_of_environments_is_an_expression_of_its_own(config: Path, tmp_path: Path) -> None:
+    mine = SCOPE.replace('environment = "staging"', 'environment = "review/*"', 1)
+    write(tmp_path, scopes=mine.replace("project_env:42:staging", "project_env:42:review-42", 1))
+    assert any(f"claims.environment.matches('{glob.as_re2('review/*')}')" in rule for rule in rules(config))
+
+
+def test_an_issuer_on_plain_http_is_refused_before_the_cluster_refuses_it(config: Path) -> None:
+    config.write_text(config.read_text().replace(f'url = "{URL}"', 'url = "http://127.0.0.1:9"'))
+    found = commands.trust_kubernetes(config, NAME)
+    assert "an API server takes no issuer at http://127.0.0.1:9; set an https URL" in found.text

@@ -17,7 +17,8 @@ from juniperd.issuer.policy import Policy
 from juniperd.issuer.trust import kubernetes
 from juniperd.jose import SigningKey
 from juniperd.sandbox.tls import certificates
-from tests.issuer.doubles import Clock, open_company
+from tests.issuer.doubles import Clock
+from tests.issuer.jobs import open_pipelines
 from tests.issuer.test_clusters_and_apis import SCOPE as SCOPES
 from tests.issuer.test_clusters_and_apis import write
 from tests.peers.apiserver import ApiServer, Judged
@@ -39,8 +40,29 @@ access = "read"
 [scope.billing-reviewer.kubernetes]
 relying_party = "staging-eu"
 namespace = "review"
+[scope.billing-migrator]
+about = "Migrate what billing stores"
+project = "shop/billing"
+project_id = 42
+environment = "staging"
+origins = ["pipeline"]
+access = "write"
+[scope.billing-migrator.kubernetes]
+relying_party = "staging-eu"
+namespace = "billing"
+[scope.billing-releaser]
+about = "Look at what main released"
+project = "shop/billing"
+project_id = 42
+environment = "staging"
+origins = ["laptop", "pipeline"]
+access = "read"
+[scope.billing-releaser.kubernetes]
+relying_party = "staging-eu"
+namespace = "billing"
 """
 )
+MIGRATOR, RELEASER = "billing-migrator", "billing-releaser"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +74,8 @@ class Bench:
     token: str
     jwks: dict[str, Any]
     key: SigningKey
+    of_jobs: dict[str, str]
+    """Tokens that a job of the project was given, by scope."""
 
     @property
     def claims(self) -> dict[str, Any]:
@@ -77,7 +101,14 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with open_company(tmp_path, change=lambda f: write(f, scopes=MORE), clock=Clock(time.time())) as company:
+    change, clock = (lambda f: write(f, scopes=MORE)), Clock(time.time())
+    async with open_pipelines(tmp_path, change=change, clock=clock) as pipelines:
+        company = pipelines.company
+        of_jobs: dict[str, str] = {}
+        for scope in (MIGRATOR, RELEASER):
+            status, given = await pipelines.ask(scope=scope)
+            assert status == 200, given
+            of_jobs[scope] = given["access_token"]
         laptop, token = await company.signed_in()
         _, body = await laptop.token(token, scope=NAME, audience="staging-eu")
         async with company.session.get(f"{company.wire}/jwks") as answer:
@@ -86,7 +117,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         jwks["keys"].append(key.public_jwk() | {"kid": key.kid, "use": "sig", "alg": "RS256"})
         peer = tmp_path / "peer"
         peer.mkdir()
-        yield Bench(ApiServer(peer), company.issuer.in_force.policy, body["access_token"], jwks, key)
+        yield Bench(ApiServer(peer), company.issuer.in_force.policy, body["access_token"], jwks, key, of_jobs)
 
 
 @pytest.mark.parametrize("version", kubernetes.VERSIONS)
@@ -113,6 +144,28 @@ def test_the_issuers_token_is_the_person_with_the_scopes_groups(bench: Bench) ->
     assert user["extra"]["authentication.kubernetes.io/credential-id"] == [f"JTI={bench.claims['jti']}"]
 
 
+def test_a_job_s_token_is_who_started_it_with_the_scope_s_group(bench: Bench) -> None:
+    for scope, token in bench.of_jobs.items():
+        user = bench.judge(token).user
+        assert (user["name"], user["uid"], user["groups"]) == ("juniper:8-maintainer", "8", [f"juniper:scope:{scope}"])
+
+
+@pytest.mark.parametrize(
+    ("scope", "origin", "accepted"),
+    [
+        (NAME, "laptop", True),
+        (NAME, "pipeline", False),
+        (MIGRATOR, "laptop", False),
+        (MIGRATOR, "pipeline", True),
+        (RELEASER, "laptop", True),
+        (RELEASER, "pipeline", True),
+    ],
+)
+def test_each_scope_takes_its_own_origins_alone(bench: Bench, scope: str, origin: str, *, accepted: bool) -> None:
+    said = {"juniper_origin": origin, "juniper_scope": scope, "groups": [f"juniper:scope:{scope}"]}
+    assert bench.changed(**said, sub=f"scope:{scope}:origin:{origin}:project_id:42").accepted is accepted
+
+
 def test_a_session_is_told_to_the_audit_log(bench: Bench) -> None:
     assert bench.changed(juniper_session="s-1").user["extra"]["issuer.test/session"] == ["s-1"]
 
@@ -122,7 +175,7 @@ def test_a_session_is_told_to_the_audit_log(bench: Bench) -> None:
     [
         {"aud": "staging-us"},
         {"iss": "https://elsewhere.test"},
-        {"juniper_origin": "pipeline"},
+        {"juniper_origin": "somewhere"},
         {"juniper_origin": None},
         {"environment": "production"},
         {"environment": "staging-2"},

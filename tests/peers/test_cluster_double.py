@@ -35,7 +35,7 @@ about = "Look at review apps"
 project = "shop/billing"
 project_id = 42
 environment = "{scope.environment}"
-origins = ["laptop"]
+origins = {json.dumps(list(scope.subjects))}
 access = "read"
 [scope.{scope.name}.kubernetes]
 relying_party = "staging-eu"
@@ -76,8 +76,11 @@ def by_claims(bench: Bench) -> Iterator[tuple[str, str]]:
         yield repr(change), compact(bench.key, good | change)
     for scope in SCOPES:
         for environment in ("staging", "review/a", "review/", "review/a/b", "review/a\nb", "staging\n"):
-            claims = bench.claims(juniper_scope=scope.name, sub=scope.subject, environment=environment)
-            yield f"{scope.name} in {environment!r}", bench.key.sign(claims)
+            for origin in ("laptop", "pipeline"):
+                subject = f"scope:{scope.name}:origin:{origin}:project_id:42"
+                said = {"juniper_origin": origin, "juniper_scope": scope.name, "sub": subject}
+                claims = bench.claims(**said, environment=environment)
+                yield f"{scope.name} of a {origin} in {environment!r}", bench.key.sign(claims)
 
 
 def by_form(bench: Bench, keys: tuple[Key, ...]) -> Iterator[tuple[str, str]]:
@@ -99,8 +102,8 @@ def by_form(bench: Bench, keys: tuple[Key, ...]) -> Iterator[tuple[str, str]]:
     yield "padding", f"{token}="
     yield "a line's end", token.replace(".", ".\n", 1)
     yield "bits behind the signature", token[:-1] + chr(ord(token[-1]) + 1)
-    yield "a claim twice", compact(bench.key, payload[:-1] + b', "juniper_origin": "pipeline"}')
-    yield "a claim twice, the good one last", compact(bench.key, b'{"juniper_origin": "pipeline", ' + payload[1:])
+    yield "a claim twice", compact(bench.key, payload[:-1] + b', "juniper_origin": "elsewhere"}')
+    yield "a claim twice, the good one last", compact(bench.key, b'{"juniper_origin": "elsewhere", ' + payload[1:])
     yield "more behind the claims", compact(bench.key, payload + b" x")
     yield "NaN", compact(bench.key, payload[:-1] + b', "z": NaN}')
     yield "no UTF-8", compact(bench.key, payload[:-1] + b', "z": "\xff"}')

@@ -25,10 +25,17 @@ AUDIENCE = "staging-eu"
 GROUP, AUDITORS, JOB = "juniper:scope:billing-debugger", "juniper:scope:billing-review", "gitlab:project_env:42:staging"
 GROUPS = frozenset({GROUP, AUDITORS, "juniper:scope:billing-anywhere", JOB})
 SUBJECT = "scope:billing-debugger:origin:laptop:project_id:42"
+
+
+def trusted(name: str, environment: str, *origins: str) -> TrustedScope:
+    """A scope of project 42."""
+    return TrustedScope(name, {one: f"scope:{name}:origin:{one}:project_id:42" for one in origins}, environment)
+
+
 SCOPES = (
-    TrustedScope("billing-debugger", SUBJECT, "staging"),
-    TrustedScope("billing-review", "scope:billing-review:origin:laptop:project_id:42", "review/*"),
-    TrustedScope("billing-anywhere", "scope:billing-anywhere:origin:laptop:project_id:42", "review/**"),
+    trusted("billing-debugger", "staging", "laptop"),
+    trusted("billing-review", "review/*", "laptop", "pipeline"),
+    trusted("billing-anywhere", "review/**", "pipeline"),
 )
 BINDINGS = (
     RoleBinding("billing", "look", GROUP, (Rule(("get", "list", "watch"), ("pods", "pods/log")),)),

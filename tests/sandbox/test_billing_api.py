@@ -23,6 +23,7 @@ from .clock import Clock
 
 AUDIENCE = "https://billing.test"
 SCOPE = "billing-api-reader"
+SUBJECTS = tuple(f"scope:{SCOPE}:origin:{origin}:project_id:42" for origin in ("laptop", "pipeline"))
 
 
 @dataclass(slots=True)
@@ -39,7 +40,7 @@ class Bench:
         now = int(self.clock())
         good: dict[str, Any] = {
             "iss": self.issuer.url,
-            "sub": f"scope:{SCOPE}:origin:laptop:project_id:42",
+            "sub": SUBJECTS[0],
             "aud": AUDIENCE,
         }
         good |= {"iat": now, "nbf": now, "exp": now + 600, "jti": "j-1", "scope": SCOPE}
@@ -73,7 +74,7 @@ async def bench(idp: IdpDouble, clock: Clock, tmp_path: Path) -> AsyncIterator[B
         (tmp_path / name).write_bytes(text)
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     serving.load_cert_chain(tmp_path / "cert", tmp_path / "key")
-    api = BillingApi(idp.url, AUDIENCE, SCOPE, clock=clock)
+    api = BillingApi(idp.url, AUDIENCE, SCOPE, SUBJECTS, clock=clock)
     api.listening.tls = serving
     async with api:
         yield Bench(api, idp, clock, ssl.create_default_context(cafile=str(tmp_path / "ca")))
@@ -138,6 +139,13 @@ async def test_another_scope_is_insufficient(bench: Bench) -> None:
     status, said, challenge = await bench.get("/invoices", f"Bearer {bench.token(scope='billing-deployer')}")
     assert (status, said["error"]) == (403, "insufficient_scope")
     assert f"this needs the scope {SCOPE}" in challenge
+
+
+async def test_a_job_s_token_is_taken_and_one_of_another_project_or_origin_is_not(bench: Bench) -> None:
+    assert await bench.status(bench.token(sub=SUBJECTS[1])) == 200
+    for sub in (SUBJECTS[0].replace("42", "43"), SUBJECTS[0].replace("laptop", "elsewhere")):
+        status, said, _ = await bench.get("/invoices", f"Bearer {bench.token(sub=sub)}")
+        assert (status, said["error_description"]) == (403, f"the scope {SCOPE} is held otherwise")
 
 
 async def test_a_minute_of_leeway_and_no_more(bench: Bench) -> None:

@@ -193,7 +193,7 @@ async def test_what_may_be_missing_is_left_out_of_the_user(cluster_side: Bench) 
 @pytest.mark.parametrize(
     ("claim", "value", "why"),
     [
-        ("juniper_origin", "pipeline", "tokens of laptops only"),
+        ("juniper_origin", "elsewhere", "not an origin of this cluster"),
         ("juniper_scope", "billing-owner", "not a scope of this cluster"),
         ("sub", "scope:billing-debugger:origin:laptop:project_id:43", "not as billing-debugger is"),
         ("environment", "production", "not as billing-debugger is"),
@@ -225,9 +225,26 @@ async def test_rules_of_the_configuration(cluster_side: Bench, claim: str, value
 async def test_one_star_stops_at_a_slash_and_two_cross_it(
     cluster_side: Bench, scope: str, environment: str, taken: bool
 ) -> None:
-    subject = f"scope:{scope}:origin:laptop:project_id:42"
-    token = cluster_side.token(juniper_scope=scope, sub=subject, environment=environment)
+    said = {"juniper_origin": "pipeline", "sub": f"scope:{scope}:origin:pipeline:project_id:42"}
+    token = cluster_side.token(juniper_scope=scope, environment=environment, **said)
     assert await cluster_side.taken(token) is taken
+
+
+@pytest.mark.parametrize(
+    ("scope", "environment", "taken"),
+    [
+        ("billing-debugger", "staging", {"laptop"}),
+        ("billing-review", "review/a", {"laptop", "pipeline"}),
+        ("billing-anywhere", "review/a", {"pipeline"}),
+    ],
+)
+async def test_a_scope_s_own_origins_and_no_other(
+    cluster_side: Bench, scope: str, environment: str, taken: set[str]
+) -> None:
+    for origin in ("laptop", "pipeline"):
+        said = {"juniper_origin": origin, "sub": f"scope:{scope}:origin:{origin}:project_id:42"}
+        token = cluster_side.token(juniper_scope=scope, environment=environment, **said)
+        assert await cluster_side.taken(token) is (origin in taken), origin
 
 
 async def test_the_issuer_is_asked_once_and_not_before_the_first_token(cluster_side: Bench) -> None:

@@ -136,7 +136,7 @@ async def test_no_authorization_nothing_twice_and_no_other_json(post: Post, toke
         ({"exp": None}, "invalid_grant", "exp"),
         ({"iat": None}, "invalid_grant", "iat"),
         ({"iat": "now"}, "invalid_grant", "iat"),
-        ({"juniper_origin": "pipeline"}, "unauthorized_client", "condition"),
+        ({"juniper_origin": "elsewhere"}, "unauthorized_client", "condition"),
         ({"sub": f"scope:{SCOPE}:origin:laptop:project_id:43"}, "unauthorized_client", "condition"),
         ({"juniper_origin": None}, "invalid_grant", "evaluate"),
         ({"user_id": 7}, "invalid_grant", "evaluate"),
@@ -149,6 +149,11 @@ async def test_a_token_that_does_not_do(
     status, body = await post("/v1/token", data=form(token(**changes)))
     assert (status, body["error"]) == (400, code)
     assert text in body["error_description"]
+
+
+async def test_a_job_s_token_is_traded_as_a_laptop_s_is(post: Post, token: Callable[..., str]) -> None:
+    of_job = {"juniper_origin": "pipeline", "sub": f"scope:{SCOPE}:origin:pipeline:project_id:42"}
+    assert (await post("/v1/token", data=form(token(**of_job))))[0] == 200
 
 
 @pytest.mark.parametrize(("moved", "status"), [(0, 200), (299, 200), (300, 400), (-1, 400), (90_000, 400)])

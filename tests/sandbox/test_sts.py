@@ -30,6 +30,13 @@ async def test_a_good_token_becomes_a_session_with_every_field(bench: Bench) -> 
     assert bench.aws.assumed == 1
 
 
+async def test_a_job_s_subject_has_the_role_as_well_and_no_third_origin(bench: Bench) -> None:
+    laptop, pipeline = SCOPE.subjects()
+    answer = await bench.assume(bench.token(sub=pipeline))
+    assert answer["SubjectFromWebIdentityToken"] == pipeline
+    assert (await bench.refused(bench.token(sub=laptop.replace("laptop", "elsewhere"))))[0] == "AccessDenied"
+
+
 CHANGES: list[tuple[dict[str, Any], str, str]] = [
     ({"iss": "http://127.0.0.1:1"}, "InvalidIdentityToken", "No OpenIDConnect provider found"),
     ({"iss": "http://issuer.example.com"}, "InvalidIdentityToken", "https"),

@@ -7,26 +7,27 @@ which needs ``sts:TagSession``, and the source identity needs ``sts:SetSourceIde
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
-from juniperd.issuer import claims
 from juniperd.issuer.policy import AwsTarget, Scope
-from juniperd.issuer.trust import laptop_target
-from juniperd.model import Kind, Origin
+from juniperd.issuer.trust import origins, reached, subjects
+from juniperd.model import Kind
 
 SESSION = 3600
-"""Seconds: a role for laptops lives an hour, and gets a role of its own where the job's allows more."""
+"""Seconds: what a scope becomes lives an hour; a job's own role that allows more gets a neighbour for this."""
 
 
 def trust_policy(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> dict[str, object]:
     """The role's ``AssumeRolePolicyDocument``."""
-    target = laptop_target(scope, AwsTarget, Kind.AWS)
+    target = reached(scope, AwsTarget, Kind.AWS)
     host = issuer_url.partition("://")[2]
     partition = target.role_arn.split(":")[1]
+    named = origins([scope])
     equals = {
         f"{host}:aud": target.relying_party.audience,
-        f"{host}:sub": claims.subject(scope.name, Origin.LAPTOP, scope.project_id or 0),
+        f"{host}:sub": _one_or_all(subjects(scope)),
         "aws:RequestTag/juniper_scope": scope.name,
-        "aws:RequestTag/juniper_origin": Origin.LAPTOP.value,
+        "aws:RequestTag/juniper_origin": _one_or_all([origin.value for origin in named]),
         "aws:RequestTag/project_id": str(scope.project_id),
     }
     condition: dict[str, object] = {"StringEquals": equals}
@@ -36,7 +37,7 @@ def trust_policy(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> di
         "Version": "2012-10-17",
         "Statement": [
             {
-                "Sid": "JuniperLaptop",
+                "Sid": "Juniper" + "".join(origin.capitalize() for origin in named),
                 "Effect": "Allow",
                 "Principal": {"Federated": f"arn:{partition}:iam::{target.account_id}:oidc-provider/{host}"},
                 "Action": ["sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"],
@@ -48,7 +49,7 @@ def trust_policy(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> di
 
 def as_json(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> str:
     """Provider and role as the parameters of IAM's own calls."""
-    target = laptop_target(scope, AwsTarget, Kind.AWS)
+    target = reached(scope, AwsTarget, Kind.AWS)
     return json.dumps(
         {
             "CreateOpenIDConnectProvider": {"Url": issuer_url, "ClientIDList": [target.relying_party.audience]},
@@ -64,7 +65,7 @@ def as_json(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> str:
 
 def as_terraform(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> str:
     """The same as Terraform; one provider serves every scope of the account."""
-    target = laptop_target(scope, AwsTarget, Kind.AWS)
+    target = reached(scope, AwsTarget, Kind.AWS)
     party = target.relying_party.name.replace("-", "_")
     policy = json.dumps(trust_policy(scope, issuer_url=issuer_url, pin_role=pin_role), indent=2)
     return f"""resource "aws_iam_openid_connect_provider" "juniper_{party}" {{
@@ -79,6 +80,11 @@ resource "aws_iam_role" "juniper_{scope.name.replace("-", "_")}" {{
   assume_role_policy   = jsonencode({policy.replace(chr(10), chr(10) + "  ")})
 }}
 """
+
+
+def _one_or_all(values: Sequence[str]) -> str | list[str]:
+    """As IAM itself prints a condition: a text by itself in no list."""
+    return values[0] if len(values) == 1 else list(values)
 
 
 def _role_name(target: AwsTarget) -> str:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from juniperd.errors import ConfigError
-from juniperd.issuer import claims
 from juniperd.issuer.policy import GoogleTarget, Policy, RelyingParty, Scope
-from juniperd.issuer.trust import laptop_target
-from juniperd.model import Kind, Origin
+from juniperd.issuer.trust import origins, reached, subjects
+from juniperd.model import Kind
 
 SUBJECT = "assertion.juniper_origin + ':' + assertion.user_id + ':' + assertion.juniper_scope"
 MAPPING: Mapping[str, str] = {"google.subject": SUBJECT, "attribute.juniper_scope": "assertion.juniper_scope"}
@@ -46,19 +45,19 @@ class _Place:
 
 
 def condition(policy: Policy, party: RelyingParty) -> str:
-    """The provider's attribute condition: laptops, and the scopes of this party, each as its fixed subject."""
-    subjects = [claims.subject(s.name, Origin.LAPTOP, s.project_id or 0) for s, _ in _scopes(policy, party)]
-    listed = ", ".join(f"'{subject}'" for subject in subjects)
-    found = f"assertion.juniper_origin == '{Origin.LAPTOP}' && assertion.sub in [{listed}]"
+    """The provider's attribute condition: the scopes of this party, each as its fixed subjects, and their origins."""
+    scopes = list(_scopes(policy, party))
+    named, pinned = origins(scopes), [subject for scope in scopes for subject in subjects(scope)]
+    found = f"assertion.juniper_origin in {_list(named)} && assertion.sub in {_list(pinned)}"
     if len(found) > LONGEST_CONDITION:
-        msg = f"the condition for the {len(subjects)} scopes of {party.name} has {len(found)} characters, and Google takes 4096"
+        msg = f"the condition for the {len(scopes)} scopes of {party.name} has {len(found)} characters, and Google takes 4096"
         raise ConfigError(msg, "give some of them a relying party of their own, with another provider")
     return found
 
 
 def as_commands(policy: Policy, scope: Scope, *, issuer_url: str, jwks: Jwks | None = None) -> str:
     """Commands of gcloud: pool and provider once, the binding for this scope."""
-    target = laptop_target(scope, GoogleTarget, Kind.GOOGLE)
+    target = reached(scope, GoogleTarget, Kind.GOOGLE)
     _check(issuer_url)
     place = _Place.of(target.relying_party)
     pools = ["gcloud", "iam", "workload-identity-pools"]
@@ -78,7 +77,7 @@ def as_commands(policy: Policy, scope: Scope, *, issuer_url: str, jwks: Jwks | N
     ]
     lines = [
         "# once: a pool of Juniper's own. With a new scope: update-oidc in the place of create-oidc, for the condition",
-        shlex.join([*pools, "create", place.pool, *where, "--display-name=Juniper laptops"]),
+        shlex.join([*pools, "create", place.pool, *where, "--display-name=Juniper"]),
         *_keys(jwks),
         shlex.join(provider),
         f"# for {scope.name}",
@@ -108,7 +107,7 @@ def _member(target: GoogleTarget, scope: Scope) -> str:
 
 def as_terraform(policy: Policy, scope: Scope, *, issuer_url: str, jwks: Jwks | None = None) -> str:
     """The same as Terraform; pool and provider serve every scope of the relying party."""
-    target = laptop_target(scope, GoogleTarget, Kind.GOOGLE)
+    target = reached(scope, GoogleTarget, Kind.GOOGLE)
     _check(issuer_url)
     party, place = target.relying_party, _Place.of(target.relying_party)
     name = party.name.replace("-", "_")
@@ -117,7 +116,7 @@ def as_terraform(policy: Policy, scope: Scope, *, issuer_url: str, jwks: Jwks | 
     return f"""resource "google_iam_workload_identity_pool" "juniper_{name}" {{
   project                   = {json.dumps(place.project)}
   workload_identity_pool_id = {json.dumps(place.pool)}
-  display_name              = "Juniper laptops"
+  display_name              = "Juniper"
 }}
 
 resource "google_iam_workload_identity_pool_provider" "juniper_{name}" {{
@@ -149,12 +148,15 @@ resource "google_service_account_iam_member" "juniper_{scope.name.replace("-", "
 """
 
 
-def _scopes(policy: Policy, party: RelyingParty) -> Iterator[tuple[Scope, GoogleTarget]]:
-    """Every laptop scope of the provider; a kind's table stands once per scope."""
+def _scopes(policy: Policy, party: RelyingParty) -> Iterator[Scope]:
+    """Every scope of the provider."""
     for scope in policy.scopes.values():
-        target = next((t for t in scope.targets if isinstance(t, GoogleTarget)), None)
-        if target is not None and target.relying_party.name == party.name and Origin.LAPTOP in scope.origins:
-            yield scope, target
+        if any(isinstance(t, GoogleTarget) and t.relying_party.name == party.name for t in scope.targets):
+            yield scope
+
+
+def _list(values: Iterable[str]) -> str:
+    return "[" + ", ".join(f"'{value}'" for value in values) + "]"
 
 
 def _check(issuer_url: str) -> None:

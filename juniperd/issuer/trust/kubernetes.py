@@ -1,6 +1,6 @@
 """A cluster's side of a scope: how its API server reads our tokens, and what their groups may do there.
 
-The configuration is the whole cluster's, so it names every laptop scope of that relying party and nothing else. Each
+The configuration is the whole cluster's, so it names every scope of that relying party and nothing else. Each
 claim that decides is compared with words of the policy; a missing one is an error in CEL, and with that a refusal.
 ``claims.groups`` has no type there: without ``dyn()`` its list functions do not compile.
 """
@@ -17,8 +17,8 @@ from juniperd.errors import ConfigError
 from juniperd.issuer import claims, glob
 from juniperd.issuer.keys import LONGEST_LIFE
 from juniperd.issuer.policy import Access, GoogleTarget, KubernetesTarget, Policy, RelyingParty, Scope
-from juniperd.issuer.trust import laptop_target
-from juniperd.model import Kind, Origin
+from juniperd.issuer.trust import origins, reached, subjects
+from juniperd.model import Kind
 
 VERSIONS = ("v1", "v1beta1")
 """``v1`` from Kubernetes 1.34 on; ``v1beta1`` from 1.30."""
@@ -50,23 +50,25 @@ def configuration(policy: Policy, scope: Scope, *, issuer_url: str, version: str
 
 
 def _rules(scopes: list[tuple[Scope, KubernetesTarget]], groups: list[str]) -> Iterator[dict[str, str]]:
-    yield _rule("claims.juniper_origin == 'laptop'", "tokens of laptops only")
+    named = origins(scope for scope, _ in scopes)
+    yield _rule(f"claims.juniper_origin in {_list(named)}", "not an origin of this cluster")
     # By nbf, which the API server itself compares with its clock, as it does not with iat.
     yield _rule(f"claims.exp - claims.nbf <= {int(LONGEST_LIFE)}", "an hour at most")
     yield _rule(f"claims.juniper_scope in {_list(s.name for s, _ in scopes)}", "not a scope of this cluster")
     for scope, _ in scopes:
-        subject = claims.subject(scope.name, Origin.LAPTOP, scope.project_id or 0)
-        pinned = f"claims.sub == {_text(subject)} && {_environment(scope)}"
+        pinned = f"claims.sub in {_list(subjects(scope))}{_environment(scope)}"
         yield _rule(f"claims.juniper_scope != {_text(scope.name)} || ({pinned})", f"not as {scope.name} is")
     listed = f"dyn(claims.groups).size() > 0 && dyn(claims.groups).all(g, g in {_list(groups)})"
     yield _rule(listed, "a group that is not of this cluster")
 
 
 def _environment(scope: Scope) -> str:
-    pattern = scope.environment or ""
-    if glob.is_literal(pattern):
-        return f"claims.environment == {_text(pattern)}"
-    return f"claims.environment.matches({_text(glob.as_re2(pattern))})"
+    """Nothing for a scope of pipelines that names none: its tokens have no such claim."""
+    if scope.environment is None:
+        return ""
+    if glob.is_literal(scope.environment):
+        return f" && claims.environment == {_text(scope.environment)}"
+    return f" && claims.environment.matches({_text(glob.as_re2(scope.environment))})"
 
 
 def _last_rules(groups: list[str]) -> Iterator[dict[str, str]]:
@@ -91,7 +93,7 @@ def flags(policy: Policy, scope: Scope, *, issuer_url: str, ca_file: str = "") -
     party = _cluster(scope)
     _check(issuer_url)
     found = [one for one, _ in _scopes(policy, party)]
-    environments = {one.environment or "" for one in found}
+    named, environments = origins(found), {one.environment or "*" for one in found}
     literal = len(environments) == 1 and all(map(glob.is_literal, environments))
     lines = [
         f"--oidc-issuer-url={issuer_url}",
@@ -99,12 +101,17 @@ def flags(policy: Policy, scope: Scope, *, issuer_url: str, ca_file: str = "") -
         "--oidc-username-claim=preferred_username",
         f"--oidc-username-prefix={PREFIX}",
         "--oidc-groups-claim=groups",
-        "--oidc-required-claim=juniper_origin=laptop",
+        *([f"--oidc-required-claim=juniper_origin={named[0]}"] if len(named) == 1 else []),
         *([f"--oidc-required-claim=environment={environments.pop()}"] if literal else []),
         *([f"--oidc-ca-file={ca_file}"] if ca_file else []),
         "--oidc-signing-algs=RS256",
-        "# these flags cannot say: which groups may come, that none begins with system:, how long a token may live",
-        *([] if literal else ["# nor which environments: the scopes of this cluster have more than one, or a pattern"]),
+        "# these flags cannot say: which groups may come, that none begins with system:, how long a token may live,",
+        "# nor which scopes, of which project and origin",
+        *(
+            []
+            if literal
+            else ["# nor which environments: the scopes of this cluster have more than one, a pattern, or none"]
+        ),
         "# so this cluster believes the issuer's word for all of that; Kubernetes 1.30 takes a configuration instead",
     ]
     return "\n".join(lines)
@@ -117,7 +124,7 @@ def bindings(scope: Scope) -> str:
 
     The groups of pipelines that a scope lists are bound already; a binding of ours would widen what the jobs hold.
     """
-    target = laptop_target(scope, KubernetesTarget, Kind.KUBERNETES)
+    target = reached(scope, KubernetesTarget, Kind.KUBERNETES)
     where = {"name": f"juniper-{scope.name}", "namespace": target.namespace}
     api = "rbac.authorization.k8s.io"
     kind, name = ("User", _account(scope)) if target.relying_party.gke else ("Group", claims.scope_group(scope.name))
@@ -155,7 +162,7 @@ def _permissions(access: Access) -> Iterator[dict[str, object]]:
 
 def _cluster(scope: Scope) -> RelyingParty:
     """The cluster, of a kind that can be told to trust an issuer."""
-    party = laptop_target(scope, KubernetesTarget, Kind.KUBERNETES).relying_party
+    party = reached(scope, KubernetesTarget, Kind.KUBERNETES).relying_party
     host = urlsplit(party.server).hostname or ""
     if party.eks:
         msg = f"EKS cluster {party.eks} is not told to trust this issuer: its tokens come from the scope's AWS role"
@@ -188,10 +195,10 @@ def _check(issuer_url: str) -> None:
 
 
 def _scopes(policy: Policy, party: RelyingParty) -> Iterator[tuple[Scope, KubernetesTarget]]:
-    """Every laptop scope of the cluster; a kind's table stands once per scope."""
+    """Every scope of the cluster; a kind's table stands once per scope."""
     for scope in policy.scopes.values():
         target = next((t for t in scope.targets if isinstance(t, KubernetesTarget)), None)
-        if target is not None and target.relying_party.name == party.name and Origin.LAPTOP in scope.origins:
+        if target is not None and target.relying_party.name == party.name:
             yield scope, target
 
 

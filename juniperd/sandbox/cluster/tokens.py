@@ -34,10 +34,10 @@ Claims = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TrustedScope:
-    """A scope of this cluster, with the one `sub` its tokens have; `environment` may be a pattern of the policy."""
+    """A scope of this cluster, with the `sub` that its tokens have by origin; `environment` may be a policy's pattern."""
 
     name: str
-    subject: str
+    subjects: Mapping[str, str]
     environment: str
 
     def matches(self, claims: Claims) -> bool:
@@ -46,7 +46,7 @@ class TrustedScope:
         pattern = "".join(_STARS.get(part, re.escape(part)) for part in parts)
         environment = claims["environment"]
         fits = isinstance(environment, str) and re.fullmatch(pattern, environment, re.DOTALL) is not None
-        return fits and claims["sub"] == self.subject
+        return fits and claims["sub"] in self.subjects.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,11 @@ class Trust:
     scopes: tuple[TrustedScope, ...]
     groups: frozenset[str]
     tls: ssl.SSLContext
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of any of its scopes."""
+        return tuple({origin for scope in self.scopes for origin in scope.subjects})
 
 
 class _Refused(Exception):
@@ -120,8 +125,8 @@ class JwtAuthenticator:
             raise _Refused("no key of the issuer verifies it")
 
     def _check_rules(self, claims: Claims) -> None:
-        if claims["juniper_origin"] != "laptop":
-            raise _Refused("tokens of laptops only")
+        if claims["juniper_origin"] not in self.trust.origins:
+            raise _Refused("not an origin of this cluster")
         if _number(claims, "exp") - _number(claims, "nbf") > LONGEST_LIFE:
             raise _Refused("an hour at most")
         scope = next((row for row in self.trust.scopes if row.name == claims["juniper_scope"]), None)
