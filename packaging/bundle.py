@@ -23,8 +23,10 @@ from pathlib import Path
 from parts import PROGRAMS, ROOT, WHEN, compiled, installed, run, same_times, wheel_of
 
 LEFT_OUT = frozenset(
-    "__pycache__ curses dbm distutils ensurepip idlelib lib2to3 msilib pydoc_data site-packages test tests tkinter "
-    "turtledemo unittest venv wsgiref xmlrpc".split()
+    {
+        *("__pycache__", "curses", "dbm", "distutils", "ensurepip", "idlelib", "lib2to3", "msilib", "pydoc_data"),
+        *("site-packages", "test", "tests", "tkinter", "turtledemo", "unittest", "venv", "xmlrpc"),
+    }
 )
 """Folders of the standard library that no module of the agent's imports from."""
 NOT_NEEDED = re.compile(r"_(ctypes_)?test|_?xx|_(crypt|curses|dbm|gdbm|tkinter)|nis\.|ossaudiodev|readline|spwd")
@@ -125,7 +127,9 @@ def _shared(tree: Path) -> dict[str, Path]:
         found |= dict(_needed_by(one))
     for name, path in found.items():
         shutil.copy(path.resolve(), folder / name)
-    for one in [p for p in tree.rglob("*") if p.is_file() and p.read_bytes()[:4] == b"\x7fELF" and p.parent.name != "bin"]:
+    for one in [
+        p for p in tree.rglob("*") if p.is_file() and p.read_bytes()[:4] == b"\x7fELF" and p.parent.name != "bin"
+    ]:
         _cleaned(one)
     return found
 
@@ -184,7 +188,8 @@ def _licences(tree: Path, library: Path, shared: dict[str, Path]) -> None:
 def _package(path: Path) -> str | None:
     """The Debian package that brought a file; one that a merged /usr shows at a second place has its name by the other."""
     for name in (str(path), str(path.resolve()), str(path.resolve()).removeprefix("/usr")):
-        found = subprocess.run(["dpkg-query", "-S", name], capture_output=True, text=True, check=False)
+        words = ["dpkg-query", "-S", name]
+        found = subprocess.run(words, capture_output=True, text=True, check=False)
         if found.returncode == 0:
             return found.stdout.partition(":")[0]
     return None
