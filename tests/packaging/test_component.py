@@ -174,8 +174,12 @@ class Job:
             if not (found / name).exists():
                 (found / name).symlink_to(program)
         return {
-            "PATH": str(found), "TMPDIR": str(self.tmp / "t"), "CI_JOB_ID": "7001", "CI_JOB_TOKEN": TOKEN,
-            "CI_API_V4_URL": f"{self.gitlab.url}/api/v4", "CI_PROJECT_ID": "9",
+            "PATH": str(found),
+            "TMPDIR": str(self.tmp / "t"),
+            "CI_JOB_ID": "7001",
+            "CI_JOB_TOKEN": TOKEN,
+            "CI_API_V4_URL": f"{self.gitlab.url}/api/v4",
+            "CI_PROJECT_ID": "9",
             "CI_SERVER_TLS_CA_FILE": str(self.place / "ca.pem"),
             **self.more,
         }
