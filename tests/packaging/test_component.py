@@ -49,6 +49,12 @@ def test_every_input_is_used_and_none_is_used_undeclared() -> None:
     assert body.count("$[[") == len(component.USED.findall(body))
 
 
+def test_the_manual_names_every_input_and_which_are_required() -> None:
+    page = (component.ROOT / "docs/pipelines.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9]+)` \| (yes|no) \|", page, re.MULTILINE)
+    assert dict(rows) == {name: "no" if "default" in about else "yes" for name, about in component.declared().items()}
+
+
 def given(**more: str) -> dict[str, str]:
     return {"issuer": "https://juniper.example.com", "version": "0.1.0", "sha256": "0" * 64} | more
 
