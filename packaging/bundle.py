@@ -33,7 +33,6 @@ NOT_NEEDED = re.compile(r"_(ctypes_)?test|_?xx|_(crypt|curses|dbm|gdbm|tkinter)|
 """Extension modules of its by the beginning of their names: tests, terminals, and what brings libraries of its own."""
 AWS = frozenset({"sts", "ecr"})
 """The services whose descriptions the agent asks botocore for."""
-# The loader has to be told of by its path, and the launcher knows no other name of it.
 PROGRAM = """\
 import os
 import sys
@@ -94,7 +93,7 @@ def _ours(tree: Path, wheel: Path) -> str:
         if service.is_dir() and service.name not in AWS:
             shutil.rmtree(service)
     for spare in [*lib.rglob("tests"), *lib.rglob("test")]:
-        shutil.rmtree(spare)
+        shutil.rmtree(spare, ignore_errors=True)  # one within another has gone with it
     return version
 
 
@@ -127,9 +126,7 @@ def _shared(tree: Path) -> dict[str, Path]:
         found |= dict(_needed_by(one))
     for name, path in found.items():
         shutil.copy(path.resolve(), folder / name)
-    for one in [
-        p for p in tree.rglob("*") if p.is_file() and p.read_bytes()[:4] == b"\x7fELF" and p.parent.name != "bin"
-    ]:
+    for one in [*folder.iterdir(), *tree.rglob("*.so"), *tree.rglob("*.so.*")]:
         _cleaned(one)
     return found
 
@@ -148,7 +145,7 @@ def _needed_by(program: Path) -> Iterator[tuple[str, Path]]:
 
 def _cleaned(file: Path) -> None:
     """Without symbols for debuggers, and without the folders of the machine that built it."""
-    if file.name != "loader":
+    if file.name != "loader":  # the C library and its loader speak through symbols of their own
         run("strip", "--strip-unneeded", str(file))
     data = bytearray(file.read_bytes())
     start, _, _, _, size, count = struct.unpack_from("<QQIHHH", data, 32)
@@ -176,11 +173,12 @@ def _licences(tree: Path, library: Path, shared: dict[str, Path]) -> None:
     folder = tree / "licences"
     folder.mkdir()
     shutil.copy(ROOT / "LICENSE", folder / "juniper")
-    shutil.copy(library / "LICENSE.txt", folder / "python")
+    if (library / "LICENSE.txt").exists():  # else its package has one, as the system's own interpreter's has
+        shutil.copy(library / "LICENSE.txt", folder / "python")
     for path in sorted(set(shared.values())):
         if (package := _package(path)) is not None:
             shutil.copy(f"/usr/share/doc/{package}/copyright", folder / package)
-        elif not path.resolve().is_relative_to(Path(sys.base_prefix).resolve()):
+        elif not path.resolve().is_relative_to(Path(sys.base_prefix).resolve()):  # the interpreter's own
             msg = f"no package of this system says under which licence {path} is"
             raise SystemExit(msg)
 

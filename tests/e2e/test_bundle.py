@@ -28,7 +28,7 @@ from .company import Company, Done, done
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build"
-APPLETS = ("sh", "cat", "cp", "env", "ln", "mkdir", "mv", "rm", "sha256sum", "tar", "wget")
+APPLETS = ("sh", "cat", "cp", "env", "ln", "ls", "mkdir", "mv", "rm", "sha256sum", "tar", "true", "wget")
 SCOPE = "invoice-archive-writer"
 HOME = "/opt/juniper"
 # Mounts of its own, so that nothing stays mounted on the machine; the folders named first are there under their names.
@@ -82,7 +82,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     shutil.copy(busybox, folder / "bin/busybox")
     for name in APPLETS:
         (folder / "bin" / name).symlink_to("busybox")
-    return Image(folder)
+    made = Image(folder)
+    if made.run("true").status:
+        require_peer("busybox-static", "the busybox here needs libraries of the system's")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,9 @@ def test_its_programs_find_each_other_from_wherever_it_lies(unpacked: Image, hom
     assert said.line.startswith("juniper-aws: no configuration at /home/.config/juniper/juniper.toml; "), said
     assert unpacked.run(f"{HOME}/bin/juniper", "down", HOME=home).good() == "agent: stopped\n"
     assert unpacked.run(f"{HOME}/bin/juniper-aws", "--scope", SCOPE, HOME=home).line == said.line
+    # As an agent starts its successor after an upgrade.
+    words = (f"{HOME}/lib/python3", "-IS", f"{HOME}/lib/programs/juniperd", "--version")
+    assert unpacked.run(*words).good() == "juniperd 0.1.0\n"
     assert "agent     running" in unpacked.run(f"{HOME}/bin/juniper", "status", HOME=home).good()
 
 
@@ -246,9 +252,10 @@ def test_a_job_without_python_holds_what_its_policy_says(
     inputs = {"issuer": shop.url("issuer"), "version": "0.1.0", "url": packages}
     inputs["sha256"] = hashlib.sha256(archive.read_bytes()).hexdigest()
     before, after = component.scripts(SCRIPT, **inputs)
-    made = job(shop, image, before, after)
+    made = job(shop, image, before, f'{after}\nls "$HOME/.local/state/juniper/run" >/tmp/left\n')
     assert made.good().endswith("status 3\n"), made
     left = image.folder / "tmp"
+    assert (left / "left").read_text() == ""
     assert [path.name for path in left.glob("juniper-7*")] == []
     said = json.loads((left / "aws.json").read_text())
     assert "/invoice-archive-writer/" in caller(
