@@ -52,11 +52,12 @@ bench: setup  ## the design's budgets on this machine, as ratios
 fuzz: setup  ## coverage-guided fuzzing of every reader of foreign bytes, with figures
 	$(BIN)/python -m tests.fuzz
 
-dist: setup  ## both wheels, the source and the Debian package, in dist/
+dist: setup  ## both wheels, the source, the Debian package and the folder for jobs, in dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build -t sdist -t wheel
 	JUNIPER_HELPER=twin $(BIN)/python -m hatchling build -t wheel
 	$(BIN)/python packaging/deb.py dist
+	$(BIN)/python packaging/bundle.py dist
 
 clean:  ## forget what setup made
 	rm -rf $(VENV) $(OIDC)/node_modules build dist

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 MAX_BODY = 1_048_576
 TIMEOUT = 10.0
+_ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+)
+"""Where systems keep their roots in one file: Debian and Alpine, Alpine and BSD, Fedora, SUSE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +192,23 @@ class Http:
 
 
 def _load_system_roots(context: ssl.SSLContext) -> None:
-    """The roots where OpenSSL was built to find them: ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` choose nobody's CA here."""
+    """The roots where OpenSSL was built to find them: ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` choose nobody's CA here.
+
+    An interpreter that was brought from elsewhere looks where that system keeps them, and this one may not.
+    """
     paths = ssl.get_default_verify_paths()
-    if Path(paths.openssl_cafile).is_file():
-        context.load_verify_locations(cafile=paths.openssl_cafile)
-    if Path(paths.openssl_capath).is_dir():
-        context.load_verify_locations(capath=paths.openssl_capath)
+    file, folder = Path(paths.openssl_cafile), Path(paths.openssl_capath)
+    if file.is_file():
+        context.load_verify_locations(cafile=file)
+    if folder.is_dir():
+        context.load_verify_locations(capath=folder)
+    if file.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        return
+    found = next((place for place in _ROOTS if Path(place).is_file()), None)
+    if found is None:
+        msg = "this system has no certificate authorities that a server could be trusted by"
+        raise ConfigError(msg, "install ca-certificates, or name [network] ca_file")
+    context.load_verify_locations(cafile=found)
 
 
 def _tracing() -> aiohttp.TraceConfig:

@@ -60,7 +60,7 @@ def socket_path(environ: Mapping[str, str] = os.environ) -> Path:
     elif (runtime := environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
         path = Path(runtime) / "juniper" / "agent.sock"
     else:
-        path = Path(environ.get("HOME") or Path.home()) / ".local/state/juniper/run/agent.sock"
+        path = Path(environ.get("HOME") or _home(environ)) / ".local/state/juniper/run/agent.sock"
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         msg = f"the socket's path is longer than {MAX_SOCKET_PATH} bytes"
         raise ConfigError(msg, "set JUNIPER_SOCKET to a shorter path")

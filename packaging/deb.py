@@ -7,25 +7,19 @@ folder of its own that no other program imports from.
 from __future__ import annotations
 
 import argparse
-import compileall
 import gzip
 import hashlib
 import os
-import py_compile
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from parts import PROGRAMS, ROOT, WHEN, compiled, installed, run, same_times, wheel_of
+
 HOME = Path("usr/lib/juniperd")
-PROGRAMS = {"juniper": "juniperd.cli", "juniperd": "juniperd.cli.daemon"}
-"""Each program with the module whose ``main`` it is."""
-WHEN = int(os.environ.get("SOURCE_DATE_EPOCH", "1577836800"))
-"""The time of every file in it, in unix seconds (reproducible-builds.org): the same source gives the same package."""
 # Neither variables nor site-packages: what others install must not run where the refresh token lives.
 PROGRAM = """\
 #!/usr/bin/python3 -IS
@@ -74,40 +68,16 @@ def main() -> None:
 def build(place: Path, folder: Path) -> Path:
     """The package, made of a tree in ``place``."""
     tree = place / "tree"
-    version = _installed(tree, _wheel(place))
+    version = installed(tree / HOME / "lib", wheel_of(place))
     _programs(tree)
     _pages(tree)
-    _compiled(tree / HOME / "lib")
+    compiled(tree / HOME / "lib", f"/{HOME}/lib")
     _described(tree, version)
     package = folder / f"juniperd_{version}_{_architecture()}.deb"
-    _same_times(tree)
+    same_times(tree)
     os.environ["SOURCE_DATE_EPOCH"] = str(WHEN)
-    _run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(package))
+    run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(package))
     return package
-
-
-def _wheel(place: Path) -> Path:
-    """The wheel with the static helper."""
-    words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)]
-    subprocess.run(words, cwd=ROOT, env={**os.environ, "JUNIPER_HELPER": "static"}, check=True, stdout=sys.stderr)
-    (wheel,) = place.glob("*.whl")
-    return wheel
-
-
-def _installed(tree: Path, wheel: Path) -> str:
-    """Everything the agent imports, in its folder; the version."""
-    lib = tree / HOME / "lib"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--no-compile"]
-    pinned = ["--require-hashes", "--only-binary", ":all:", "-r", str(ROOT / "packaging/runtime.lock")]
-    subprocess.run([*pip, "--target", str(lib), *pinned], check=True)
-    subprocess.run([*pip, "--target", str(lib), "--upgrade", str(wheel)], check=True)
-    # It would tell where the wheel lay while this was built.
-    (told,) = lib.glob("juniperd-*.dist-info/direct_url.json")
-    told.unlink()
-    record = told.with_name("RECORD")
-    kept = [line for line in record.read_text(encoding="utf-8").splitlines() if told.name not in line]
-    record.write_text("\n".join(kept) + "\n", encoding="utf-8")
-    return wheel.name.split("-")[1]
 
 
 def _programs(tree: Path) -> None:
@@ -155,12 +125,6 @@ def _compressed(page: Path) -> None:
     page.unlink()
 
 
-def _compiled(lib: Path) -> None:
-    """Bytecode that no user could write beside the source later, good whatever the files' times become."""
-    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    compileall.compile_dir(lib, quiet=1, invalidation_mode=mode, stripdir=str(lib), prependdir=f"/{HOME}/lib")
-
-
 def _described(tree: Path, version: str) -> None:
     files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
     size = sum(path.stat().st_size for path in files)
@@ -183,20 +147,8 @@ def _sums(tree: Path, files: list[Path]) -> Iterator[str]:
         yield f"{digest}  {path.relative_to(tree)}\n"
 
 
-def _same_times(tree: Path) -> None:
-    """All files of one time, open to every reader and to no writer but root."""
-    for path in [tree, *tree.rglob("*")]:
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-        os.utime(path, (WHEN, WHEN), follow_symlinks=False)
-
-
 def _architecture() -> str:
-    return _run("dpkg", "--print-architecture").strip()
-
-
-def _run(*words: str) -> str:
-    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return run("dpkg", "--print-architecture").strip()
 
 
 if __name__ == "__main__":

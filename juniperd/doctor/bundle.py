@@ -74,9 +74,17 @@ def _is_random(word: str) -> bool:
     return drawn or re.fullmatch(r"[0-9A-Fa-f]{32,}", word) is not None
 
 
+def _user() -> str:
+    """The user's name; nothing to hide where the system has none for this number, as in a container."""
+    try:
+        return getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return ""
+
+
 def document(laptop: Laptop, findings: Sequence[Finding], status: Event) -> dict[str, object]:
     """The whole of the file."""
-    clean = Scrubber(laptop.home, getuser())
+    clean = Scrubber(laptop.home, _user())
     return {
         "version": VERSION,
         "made_at": rfc3339(laptop.clock()),

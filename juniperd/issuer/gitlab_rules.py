@@ -17,8 +17,8 @@ from datetime import date
 from juniperd.issuer.facts import Facts
 from juniperd.issuer.protection import Entry, GroupMembership, Holder, ProtectedEnvironment, covers_any_name, matches
 
-OLDEST, NEWEST = (15, 7), (19, 99)
-"""Releases whose rules are known: jobs have ID tokens since 15.7."""
+OLDEST, NEWEST = (16, 5), (19, 99)
+"""Releases whose rules are known; since 16.5 a token says what its job does to an environment (``environment_action``)."""
 NAMES_FORKS = (18, 4)
 """Since then a token says which project runs the job, without which a merge request's may be a fork's."""
 _RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.[0-9A-Za-z.-]+)?")

@@ -155,7 +155,10 @@ _SCOPE: dict[str, Schema] = {
         ("users", "until"),
     ).schema(),
     "sign_in": _told(_words("browser", "device"), "The flows a sign-in must have used; any where it is absent."),
-    "sources": _told({"type": "array", "items": _TEXT}, "For pipelines: which pipeline sources count."),
+    "sources": _told(
+        {"type": "array", "items": _TEXT},
+        "For pipelines: what may have started them (`CI_PIPELINE_SOURCE`); `push`, `web` and `schedule` where it is absent.",
+    ),
     "ci_config_elsewhere": _told(_TRUE, "Accept a project whose CI configuration lies outside it.", default=False),
     "outlives": _told(
         _TRUE, "Accept an exchange whose result lives longer than an hour, as a login at ECR.", default=False

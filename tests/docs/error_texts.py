@@ -86,6 +86,13 @@ def _named(statements: Iterable[ast.AST], name: str) -> list[str]:
 def _texts(scope: Scope, value: ast.expr) -> list[str]:
     """The texts of an argument, which is one, or the name of one in its function or module."""
     name = ast.unparse(value)
+    match value:
+        case ast.JoinedStr(values=[ast.FormattedValue(value=ast.Name(id=said)), ast.Constant(value=str(rest))]) if (
+            rest.startswith("; ")
+        ):
+            return _named(ast.walk(scope.function), said) or text_of(value)
+        case _:
+            pass
     return text_of(value) or _named(ast.walk(scope.function), name) or _named(scope.module.body, name)
 
 

@@ -25,8 +25,8 @@ HEADINGS = re.findall(r"^### `(.*)`$", PAGE, re.MULTILINE)
 LEFT_OUT = ("sandbox", "jose")
 """What the sandbox says is for the sandbox; what ``jose`` says of a token stands behind the issuer's own line."""
 TOLD = (
-    "asking checks code_flow decision denials gitlab inquiry judge link_site linking links orders pins selection "
-    "session_endpoint sessions sign_ins subject token"
+    "asking bindings checks code_flow decision denials docket gitlab hearing inquiry job_catalogue job_checks judge "
+    "laptop link_site linking links orders pins pipeline selection session_endpoint sessions sign_ins subject token"
 )
 """The issuer's modules whose refusals reach a person, by their agent or on the page."""
 SAID_TWICE = {"the session has ended"}

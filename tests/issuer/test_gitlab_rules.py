@@ -164,8 +164,8 @@ ROWS: list[tuple[str, Change, str | None, str]] = [
     ("protected environments hidden", set_(hidden=frozenset({"protected_environments"})), None, "protections"),
     ("a group above is missing", set_(groups=[]), None, "protections"),
     # releases
-    ("GitLab 15.6 has no ID tokens", set_(version="15.6.8"), None, "release"),
-    ("GitLab 15.7", set_(version="15.7.0"), None, RUNS),
+    ("GitLab 16.4 says no environment_action", set_(version="16.4.8"), None, "release"),
+    ("GitLab 16.5", set_(version="16.5.0"), None, RUNS),
     ("GitLab 19.2", set_(version="19.2.1-ee"), None, RUNS),
     ("a GitLab that nobody has read yet", set_(version="20.0.0"), None, "release"),
     ("no version at all", set_(version="unknown"), None, "release"),

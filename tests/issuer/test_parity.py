@@ -79,7 +79,7 @@ def a_world(dice: random.Random) -> World:
         ({"archived": True}, {"builds_access_level": "disabled"}, {"ci_config_path": "x.yml@shop/ci"}, {"id": 43}, {})
     )
     return World(
-        version=dice.choice(("15.7.0", "17.9.1", "18.3.2-ee", "18.4.0", "19.2.0-ee") if not odd else ("15.6.0", "20.1.0")),
+        version=dice.choice(("16.5.0", "17.9.1", "18.3.2-ee", "18.4.0", "19.2.0-ee") if not odd else ("16.4.0", "20.1.0")),
         user=user(7, "developer", **(dice.choice(({"state": "blocked"}, {"bot": True}, {"locked": True})) if odd else {})),
         member=None if odd and dice.random() < 0.2 else member_row,
         project=project(path=path, namespace=place, **(changed if odd else {})),

@@ -88,6 +88,14 @@ def test_where_the_socket_is(environ: dict[str, str], expected: str) -> None:
     assert paths.socket_path(environ) == Path(expected)
 
 
+def test_without_a_home_and_an_account_there_is_still_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(paths, "getpwuid", nobody)
+    assert paths.socket_path({}) == Path("/.local/state/juniper/run/agent.sock")
+
+
 def test_a_socket_s_path_has_an_end() -> None:
     assert paths.socket_path({"JUNIPER_SOCKET": "/" + "x" * 106})
     with pytest.raises(ConfigError, match="107 bytes; set JUNIPER_SOCKET"):

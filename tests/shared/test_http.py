@@ -22,6 +22,7 @@ from juniperd.errors import (
     UpstreamUntrusted,
 )
 from juniperd.http import Http
+from juniperd.sandbox import tls
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -114,6 +115,28 @@ async def test_plain_http_is_refused_even_on_loopback_unless_allowed(base: str) 
 async def test_a_ca_file_that_is_none_names_the_setting(tmp_path: Path) -> None:
     async with Http(ca_file=tmp_path / "none.pem") as strict:
         with pytest.raises(ConfigError, match="ca_file"):
+            await strict.request("GET", "https://127.0.0.1:1/")
+
+
+def system(monkeypatch: pytest.MonkeyPatch, folder: Path, *roots: Path) -> None:
+    """A system where OpenSSL's own place is this folder, and the usual files are these."""
+    place = ssl.DefaultVerifyPaths("", "", "", str(folder / "cert.pem"), "", str(folder / "certs"))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: place)
+    monkeypatch.setattr(http, "_ROOTS", tuple(map(str, roots)))
+
+
+def test_a_system_that_keeps_its_roots_elsewhere_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    roots = tmp_path / "ca-bundle.crt"
+    roots.write_bytes(tls.certificates().ca)
+    (tmp_path / "certs").mkdir()  # as packages leave it behind
+    system(monkeypatch, tmp_path, tmp_path / "none", roots)
+    assert Http()._tls().cert_store_stats()["x509_ca"] == 1
+
+
+async def test_a_system_without_roots_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    system(monkeypatch, tmp_path, tmp_path / "none")
+    async with Http() as strict:
+        with pytest.raises(ConfigError, match=r"no certificate authorities.*; install ca-certificates"):
             await strict.request("GET", "https://127.0.0.1:1/")
 
 
