@@ -96,6 +96,13 @@ else
     say "skopeo or docker-registry is not installed here, so the images of this company are left out"
 fi
 
+say "a job of GitLab's comes through the same policy: its tools hold what the job may, and nothing of it is left"
+show juniper sandbox job archive-invoices --dir "$company" --user maintainer -- \
+    juniper ci --scope invoice-archive-writer -- aws sts get-caller-identity --query Arn
+
+say "this laptop beside a job of the same person's, claim by claim"
+show juniper parity invoice-archive-writer
+
 say "a scope that sleeps, until a debugging session wakes it for a while and for a reason"
 refused aws --profile invoice-archive-janitor sts get-caller-identity
 echo "\$ eval \"\$(juniper session open shop/billing --env staging --for 30m --reason 'invoices stuck')\""
