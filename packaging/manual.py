@@ -80,13 +80,21 @@ def _verb(verb: str) -> str:
         text += f"{_roff(sub.format_usage().removeprefix('usage: ').rstrip())}\n.fi\n{_rows(sub)}"
     examples, _blank, rest = (parser.epilog or "").removeprefix("examples:\n").partition("\n\n")
     text += f".SH EXAMPLES\n.nf\n{_roff(examples)}\n.fi\n" if examples else ""
-    text += f".SH NOTES\n{_sentence(rest)}\n" if rest else ""
+    text += f".SH NOTES\n{_notes(rest)}\n" if rest else ""
     return text + f".SH EXIT STATUS\n{STATUS}.SH SEE ALSO\n.BR juniper (1)\n"
 
 
 def _head(name: str, about: str) -> str:
     title = name.upper().replace("-", "\\-")
     return f'.TH "{title}" "1" "" "juniper {__version__}" "Juniper"\n.SH NAME\n{_roff(name)} \\- {_roff(about)}\n'
+
+
+def _notes(text: str) -> str:
+    """Sentences; lines that are set in below a first one are a file's, and stay as they are."""
+    first, _newline, lines = text.partition("\n")
+    if not lines or not all(line.startswith("  ") for line in lines.splitlines()):
+        return _sentence(text)
+    return f"{_roff(first[0].upper() + first[1:])}\n.nf\n{_roff(lines)}\n.fi"
 
 
 def _options(parser: argparse.ArgumentParser) -> str:
