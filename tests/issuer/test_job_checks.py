@@ -160,7 +160,7 @@ def test_a_merge_request_s_own_ref_is_neither_branch_nor_tag() -> None:
     of_request = CLAIMS | {"ref": "fix", "ref_path": "refs/merge-requests/1/head"}
     found = job_of(VerifiedClaims(of_request), "t", "d")
     assert (found.ref, found.runner_id, found.runs_in, found.said) == (None, None, None, {})
-    assert (found.environment, found.protected_environment, found.environment_action) == (None, False, "start")
+    assert (found.environment, found.protected_environment, found.environment_action) == (None, False, None)
 
 
 # --- the target -------------------------------------------------------------------------------------------------------
