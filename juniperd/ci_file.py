@@ -199,8 +199,8 @@ def _document(text: str) -> dict[str, object]:
     import yaml
 
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = _Walk().value(node, 0)
+        _count(yaml.parse(text, Loader=yaml.SafeLoader))
+        document = _Walk().value(yaml.compose(text, Loader=yaml.SafeLoader), 0)
     except (yaml.YAMLError, RecursionError, _OddError):
         document = None
     if not isinstance(document, dict):
@@ -211,6 +211,12 @@ def _document(text: str) -> dict[str, object]:
 
 class _OddError(Exception):
     """More than a CI configuration has, or something that it never has."""
+
+
+def _count(events: Iterator[object]) -> None:
+    """Stop at too many before a tree is made of them: composing them takes as long again as reading them."""
+    if any(number > 2 * MOST_NODES for number, _ in enumerate(events)):
+        raise _OddError
 
 
 class _Walk:

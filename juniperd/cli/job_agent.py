@@ -86,6 +86,13 @@ def _check_length(variables: Mapping[str, str]) -> None:
         raise ConfigError(error.message, "set XDG_STATE_HOME to a shorter path") from None
 
 
+def is_inside(environ: Mapping[str, str]) -> bool:
+    """Whether an agent of a job serves this very command: its token was taken out of the environment."""
+    folder = Path(environ.get("JUNIPER_SOCKET", "")).parent
+    taken = not environ.get(gitlab_ci.VARIABLE)
+    return taken and folder.parent.name.startswith(_NAME) and Path(environ.get("JUNIPER_CONFIG", "")).parent == folder
+
+
 def end(environ: Mapping[str, str]) -> None:
     """Take the job's folder away; agents that still run below it notice, and end."""
     shutil.rmtree(paths.job_folder(gitlab_ci.found(environ).job, environ), ignore_errors=True)

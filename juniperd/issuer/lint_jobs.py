@@ -46,7 +46,8 @@ class Job:
 def read(path: Path) -> tuple[Job, ...]:
     """The jobs in a file, strictly: a file that is half understood would say that nobody needs a scope."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror})"
         raise ConfigError(msg, "check the path and its permissions") from None

@@ -94,6 +94,18 @@ def test_a_job_that_holds_nothing_is_told_whom_to_ask(shown: list[dict[str, Any]
     )
 
 
+def test_within_its_own_command_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "job-900" / "77-abc"
+    monkeypatch.setenv("JUNIPER_SOCKET", str(folder / "agent.sock"))
+    monkeypatch.setenv("JUNIPER_CONFIG", str(folder / "juniper.toml"))
+    monkeypatch.delenv("JUNIPER_ID_TOKEN", raising=False)
+    args = argparse.Namespace(command=["aws", "s3", "ls"], end=False, scope=[], issuer=None)
+    with pytest.raises(UsageError, match="inside juniper ci already; run it by itself: aws s3 ls"):
+        ci.run(args)
+    monkeypatch.setenv("JUNIPER_ID_TOKEN", "no token")
+    assert not job_agent.is_inside(os.environ)
+
+
 def test_without_a_command_nothing_is_looked_for() -> None:
     with pytest.raises(UsageError, match="no command is named; write: juniper ci -- COMMAND"):
         ci.run(argparse.Namespace(end=False, command=[], scope=[], issuer=None))

@@ -93,6 +93,7 @@ ODD = {
     "laughter": "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
     + "".join(f"{n}: &{n} [{','.join([f'*{p}'] * 10)}]\n" for p, n in zip("abcd", "bcde", strict=True)),
     "a control character": "a: \x07",
+    "more values than are ever read": "a: [" + "1," * (2 * ci_file.MOST_NODES) + "1]",
     "too long": "#" * (ci_file.LONGEST + 1),
 }
 
