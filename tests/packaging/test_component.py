@@ -253,6 +253,19 @@ def test_a_folder_that_is_there_already_is_nobody_s_to_use(job: Job) -> None:
     assert f"juniper: {job.folder} cannot be made; set TMPDIR to a folder that can be written\n" in done.stderr
 
 
+def test_a_link_in_the_folder_s_place_leads_to_no_program_after_the_job(job: Job) -> None:
+    job.environment()
+    # Somebody else's link to a folder of ours that takes files from everybody, as /tmp is root's.
+    job.folder.symlink_to(job.folder.parent)
+    program = job.folder.parent / "juniper-0.1.0-linux-x86_64/bin/juniper"
+    program.parent.mkdir(parents=True)
+    program.write_text(SAYS)
+    program.chmod(0o755)
+    done = job.shell(component.scripts("", **given())[1])
+    assert (done.returncode, done.stdout) == (0, "")
+    assert program.exists()
+
+
 @pytest.mark.parametrize(
     ("lacks", "says"),
     [
