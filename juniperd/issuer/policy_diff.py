@@ -147,8 +147,17 @@ def _reach(old: Scope, new: Scope) -> Iterator[str]:
 def _parts(scope: Scope) -> frozenset[str]:
     """What a scope reaches, a registry's permissions one by one."""
     registries = [t for t in scope.targets if isinstance(t, RegistryTarget) and t.permissions]
-    others = [_place(t) for t in scope.targets if t not in registries]
-    return frozenset([*others, *(f"{t.relying_party.name} {word}" for t in registries for word in t.permissions)])
+    others = [f"{_place(t)} {_behind(t)}" for t in scope.targets if t not in registries]
+    words = [f"{t.relying_party.name} {_behind(t)} {word}" for t in registries for word in t.permissions]
+    return frozenset([*others, *words])
+
+
+def _behind(target: Target) -> str:
+    """What stands behind a party's name, where the target itself does not say: a name that is moved reaches something else."""
+    party = target.relying_party
+    if isinstance(target, AwsTarget | GoogleTarget):
+        return ""
+    return " ".join((party.audience, party.server, party.eks, party.region, party.gke, party.host))
 
 
 def _regions(scope: Scope) -> frozenset[str]:
