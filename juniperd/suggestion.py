@@ -15,6 +15,9 @@ PRODUCTION = re.compile(r"(?:production|prod|live)(?:/.*)?", re.IGNORECASE)
 """What policies call production; a laptop reaches it only where its people are named."""
 _WRITABLE = re.compile(r"branch:[A-Za-z0-9_./@ -]{1,240}")
 """A ref that policy can name: its patterns have no other characters, and a star there is a wildcard."""
+_STARS = re.compile(r"\*\*|\*")
+_MEANT = {"**": "${CI_COMMIT_REF_NAME}", "*": "${CI_COMMIT_REF_SLUG}"}
+"""A variable of GitLab's whose values each wildcard covers; in braces, for what follows it is no part of its name."""
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 
 
@@ -109,8 +112,8 @@ def evidence(jobs: Sequence[CiJob], source: Source) -> dict[str, object]:
 
 
 def _evidence(job: CiJob, source: Source) -> dict[str, str]:
-    follows = job.pattern != job.environment
-    place = (job.pattern or "").replace("**", "*").replace("*", "$CI_COMMIT_REF_SLUG") if follows else job.environment
+    follows = job.pattern not in {None, job.environment}
+    place = _STARS.sub(lambda star: _MEANT[star[0]], job.pattern or "") if follows else job.environment
     said = {"name": job.name, "project": source.project, "environment": place, "ref": None if follows else source.ref}
     return {name: value for name, value in said.items() if value}
 

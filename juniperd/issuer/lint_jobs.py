@@ -125,7 +125,12 @@ def _narrower(scope: Scope, key: str, pattern: str | None, names: set[str | None
     covers = f"names no {key}" if pattern is None else f"covers the {key} '{pattern}'"
     told = f"scope {scope.name} {covers}, and its jobs use {shown} alone"
     single = (pattern or "").replace("**", "*")
-    if len(used) == 1 and not _VARIABLE.search(shown):
+    if len(used) == 1 and not _VARIABLE.search(shown) and glob.flaw(_without_kind(shown)) is None:
         yield Finding("wider-than-jobs", at(scope, key), told, f'write {key} = "{shown}"')
     elif single != (pattern or "") and all(_covers(single, name) for name in used):
         yield Finding("wider-than-jobs", at(scope, key), told, f'write {key} = "{single}"')
+
+
+def _without_kind(name: str) -> str:
+    """What of a ref, or of an environment, a pattern is made of."""
+    return name.removeprefix("branch:").removeprefix("tag:")

@@ -111,6 +111,40 @@ def test_json_is_for_scripts() -> None:
     assert row["aws"] == {"relying_party": "aws-111122223333", "role_arn": ROLE, "region": "eu-west-1"}
 
 
+@pytest.mark.parametrize(
+    ("environment", "pattern", "scope"),
+    [
+        ("review/x", "review/**", "review/**"),  # a branch's own name, which may hold a slash
+        ("a-x_eu", "a-*_eu", "a-*_eu"),  # what comes behind a variable is no part of its name
+        ("caf\u00e9/1", None, "caf**"),  # policy has no pattern for it, and still it is used
+    ],
+)
+def test_evidence_calls_no_scope_too_wide_that_its_job_needs(
+    tmp_path: Path, environment: str, pattern: str | None, scope: str
+) -> None:
+    path, policy = tmp_path / "jobs.json", tmp_path / "policy.toml"
+    path.write_text(
+        json.dumps(suggestion.evidence([replace(ARCHIVE, environment=environment, pattern=pattern)], SOURCE))
+    )
+    policy.write_text(f"""version = 1
+[relying_party.aws]
+kind = "aws"
+audience = "a"
+[scope.archive-writer]
+about = "x"
+project = "shop/billing"
+project_id = 42
+environment = "{scope}"
+origins = ["pipeline"]
+access = "write"
+[scope.archive-writer.aws]
+relying_party = "aws"
+role_arn = "{ROLE}"
+region = "eu-west-1"
+""")
+    assert lint_jobs.of_jobs(policy_file.load(policy), lint_jobs.read(path)) == []
+
+
 def test_the_jobs_are_evidence_that_the_lint_reads(tmp_path: Path) -> None:
     path = tmp_path / "jobs.json"
     preview = replace(ARCHIVE, name="preview", environment="review/x", pattern="review/*")
@@ -120,6 +154,6 @@ def test_the_jobs_are_evidence_that_the_lint_reads(tmp_path: Path) -> None:
     found = lint_jobs.read(path)
     assert [(job.name, job.ref, job.environment) for job in found] == [
         ("archive invoices", "branch:main", "staging"),
-        ("preview", None, "review/$CI_COMMIT_REF_SLUG"),
+        ("preview", None, "review/${CI_COMMIT_REF_SLUG}"),
         ("archive invoices", "branch:main", None),
     ]
