@@ -55,6 +55,7 @@ def running(token: JobToken, issuer: str, environ: Mapping[str, str]) -> Iterato
         msg = f"the token's audience '{one_line(issuer, 200)}' is no issuer's https URL"
         raise UsageError(msg, "write the issuer's URL as aud, or name it with --issuer")
     place = paths.job_folder(token.job, environ)
+    _make(place.parent)
     _sweep(place.parent)
     _make(place)
     files.replace(place / ENDS, f"{int(token.ends_at)}\n", 0o600)
@@ -70,7 +71,7 @@ def running(token: JobToken, issuer: str, environ: Mapping[str, str]) -> Iterato
 
 
 def _make(place: Path) -> None:
-    """The job's folder, and none above it that others may write to: runners start jobs with no umask at all."""
+    """One of the job's folders, and none above it that others may write to: runners start jobs with no umask at all."""
     before = os.umask(0o077)
     try:
         check_folder(place)

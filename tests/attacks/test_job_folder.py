@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from juniperd.cli import job_agent
-from juniperd.errors import ConfigError
+from juniperd.errors import ConfigError, StateError
 from juniperd.identity.gitlab_ci import JobToken
 from juniperd.model import Secret
 
@@ -45,6 +45,18 @@ def test_without_a_umask_nobody_else_writes_on_the_way_to_the_jobs_folder(monkey
         for path in (*below, *agent.folder.rglob("*")):
             assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
     assert os.umask(0) == 0  # the command has the umask that it would have without us
+
+
+def test_a_folder_that_others_may_write_to_is_refused_before_anything_in_it_is_looked_at(tmp_path: Path) -> None:
+    run = tmp_path / "juniper" / "run"
+    (run / "job-1").mkdir(parents=True)
+    run.chmod(0o777)
+    os.mkfifo(run / "job-1" / job_agent.ENDS)  # to open it would be to wait for ever
+    with (
+        pytest.raises(StateError, match="open to other users; run: chmod 700"),
+        job_agent.running(TOKEN, TOKEN.issuer, {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}),
+    ):
+        pass
 
 
 def test_a_way_that_is_too_long_is_refused_with_what_shortens_it(tmp_path: Path) -> None:
