@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(msg, "write: juniper ci -- COMMAND")
     if job_agent.is_inside(os.environ):
         msg = "this command is inside juniper ci already"
-        raise UsageError(msg, f"run it by itself: {one_line(' '.join(args.command), 100)}")
+        raise UsageError(msg, f"run {one_line(args.command[0], 100)} by itself")
     token = gitlab_ci.found(os.environ)
     with job_agent.running(token, args.issuer or token.issuer, os.environ) as agent:
         os.environ |= agent.variables

@@ -99,8 +99,9 @@ def test_within_its_own_command_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("JUNIPER_SOCKET", str(folder / "agent.sock"))
     monkeypatch.setenv("JUNIPER_CONFIG", str(folder / "juniper.toml"))
     monkeypatch.delenv("JUNIPER_ID_TOKEN", raising=False)
-    args = argparse.Namespace(command=["aws", "s3", "ls"], end=False, scope=[], issuer=None)
-    with pytest.raises(UsageError, match="inside juniper ci already; run it by itself: aws s3 ls"):
+    args = argparse.Namespace(command=["mysql", "--password=hidden"], end=False, scope=[], issuer=None)
+    # The job's log is read by more people than its variables are.
+    with pytest.raises(UsageError, match=r"inside juniper ci already; run mysql by itself$"):
         ci.run(args)
     monkeypatch.setenv("JUNIPER_ID_TOKEN", "no token")
     assert not job_agent.is_inside(os.environ)
