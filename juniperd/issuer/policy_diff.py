@@ -157,7 +157,7 @@ def _behind(target: Target) -> str:
     party = target.relying_party
     if isinstance(target, AwsTarget | GoogleTarget):
         return ""
-    return " ".join((party.audience, party.server, party.eks, party.region, party.gke, party.host))
+    return f"{party.audience} {party.server} {party.eks} {party.region} {party.gke} {party.host}"
 
 
 def _regions(scope: Scope) -> frozenset[str]:
