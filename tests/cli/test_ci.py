@@ -197,9 +197,10 @@ def test_a_folder_goes_with_a_command_that_fails(home: dict[str, str]) -> None:
 
 def test_folders_of_jobs_that_have_ended_are_swept_and_no_others(home: dict[str, str]) -> None:
     above = paths.job_folder("900", home).parent
+    above.mkdir(mode=0o700, parents=True)
     said = {"job-1": "1000000000", "job-2": "4000000000", "job-3": "soon", "job-4": None, "session-5": "1"}
     for name, text in said.items():
-        (above / name).mkdir(parents=True)
+        (above / name).mkdir()
         if text is not None:
             (above / name / "ends").write_text(text)
     elsewhere = Path(home["HOME"]) / "elsewhere"
