@@ -72,6 +72,7 @@ class Finding:
 def of_policy(policy: Policy, today: date) -> list[Finding]:
     """What a reviewer of the policy should know on that day."""
     found = [finding for scope in policy.scopes.values() for finding in _of_scope(scope, policy, today)]
+    found += _accounts(policy)
     used = {target.relying_party.name for scope in policy.scopes.values() for target in scope.targets}
     return found + [
         Finding(
@@ -187,6 +188,27 @@ def _needs_the_hour(target: Target) -> bool:
     if isinstance(target, GoogleTarget):
         return not target.service_account
     return isinstance(target, AwsTarget) or bool(token_scopes(target))
+
+
+def _accounts(policy: Policy) -> Iterator[Finding]:
+    """Scopes that become one role or service account, which knows them apart no more than whoever trusts it does."""
+    firsts: dict[str, Scope] = {}
+    for scope in policy.scopes.values():
+        for target in scope.targets:
+            if (account := _account(target)) is None:
+                continue
+            first = firsts.setdefault(account, scope)
+            if (first.origins, first.access) != (scope.origins, scope.access):
+                told = f"scopes {first.name} and {scope.name} become {account}, and differ in origins or access: who holds one holds both"
+                yield Finding(
+                    "shared-account", at(scope, target.relying_party.kind), told, "give each an account of its own"
+                )
+
+
+def _account(target: Target) -> str | None:
+    if isinstance(target, GoogleTarget):
+        return target.service_account or None
+    return target.role_arn if isinstance(target, AwsTarget) else None
 
 
 def _sibling(scope: Scope, policy: Policy) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ SIBLINGS = (
     .replace("[scope.archive]", "[scope.archive-reader]")
     .replace("[scope.archive.aws]", "[scope.archive-reader.aws]")
 )
+TWINS = SCOPE + PIPELINE.partition("\n")[2].replace("scope.archive", "scope.ledger")
 FOUND = {
     "nothing": (SCOPE, []),
     "a name of a place": (SCOPE.replace("scope.archive", "scope.staging"), ["name-of-a-place"]),
@@ -65,6 +66,12 @@ FOUND = {
     "a long read": (HEAD + POD, []),
     "outliving nothing": (with_line("outlives = true"), ["outlives-unused"]),
     "a reader beside a writer": (SIBLINGS, ["read-only-missing"]),
+    "a role of laptops and of pipelines": (TWINS, ["shared-account"]),
+    "a role of two for the same": (TWINS.replace('"pipeline"', '"laptop"'), []),
+    "a reader that becomes the writer": (
+        SIBLINGS.replace("role/archive-writer", "role/archive"),
+        ["read-only-missing", "shared-account"],
+    ),
     "a reader that is named": (
         SIBLINGS.replace('access = "write"', 'access = "write"\nread_only = "archive-reader"'),
         [],
