@@ -31,6 +31,8 @@ static void find_folder(void) {
     if (size <= 0) fail("/proc is not mounted, so its own folder is not found", "mount -t proc proc /proc");
     folder[size] = '\0';
     char *slash = strrchr(folder, '/');
+    /* As of a file in memory, or of one outside of this process's root. */
+    if (folder[0] != '/' || slash == folder) fail("it lies in no folder of its own", "unpack the whole folder again");
     name = slash + 1;
     *slash = '\0';
     *strrchr(folder, '/') = '\0';
