@@ -214,9 +214,14 @@ class _OddError(Exception):
 
 
 def _count(events: Iterator[object]) -> None:
-    """Stop at too many before a tree is made of them: composing them takes as long again as reading them."""
-    if any(number > 2 * MOST_NODES for number, _ in enumerate(events)):
-        raise _OddError
+    """Stop at too many before a tree is made of them, which takes as long again, and at too deep: reading on takes minutes."""
+    import yaml
+
+    depth = 0
+    for number, event in enumerate(events):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if number > 2 * MOST_NODES or depth > DEEPEST:
+            raise _OddError
 
 
 class _Walk:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
 
 from juniperd import ci_file, suggestion
+from juniperd.errors import UpstreamAnswer
 from juniperd.issuer import policy_file
 from juniperd.suggestion import Source
 
@@ -65,3 +71,17 @@ def test_a_long_name_of_a_job_is_cut_before_anything_is_matched_with_it() -> Non
     written = json.dumps({name: {"variables": {"AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/x"}}})
     (job,) = ci_file.jobs({"jobs": [{"name": name}], "merged_yaml": written})
     assert (len(job.name), job.role_arns) == (255, ())
+
+
+def test_a_configuration_that_is_too_deep_is_read_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, parse = [], yaml.parse
+
+    def counted(text: str, **how: Any) -> Iterator[object]:
+        for event in parse(text, **how):
+            read.append(event)
+            yield event
+
+    monkeypatch.setattr(yaml, "parse", counted)
+    with pytest.raises(UpstreamAnswer, match="cannot be read"):
+        ci_file.configuration("[" * 2000)
+    assert len(read) < 2 * ci_file.DEEPEST
