@@ -216,9 +216,9 @@ def test_folders_of_jobs_that_have_ended_are_swept_and_no_others(home: dict[str,
 def test_a_linked_folder_of_the_job_is_refused(home: dict[str, str], no_agent: list[Path]) -> None:
     place, theirs = paths.job_folder("900", home), Path(home["HOME"]) / "theirs"
     theirs.mkdir(mode=0o700)
-    place.parent.mkdir(parents=True)
+    place.parent.mkdir(mode=0o700, parents=True)
     place.symlink_to(theirs)
-    with pytest.raises(JuniperError), job_agent.running(token(), ISSUER, home):
+    with pytest.raises(JuniperError, match=f"^{place} is not a real folder"), job_agent.running(token(), ISSUER, home):
         pytest.fail("it ran")
     assert (no_agent, list(theirs.iterdir())) == ([], [])
 
@@ -226,9 +226,13 @@ def test_a_linked_folder_of_the_job_is_refused(home: dict[str, str], no_agent: l
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
 def test_a_folder_that_others_may_write_to_is_refused(home: dict[str, str], no_agent: list[Path], mode: int) -> None:
     place = paths.job_folder("900", home)
-    place.mkdir(parents=True)
+    place.parent.mkdir(mode=0o700, parents=True)
+    place.mkdir()
     place.chmod(mode)
-    with pytest.raises(JuniperError), job_agent.running(token(), ISSUER, home):
+    with (
+        pytest.raises(JuniperError, match=f"^{place} is open to other users"),
+        job_agent.running(token(), ISSUER, home),
+    ):
         pytest.fail("it ran")
     assert (no_agent, list(place.iterdir())) == ([], [])
 
@@ -236,9 +240,13 @@ def test_a_folder_that_others_may_write_to_is_refused(home: dict[str, str], no_a
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
 def test_somebody_else_s_folder_is_refused(home: dict[str, str], no_agent: list[Path]) -> None:
     place = paths.job_folder("900", home)
-    place.mkdir(parents=True, mode=0o700)
+    place.parent.mkdir(mode=0o700, parents=True)
+    place.mkdir(mode=0o700)
     os.chown(place, 65534, 65534)
-    with pytest.raises(JuniperError), job_agent.running(token(), ISSUER, home):
+    with (
+        pytest.raises(JuniperError, match=f"^{place} belongs to another user"),
+        job_agent.running(token(), ISSUER, home),
+    ):
         pytest.fail("it ran")
     assert no_agent == []
 
