@@ -240,15 +240,16 @@ async def test_a_link_removed_while_gitlab_is_asked_gets_nothing(
     reached, go_on = asyncio.Event(), asyncio.Event()
     asked = shop.issuer.gitlab.ask
 
-    async def slowly(question: object) -> object:
+    async def slowly(question: object, **how: float) -> object:
         if "protected_environments" in str(question):
             reached.set()
             await go_on.wait()
-        return await asked(question)  # type: ignore[arg-type]
+        return await asked(question, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shop.issuer.gitlab, "ask", slowly)
     asking = asyncio.create_task(laptop.token(token))
-    await reached.wait()
+    async with asyncio.timeout(10):
+        await reached.wait()
     await shop.issuer.desk().act("link_remove", {"user_id": CONTRACTOR})
     go_on.set()
     status, body = await asking
