@@ -19,7 +19,7 @@ from tests.requirements import require_peer
 
 from .company import Company, Done, done
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.packages]
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build"
 SCOPE = "invoice-archive-reader"
