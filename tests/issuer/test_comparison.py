@@ -125,6 +125,7 @@ async def test_a_reporter_may_know_and_a_guest_may_not(company: Company) -> None
     ("path", "scope"),
     [
         ("users/7", SCOPE),
+        ("projects/42", SCOPE),
         ("projects/42/members/all/7", SCOPE),
         ("projects/42/protected_environments", SCOPE),
         ("projects/42/members/all/7", "no-such-scope"),

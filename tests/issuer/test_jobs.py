@@ -317,6 +317,19 @@ async def test_sources_that_a_scope_names_are_taken_and_the_usual_ones_then_are_
         assert refusal_of(await pipelines.ask())[1] == "source"
 
 
+async def test_what_neither_scope_nor_gitlab_names_stands_in_no_token(tmp_path: Path) -> None:
+    def anywhere(folder: Path) -> None:
+        path = folder / "policy" / "billing.toml"
+        text = path.read_text().replace('environment = "staging"\nref = "branch:main"', 'ref = "branch:main"')
+        was = 'ref = "branch:main"\norigins = ["pipeline", "laptop"]'
+        path.write_text(text.replace(was, 'ref = "branch:main"\norigins = ["pipeline"]'))
+
+    async with open_pipelines(tmp_path, change=anywhere) as pipelines:
+        status, body = await pipelines.ask(runner_id=None)
+        assert status == 200, body
+        assert not {"runner_id", "environment", "environment_protected"} & claims_of(body).keys()
+
+
 async def test_projects_by_pattern_are_of_one_namespace(tmp_path: Path) -> None:
     def pattern(folder: Path) -> None:
         path = folder / "policy" / "billing.toml"

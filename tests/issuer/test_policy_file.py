@@ -119,6 +119,16 @@ FLAWS: dict[str, tuple[str, int, str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("origins", "sources", "words"),
+    [('["laptop"]', '["push"]', "the scope is for none"), ('["pipeline"]', "[]", "no pipeline could hold the scope")],
+)
+def test_sources_are_of_pipelines_and_name_some(tmp_path: Path, origins: str, sources: str, words: str) -> None:
+    text = changed("origins", origins).replace("access", f"sources = {sources}\naccess", 1)
+    with pytest.raises(PolicyError, match=words):
+        load(tmp_path, text)
+
+
 @pytest.mark.parametrize("name", FLAWS)
 def test_a_flaw_names_file_line_and_cure(tmp_path: Path, name: str) -> None:
     text, line, words = FLAWS[name]
