@@ -126,6 +126,7 @@ ROWS: list[tuple[str, Change, str | None, str]] = [
     ("two protections, one lets in", branches(("main", NOBODY), ("m*", DEVELOPERS)), MAIN, RUNS),
     ("a wildcard crosses slashes", both(branches(("release*1", MAINTAINERS)), set_(named_branches=["release/v/1"])), "branch:release/v/1", "push"),
     ("case counts", branches(("MAIN", NOBODY)), MAIN, RUNS),
+    ("what stands between two stars counts", branches(("m*x*n", NOBODY)), MAIN, RUNS),
     ("the whole name counts", branches(("ma", NOBODY), ("ain", NOBODY)), MAIN, RUNS),
     ("an unprotected branch", set_(), "branch:feature/x", RUNS),
     ("a branch and a tag of one name", set_(named_tags=["main"]), MAIN, "ref"),
