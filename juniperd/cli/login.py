@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from juniperd.cli import connection, desktop, show
+from juniperd.cli import connection, desktop, echo, show
 from juniperd.cli.connection import Event
 from juniperd.cli.sign_in_screen import LONGEST_LINK, SignInScreen
 from juniperd.cli.up import ensure_agent
@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     # Who types it on a terminal wants it; what runs without one may be a loop.
     again = args.again or sys.stdin.isatty() or sys.stderr.isatty()
     parameters = {"issuer": args.issuer, "flow": flow, "auto": desktop.flow(os.environ), "again": again}
-    with SignInScreen(sys.stderr, os.environ, clock=time.time, plain=args.plain, qr=args.qr) as screen:
+    waiting = SignInScreen(sys.stderr, os.environ, clock=time.time, plain=args.plain, qr=args.qr)
+    with echo.off(sys.stderr), waiting as screen:
         for event in connection.ask("login", parameters, timeout=PATIENCE, meanwhile=screen.beat):
             if event.get("event") == "result":
                 screen.close()
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _at_gitlab(args: argparse.Namespace) -> int:
     """The person's own token at GitLab: advice, which the issuer never sees."""
-    with SignInScreen(sys.stderr, os.environ, clock=time.time, plain=args.plain) as screen:
+    waiting = SignInScreen(sys.stderr, os.environ, clock=time.time, plain=args.plain)
+    with echo.off(sys.stderr), waiting as screen:
         events = connection.ask("gitlab_login", {"issuer": args.issuer}, timeout=PATIENCE, meanwhile=screen.beat)
         for event in events:
             if event.get("event") == "result":
