@@ -118,6 +118,19 @@ class Agent:
 
     async def serve(self, door: Door, *, socket_path: Path) -> None:
         """Answer at the door until :attr:`stop` is set; then let what is under way finish."""
+        server, sessions = await self._open(door, socket_path)
+        self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
+        chores = [asyncio.create_task(work) for work in (self.broker.run(), self._watch(door), self.notices.run())]
+        try:
+            await self.stop.wait()
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await self._leave_off(door, server, sessions)
+            self._journal.note("stopped", pid=os.getpid())
+
+    async def _open(self, door: Door, socket_path: Path) -> tuple[Server, Sessions]:
+        """Everything in its place, and whoever knocks is let in."""
         facts = AgentFacts(
             socket=str(socket_path),
             config=str(self._config.path),
@@ -137,7 +150,7 @@ class Agent:
             clock=self._clock,
             deeds=Deeds(self.end, self.import_ahead, self._read_hosts),
         )
-        self._server = server = Server(
+        self._server = Server(
             door,
             tools=discover(),
             lender=self.broker,
@@ -145,37 +158,30 @@ class Agent:
             witness=Witness(self._journal, self._uses, self._turned_away),
             rested=self.upgrade.rested,
         )
-        await server.start()
+        await self._server.start()
         if self._config.google_url_source:
             folder = self._config.path.with_name(google.FOLDER)
             self._url_source = UrlSource(self.broker, folder, witness=Witness(self._journal, self._uses))
             await self._url_source.start()
-        self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
-        renewals = asyncio.create_task(self.broker.run())
-        watch = asyncio.create_task(self._watch(door))
-        looks = asyncio.create_task(self.notices.run())
-        try:
-            await self.stop.wait()
-        finally:
-            renewals.cancel()
-            watch.cancel()
-            looks.cancel()
-            self.notices.close()
-            self.upgrade.close()
-            if self._url_source is not None:
-                self._url_source.close()
-            if self.gives_way:
-                door.keep()
-            await server.shut()
-            self._shut.set()
-            for desk in self.desks.values():
-                desk.sign_in.abandon_login()
-                desk.advice.drop()
-            await tell_ended((self.desks[one.session.issuer], None, one.session.id) for one in self._sessions)
-            await self._sessions.close()
-            await server.drain()
-            await self._close()
-            self._journal.note("stopped", pid=os.getpid())
+        return self._server, self._sessions
+
+    async def _leave_off(self, door: Door, server: Server, sessions: Sessions) -> None:
+        """Nobody comes in any more; what is under way finishes."""
+        self.notices.close()
+        self.upgrade.close()
+        if self._url_source is not None:
+            self._url_source.close()
+        if self.gives_way:
+            door.keep()
+        await server.shut()
+        self._shut.set()
+        for desk in self.desks.values():
+            desk.sign_in.abandon_login()
+            desk.advice.drop()
+        await tell_ended((self.desks[one.session.issuer], None, one.session.id) for one in sessions)
+        await sessions.close()
+        await server.drain()
+        await self._close()
 
     def _turned_away(self, helper: str, error: JuniperError) -> None:
         """Nobody who locked the sign-in has to be told that it is."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from juniperd.cli import child, connection, job_agent
 from juniperd.errors import GrantRefused, UsageError, one_line
 from juniperd.identity import gitlab_ci
-from juniperd.setup import google, session
+from juniperd.setup import session
 from juniperd.setup.session import Held, Row
 
 EXAMPLES = """examples:
@@ -55,14 +55,8 @@ def run(args: argparse.Namespace) -> int:
         os.environ |= agent.variables
         held = child.with_authorities(_held(args.scope, sandbox=agent.sandbox))
         bin_folder = Path(sys.argv[0]).resolve().parent
-        session.write(agent.folder, session.files(held, agent.folder, bin_folder))
-        return child.run(args.command, _environment(held, agent.folder, bin_folder))
-
-
-def _environment(held: Held, folder: Path, bin_folder: Path) -> dict[str, str]:
-    kept = {n: v for n, v in os.environ.items() if n not in {gitlab_ci.VARIABLE, session.SOCKET}}
-    project = google.first_project(held.google)
-    return session.environment(folder, "", kept, bin_folder, google_project=project)
+        kept = {n: v for n, v in os.environ.items() if n not in {gitlab_ci.VARIABLE, session.SOCKET}}
+        return child.run(args.command, session.furnished(held, agent.folder, "", kept, bin_folder))
 
 
 def _held(wanted: Sequence[str], *, sandbox: bool) -> Held:

@@ -16,7 +16,7 @@ from juniperd import config, paths
 from juniperd.cli import checkout, child, connection, dry_run, kindly, show, subshell
 from juniperd.cli.session import seconds
 from juniperd.errors import GrantRefused, JuniperError, ProtocolError, SessionOver, UsageError, one_line
-from juniperd.setup import google, session
+from juniperd.setup import session
 from juniperd.setup.session import SOCKET, Held, Row
 
 EXAMPLES = """examples:
@@ -261,10 +261,8 @@ class Debugging:
         sandbox = config.load(paths.config_path()).sandbox
         held = child.with_authorities(session.held(self._rows, scopes, issuer=issuer, sandbox=sandbox))
         bin_folder = Path(sys.argv[0]).resolve().parent
-        session.write(self._folder, session.files(held, self._folder, bin_folder))
+        environ = session.furnished(held, self._folder, str(opened["socket"]), os.environ, bin_folder)
         self._note_end(opened)
-        socket, project = str(opened["socket"]), google.first_project(held.google)
-        environ = session.environment(self._folder, socket, os.environ, bin_folder, google_project=project)
         about = one_line(f"{opened['project']} {opened['environment']}", 120)
         _introduce(about, opened, held, self._folder)
         if command:

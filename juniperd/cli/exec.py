@@ -21,7 +21,7 @@ from juniperd.errors import UsageError, one_line
 from juniperd.protocols import aws as aws_protocol
 from juniperd.protocols import google as google_protocol
 from juniperd.protocols import token as token_protocol
-from juniperd.setup import google, session
+from juniperd.setup import session
 from juniperd.setup.session import SOCKET, Row
 
 EXAMPLES = """examples:
@@ -53,9 +53,7 @@ def run(args: argparse.Namespace) -> int:
     _sweep(place)
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=place))
     try:
-        session.write(folder, session.files(held, folder, bin_folder))
-        socket, project = os.environ.get(SOCKET, ""), google.first_project(held.google)
-        environ = session.environment(folder, socket, os.environ, bin_folder, google_project=project)
+        environ = session.furnished(held, folder, os.environ.get(SOCKET, ""), os.environ, bin_folder)
         return child.run(args.command, environ | credentials)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

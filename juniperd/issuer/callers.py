@@ -7,6 +7,7 @@ from juniperd.issuer import subject as subjects
 from juniperd.issuer.facts import Fact, User
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.inquiry import Inquiry
+from juniperd.issuer.judge import Judge
 from juniperd.issuer.refusal import OAuthError
 from juniperd.issuer.subject import Subject
 from juniperd.issuer.verdict import Refused
@@ -41,3 +42,12 @@ class Callers:
         if fact.value is None or not fact.value.active:
             raise OAuthError("access_denied", "refused; ask who runs the issuer", status=403)
         return fact.value
+
+
+async def untold(judge: Judge, subject: Subject, number: str, refused: Refused | None = None) -> None:
+    """Before an id alone is said of a name: GitLab is asked, and fails, alike for one that is hidden and one that is none."""
+    belongs = await judge.belongs(subject)
+    if isinstance(belongs, Refused):
+        raise refusal.of(belongs, decision=number, entitled=False)
+    if belongs and refused is not None and refused.passing:
+        raise refusal.of(refused, decision=number, entitled=False)

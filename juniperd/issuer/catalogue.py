@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from juniperd.errors import one_line
 from juniperd.issuer import audit, decision, refusal
-from juniperd.issuer.callers import Callers
+from juniperd.issuer.callers import Callers, untold
 from juniperd.issuer.cures import cure
 from juniperd.issuer.facts import User
 from juniperd.issuer.ground import Ground
@@ -62,13 +62,15 @@ class Catalogue:
         scope = self._judge.policy.scope(name)
         if scope is None:
             await self._record(number, subject, name, Refused("select", "unknown_scope", ""))
-            return await self._untold(number, subject)
+            await untold(self._judge, subject, number)
+            return _id_alone(number)
         case = await self._judge.case(subject, scope, environment=environment, ref=ref)
         verdict, steps = self._judge.explain(case, subject)
         refused = verdict if isinstance(verdict, Refused) else None
         await self._record(number, subject, name, refused)
         if not decision.entitled(case):
-            return await self._untold(number, subject, refused)
+            await untold(self._judge, subject, number, refused)
+            return _id_alone(number)
         if refused is not None and refused.passing:
             raise refusal.of(refused, decision=number, entitled=False)
         return {
@@ -81,15 +83,6 @@ class Catalogue:
             "steps": [{"rule": s.rule, "asked": s.asked, "answered": s.answered, "verdict": s.verdict} for s in steps],
             "id": number,
         }
-
-    async def _untold(self, number: str, subject: Subject, refused: Refused | None = None) -> dict[str, object]:
-        """An id alone: GitLab is asked, and fails, alike for a name that is hidden and one that is none."""
-        belongs = await self._judge.belongs(subject)
-        if isinstance(belongs, Refused):
-            raise refusal.of(belongs, decision=number, entitled=False)
-        if belongs and refused is not None and refused.passing:
-            raise refusal.of(refused, decision=number, entitled=False)
-        return {"verdict": "refused", "id": number}
 
     async def _record(self, number: str, subject: Subject, scope: str, refused: Refused | None) -> None:
         """Whoever hears an id and no reason names it to an auditor, who finds both here; no decision, so no verdict."""
@@ -123,6 +116,10 @@ class Catalogue:
         if not decision.entitled(case):
             return None
         return row_of(scope, self._judge.verdict(case, subject))
+
+
+def _id_alone(number: str) -> dict[str, object]:
+    return {"verdict": "refused", "id": number}
 
 
 def row_of(scope: Scope, verdict: Verdict) -> dict[str, object]:

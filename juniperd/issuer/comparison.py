@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from juniperd.errors import one_line
 from juniperd.issuer import audit, decision, glob, parity, refusal
-from juniperd.issuer.callers import Callers
+from juniperd.issuer.callers import Callers, untold
 from juniperd.issuer.claims import Stamp
 from juniperd.issuer.ground import Ground
 from juniperd.issuer.judge import OPENING, Judge
@@ -33,7 +33,8 @@ class Comparison:
         number, scope = self._new_id(), self._judge.policy.scope(query["scope"])
         if scope is None:
             await self._record(number, subject, query["scope"], None)
-            return await self._untold(number, subject)
+            await untold(self._judge, subject, number)
+            return _id_alone(number)
         environment = query.get("environment") or _narrowed(scope.environment, query.get("job_environment"))
         ref = query.get("ref") or _narrowed(scope.ref, query.get("job_ref"))
         case = await self._judge.case(subject, scope, environment=environment, ref=ref, session=OPENING)
@@ -41,7 +42,8 @@ class Comparison:
         refused = verdict if isinstance(verdict, Refused) else None
         if not decision.entitled(case):
             await self._record(number, subject, scope.name, None)
-            return await self._untold(number, subject, refused)
+            await untold(self._judge, subject, number, refused)
+            return _id_alone(number)
         if refused is not None and refused.passing:
             raise refusal.of(refused, decision=number, entitled=False)
         chosen = await self._judge.chosen(
@@ -58,15 +60,6 @@ class Comparison:
         session = parity.SOME if scope.activation is Activation.SESSION else None
         return Stamp(self._issuer_url, parity.SOME, self._clock(), self._judge.policy.digest, session)
 
-    async def _untold(self, number: str, subject: Subject, refused: Refused | None = None) -> dict[str, object]:
-        """An id alone: GitLab is asked, and fails, alike for a name that is hidden and one that is none."""
-        belongs = await self._judge.belongs(subject)
-        if isinstance(belongs, Refused):
-            raise refusal.of(belongs, decision=number, entitled=False)
-        if belongs and refused is not None and refused.passing:
-            raise refusal.of(refused, decision=number, entitled=False)
-        return {"id": number, "within": True, "laptop": {"holds": False}}
-
     async def _record(self, number: str, subject: Subject, scope: str, found: Parity | None) -> None:
         """Whoever hears an id and no more names it to an auditor; no decision, so no verdict."""
         fields = {
@@ -80,6 +73,10 @@ class Comparison:
         }
         now = self._clock()
         await self._state.write(lambda c: audit.append(c, "parity", at=now, fields=fields))
+
+
+def _id_alone(number: str) -> dict[str, object]:
+    return {"id": number, "within": True, "laptop": {"holds": False}}
 
 
 def _narrowed(pattern: str | None, of_job: str | None) -> str | None:

@@ -69,8 +69,6 @@ class LaptopHearing:
         user = decided.case.facts.user.value if decided.case else None
         return {
             "origin": Origin.LAPTOP.value,
-            "selected": {"environment": self.request.environment, "ref": self.request.ref},
-            "session": audit.hearsay(self.request.session),
             "identity": self.subject.identity.name,
             "subject": self.subject.key,
             "client_id": self.subject.client_id,

@@ -146,9 +146,6 @@ class PipelineHearing:
         user = decided.case.facts.user.value if decided.case else None
         return {
             "origin": Origin.PIPELINE.value,
-            # Every decision has the same members: of a job's nothing is selected, and no session is named.
-            "selected": {"environment": None, "ref": None},
-            "session": None,
             "identity": IDENTITY,
             "subject": job.key,
             "key": job.thumbprint,

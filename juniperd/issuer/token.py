@@ -158,6 +158,8 @@ class TokenEndpoint:
             "told": refusal.tells(refused, entitled=decided.entitled) if refused else None,
             "scope": request.scope,
             "relying_party": party,
+            "selected": {"environment": request.environment, "ref": request.ref},
+            "session": audit.hearsay(request.session),
             **hearing.said(decided),
             **_facts(decided.case, self._clock()),
             "policy": self._docket.policy.digest if decided.case is None else decided.case.policy.digest,

@@ -13,7 +13,7 @@ from typing import cast
 
 from juniperd.errors import GrantRefused, JuniperError, LoginRequired, ProtocolError, SubjectRejected, TargetUnknown
 from juniperd.model import ISSUER_NAME, NAME, BearerToken, CredentialRequest, Kind, Lease, rfc3339
-from juniperd.protocols import Reply
+from juniperd.protocols import Reply, options
 from juniperd.wire import Request
 
 HELPER = "juniper-google"
@@ -38,19 +38,8 @@ _CODES: tuple[tuple[type[JuniperError], str], ...] = (
 
 def parse(request: Request) -> CredentialRequest:
     """The scope that a credential file names."""
-    found: dict[str, str] = {}
     rest = [word for word in request.arguments if word != f"--{ACCESS}"]
-    for name, value in zip(rest[::2], rest[1::2], strict=False):
-        if name not in _OPTIONS or name in found:
-            msg = f"'{name[:80]}' is not understood here"
-            raise ProtocolError(msg, USAGE)
-        if not _OPTIONS[name].fullmatch(value):
-            msg = f"'{value[:80]}' is not a name for {name}"
-            raise TargetUnknown(msg, USAGE)
-        found[name] = value
-    if len(rest) % 2 or "--scope" not in found:
-        msg = "no scope is named" if "--scope" not in found else f"{rest[-1][:80]} needs a value"
-        raise ProtocolError(msg, USAGE)
+    found = options.read(rest, _OPTIONS, needed="--scope", usage=USAGE)
     traded = _is_traded(request)
     return CredentialRequest(
         scope=found["--scope"],

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import cast
 
-from juniperd.errors import JuniperError, ProtocolError, TargetUnknown
+from juniperd.errors import JuniperError, ProtocolError
 from juniperd.model import ISSUER_NAME, NAME, BearerToken, CredentialRequest, Kind, Lease, rfc3339
-from juniperd.protocols import Reply
+from juniperd.protocols import Reply, options
 from juniperd.wire import Request
 
 HELPER = "juniper-token"
@@ -24,23 +24,12 @@ _OPTIONS = {"--audience": NAME, "--scope": NAME, "--issuer": ISSUER_NAME}
 
 def parse(request: Request) -> CredentialRequest:
     """The relying party that is meant, and the scope where it is named."""
-    found: dict[str, str] = {}
     forms = [form for form in (HEADER, TIMED) if f"--{form}" in request.arguments]
     if len(forms) > 1:
         msg = "a token has one form"
         raise ProtocolError(msg, USAGE)
     rest = [word for word in request.arguments if word not in {f"--{form}" for form in forms}]
-    for name, value in zip(rest[::2], rest[1::2], strict=False):
-        if name not in _OPTIONS or name in found:
-            msg = f"'{name[:80]}' is not understood here"
-            raise ProtocolError(msg, USAGE)
-        if not _OPTIONS[name].fullmatch(value):
-            msg = f"'{value[:80]}' is not a name for {name}"
-            raise TargetUnknown(msg, USAGE)
-        found[name] = value
-    if len(rest) % 2 or "--audience" not in found:
-        msg = "no audience is named" if "--audience" not in found else f"{rest[-1][:80]} needs a value"
-        raise ProtocolError(msg, USAGE)
+    found = options.read(rest, _OPTIONS, needed="--audience", usage=USAGE)
     return CredentialRequest(
         scope=found.get("--scope", ""),
         kind=Kind.API,

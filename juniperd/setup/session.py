@@ -153,9 +153,14 @@ def _google_files(found: Held, folder: Path, helper: Path) -> dict[str, str]:
     }
 
 
-def environment(
-    folder: Path, socket: str, environ: Mapping[str, str], bin_folder: Path, *, google_project: str = ""
-) -> dict[str, str]:
+def furnished(found: Held, folder: Path, socket: str, environ: Mapping[str, str], bin_folder: Path) -> dict[str, str]:
+    """The caller's environment, pointed at the folder, with every file in it, and at the session's socket where there is one."""
+    write(folder, files(found, folder, bin_folder))
+    project = google.first_project(found.google)
+    return environment(folder, socket, environ, bin_folder) | ({"GOOGLE_CLOUD_PROJECT": project} if project else {})
+
+
+def environment(folder: Path, socket: str, environ: Mapping[str, str], bin_folder: Path) -> dict[str, str]:
     """The caller's environment, pointed at the folder and the session's socket."""
     made = {name: value for name, value in environ.items() if name not in WINNING}
     count = _count(environ)
@@ -172,8 +177,6 @@ def environment(
         f"GIT_CONFIG_KEY_{count}": "include.path",
         f"GIT_CONFIG_VALUE_{count}": str(folder / "git/config"),
     }
-    if google_project:
-        made["GOOGLE_CLOUD_PROJECT"] = google_project
     if socket:
         made[SOCKET] = socket
     path = environ.get("PATH", os.defpath)

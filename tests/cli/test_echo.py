@@ -7,10 +7,12 @@ import os
 import pty
 import termios
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from juniperd.cli import echo
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def echoes(terminal: int) -> bool:
@@ -21,9 +23,10 @@ def test_what_is_typed_is_not_written_until_the_end(monkeypatch: pytest.MonkeyPa
     ours, theirs = pty.openpty()
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp())
     with os.fdopen(theirs, "w") as stream:
-        with pytest.raises(KeyboardInterrupt), echo.off(stream):
-            assert not echoes(theirs)
-            raise KeyboardInterrupt
+        quiet = echo.off(stream)
+        quiet.__enter__()
+        assert not echoes(theirs)
+        assert not quiet.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
         assert echoes(theirs)
     os.close(ours)
 

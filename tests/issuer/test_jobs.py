@@ -284,6 +284,8 @@ async def test_a_job_selects_nothing(tmp_path: Path) -> None:
         for selected in ({"environment": "staging"}, {"ref": "branch:main"}, {"session": "abc"}):
             answer = await pipelines.agent().token(pipelines.token(), scope="release-publisher", **selected)
             assert refusal_of(answer)[1] == "selected"
+            event = pipelines.company.events()[-1]
+            assert selected.items() <= {**event["selected"], "session": event["session"]}.items()
 
 
 async def test_a_denial_of_the_person_or_the_scope_holds_for_their_jobs(tmp_path: Path) -> None:

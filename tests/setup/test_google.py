@@ -117,7 +117,7 @@ def test_whatever_a_scope_is_called_its_file_is_its_own(name: str) -> None:
     assert "--scope first" in made[session.CREDENTIALS]
 
 
-def test_nobody_s_own_account_is_in_a_session() -> None:
+def test_nobody_s_own_account_is_in_a_session(tmp_path: Path) -> None:
     mine = {
         "GOOGLE_APPLICATION_CREDENTIALS": "/home/me/key.json",
         "CLOUDSDK_CONFIG": "/home/me/.config/gcloud",
@@ -131,7 +131,7 @@ def test_nobody_s_own_account_is_in_a_session() -> None:
     assert (made["GOOGLE_APPLICATION_CREDENTIALS"], made[google.ALLOW]) == ("/d/google-credentials.json", "1")
     assert made["CLOUDSDK_CONFIG"] == "/d/gcloud"
     assert google.first_project([]) == ""
-    with_project = session.environment(Path("/d"), "/s", mine, HELPER.parent, google_project="shop-staging")
+    with_project = session.furnished(held(row(project="shop-staging")), tmp_path, "/s", mine, HELPER.parent)
     assert with_project["GOOGLE_CLOUD_PROJECT"] == "shop-staging"
     assert {"GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CONFIG"} <= session.pointing(with_project).keys()
     assert not any(name.startswith(("google/", "gcloud/")) for name in session.files(held(), Path("/d"), HELPER.parent))
