@@ -24,11 +24,11 @@ from juniperd.issuer.facts import (
     Member,
     Membership,
     Project,
-    RunningJob,
     Trouble,
     User,
 )
 from juniperd.issuer.gitlab import Gitlab, Question
+from juniperd.issuer.job_facts import RunningJob, running_job_of
 from juniperd.issuer.protection import DEVELOPER, Entry, GroupLevel, GroupMembership, Holder, ProtectedEnvironment
 from juniperd.model import Clock
 
@@ -292,7 +292,7 @@ class Inquiry:
         def read(value: object) -> tuple[RunningJob | None, str]:
             if value is None:
                 return None, "no such job"
-            job = shapes.running_job_of(value)
+            job = running_job_of(value)
             return job, f"{job.status}, pipeline {job.pipeline_id}, user {job.user_id}, {job.ref}"
 
         return await self._asking.ask(question, read, life=0.0)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from juniperd.issuer import glob
 from juniperd.issuer.checks import Checks, below_role, closed, said, troubled
-from juniperd.issuer.facts import Asked, Fact, RunningJob
+from juniperd.issuer.facts import Asked, Fact
 from juniperd.issuer.job import Job
+from juniperd.issuer.job_facts import RunningJob
 from juniperd.issuer.policy import NEVER_A_FORKS
 from juniperd.issuer.verdict import JobCase, Refused
 from juniperd.model import Origin

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from juniperd.issuer import claims, decision, gitlab_rules
 from juniperd.issuer.claims import AWS_TAGS, Stamp
-from juniperd.issuer.facts import Asked, Fact, Facts, JobFacts, RunningJob
+from juniperd.issuer.facts import Asked, Fact, Facts
 from juniperd.issuer.gitlab_rules import Release
 from juniperd.issuer.job import Job
+from juniperd.issuer.job_facts import JobFacts, RunningJob
 from juniperd.issuer.policy import SignedTarget, Target, token_scopes
 from juniperd.issuer.verdict import Case, Grant, JobCase, Refused, Verdict
 

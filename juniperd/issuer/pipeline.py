@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from juniperd.issuer import bindings, decision, denials, glob, job_checks
-from juniperd.issuer.facts import JobFacts
 from juniperd.issuer.hearing import Decided, aimed
 from juniperd.issuer.inquiry import Inquiry, Where
 from juniperd.issuer.job import IDENTITY, Job
+from juniperd.issuer.job_facts import JobFacts
 from juniperd.issuer.judge import OLDEST_FACT, InForce
 from juniperd.issuer.policy import Policy, Scope
 from juniperd.issuer.state import State

@@ -13,14 +13,13 @@ from juniperd.issuer.facts import (
     Environment,
     Fact,
     Facts,
-    JobFacts,
     Membership,
     Project,
-    RunningJob,
     Trouble,
     User,
 )
 from juniperd.issuer.job import Job
+from juniperd.issuer.job_facts import JobFacts, RunningJob
 from juniperd.issuer.link_rule import LinkRule
 from juniperd.issuer.policy import Policy, Scope
 from juniperd.issuer.protection import GroupLevel, GroupMembership, guess_tier, matches

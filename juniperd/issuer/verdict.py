@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from juniperd.issuer.config import Identity
-from juniperd.issuer.facts import Environment, Facts, JobFacts, Project, User
+from juniperd.issuer.facts import Environment, Facts, Project, User
 from juniperd.issuer.job import Job
+from juniperd.issuer.job_facts import JobFacts
 from juniperd.issuer.policy import Policy, Scope
 from juniperd.issuer.protection import Person
 from juniperd.model import Origin
