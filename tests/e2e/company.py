@@ -182,11 +182,11 @@ class Company:
         """The issuer's records, oldest first."""
         return [json.loads(line) for line in self.juniper("audit", "tail", "--json").good().splitlines()]
 
-    def followed(self, event: str) -> list[dict[str, object]]:
-        """The records of one kind, once there is a new one: the issuer writes it when it is time."""
-        before, deadline = len(self.trail()), time.monotonic() + PATIENCE
+    def followed(self, event: str, *, since: int) -> list[dict[str, object]]:
+        """The records of one kind after the first ``since``, once there is one: the issuer writes it when it is time."""
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            found = [record for record in self.trail()[before:] if record["event"] == event]
+            found = [record for record in self.trail()[since:] if record["event"] == event]
             if found:
                 return found
         pytest.fail(f"nothing of {event} was written down")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import shutil
 import subprocess
 import time
@@ -31,8 +32,10 @@ def undecided(healed: Company) -> Iterator[Company]:
 
 
 def _read(terminal: int, until: bytes) -> bytes:
-    shown = b""
+    shown, deadline = b"", time.monotonic() + PATIENCE
     while until not in shown:
+        if not select.select([terminal], [], [], max(deadline - time.monotonic(), 0.0))[0]:
+            pytest.fail(f"no {until!r} on the screen:\n{shown!r}")
         try:
             piece = os.read(terminal, 65_536)
         except OSError:  # EIO: the last process at the other end is gone
