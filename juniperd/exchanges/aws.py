@@ -6,10 +6,10 @@ boto3 is imported in the worker thread, off the loop and ahead of need.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ from juniperd.threads import in_thread
 
 if TYPE_CHECKING:
     import botocore.session
+    from botocore.loaders import Loader
 
 KIND = Kind.AWS
 WINDOW = Window(renew_ahead=20 * 60.0, wait_below=15 * 60.0)
@@ -68,12 +69,12 @@ class AwsExchange:
     async def warm(self) -> None:
         """Import boto3 and read the model of STS, which is what takes long about a first client."""
         anywhere = Target("", KIND, 0.0, region="us-east-1")
-        await in_thread(partial(self._client, anywhere), name="sts")
+        await in_thread(functools.partial(self._client, anywhere), name="sts")
 
     async def trade(self, issued: IssuedToken) -> Exchanged:
         """Assume the role the issuer named."""
         _check_target(issued.target, allow=self._settings.loopback_endpoints)
-        return _read(await in_thread(partial(self._assume, issued), name="sts"), issued)
+        return _read(await in_thread(functools.partial(self._assume, issued), name="sts"), issued)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -182,19 +183,25 @@ def hermetic_session() -> botocore.session.Session:
     import botocore.configprovider as providers
     import botocore.session
     from botocore.credentials import CredentialResolver
-    from botocore.loaders import Loader
 
     session = botocore.session.Session()
     defaults = {name: row[2] for name, row in providers.BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
     defaults |= {"config_file": None, "credentials_file": None, "profile": None}
     mapping = {name: providers.ConstantProvider(value) for name, value in defaults.items()}
     session.register_component("config_store", providers.ConfigValueStore(mapping=mapping))
-    # The user's ~/.aws/models is on botocore's default search path.
-    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
-    session.register_component("data_loader", loader)
+    session.register_component("data_loader", _loader())
     session.register_component("credential_provider", CredentialResolver(providers=[]))
     session.register_component("token_provider", _NoToken())
     return session
+
+
+@functools.cache
+def _loader() -> Loader:
+    """One for all sessions: botocore's own data, of which the table of endpoints alone takes 0.1 s to read."""
+    from botocore.loaders import Loader
+
+    # The user's ~/.aws/models is on the default search path.
+    return Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 class _NoToken:
