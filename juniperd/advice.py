@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote
 
@@ -66,6 +66,7 @@ class _Held:
     access: Secret
     refresh: Secret | None
     ends_at: float
+    login: str = ""
 
 
 class Advice:
@@ -108,6 +109,11 @@ class Advice:
         return None if answer.status == 200 else f"GitLab answered status {answer.status}"
 
     @property
+    def person(self) -> str | None:
+        """Whom GitLab says it is, while a token is held."""
+        return self._held.login if self._held else None
+
+    @property
     def occupied(self) -> bool:
         """Whether a sign-in or a refresh is under way."""
         return (self._login is not None and self._login.open) or len(self._flights) > 0
@@ -139,7 +145,7 @@ class Advice:
         if user_id is not None and number != user_id:
             msg = f"GitLab says that you are {login} (user {number}), and the issuer that you are user {user_id}"
             raise LoginDeclined(msg, f"sign out at {host_of(at.url)} in your browser, then {CURE}")
-        self._held = held
+        self._held = replace(held, login=login)
         return SignedIn(login, number, login, "GitLab", held.ends_at)
 
     async def _application(self) -> GitlabApplication:
@@ -247,7 +253,7 @@ class Advice:
         self._held = None
         if answer.status != 200:
             raise _ended()
-        self._held = self._received(held.at, json_of(answer))
+        self._held = replace(self._received(held.at, json_of(answer)), login=held.login)
 
 
 def _ended() -> LoginExpired:

@@ -126,7 +126,10 @@ class Verbs:
 
     async def _status(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
         await self._facts.upgrade.look()
-        sign_ins = [_sign_in(name, await desk.sign_in.state()) for name, desk in self._desks.items()]
+        sign_ins = [
+            {**_sign_in(name, await desk.sign_in.state()), "gitlab": desk.advice.person}
+            for name, desk in self._desks.items()
+        ]
         yield _result(
             agent=self._agent(),
             sign_in=sign_ins[0] if sign_ins else None,

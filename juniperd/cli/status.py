@@ -46,6 +46,8 @@ def _lines(status: Shown) -> Iterator[str]:
             yield f"note      {store['note']}"
     for sign_in in _mappings(status.get("sign_ins")):
         yield f"sign-in   {_sign_in(sign_in)}"
+        if sign_in.get("gitlab"):
+            yield f"sign-in   {sign_in['issuer']}: {one_line(str(sign_in['gitlab']))} at GitLab, for advice, in memory only"
     leases = list(_mappings(status["leases"]))
     yield from (f"lease     {_lease(lease)}" for lease in leases)
     if not leases:

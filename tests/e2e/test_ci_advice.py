@@ -99,8 +99,10 @@ def test_who_may_not_run_a_pipeline_is_told_so_by_gitlab(advised: Company) -> No
 def test_the_token_is_gone_with_the_sign_in_and_never_of_somebody_else(healed: Company) -> None:
     healed.sign_in()
     healed.juniper("login", "--gitlab").good()
+    assert "sign-in   sandbox: developer at GitLab, for advice, in memory only" in healed.juniper("status").good()
     healed.juniper("logout").good()
     healed.sign_in()
+    assert "at GitLab" not in healed.juniper("status").good()
     assert "nobody is signed in at GitLab; run: juniper login --gitlab" in healed.juniper(*SUGGEST).line
     healed.drill("idp", "as", "maintainer")
     assert "GitLab says that you are maintainer (user 8)" in healed.juniper("login", "--gitlab").stderr
