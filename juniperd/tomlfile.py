@@ -146,6 +146,14 @@ class Table:
             raise self.error(key, f"'{key}' must be one of {', '.join(choices)}, not '{value}'")
         return value
 
+    def words(self, key: str, choices: tuple[str, ...]) -> frozenset[str]:
+        """Any of a few words; none where it is missing."""
+        words = self.texts(key, ())
+        for word in words:
+            if word not in choices:
+                raise self.error(key, f"'{key}' knows {', '.join(choices)}, not '{word}'")
+        return frozenset(words)
+
     def raw(self, key: str) -> object:
         """A value whose type the caller judges, None where it is missing."""
         return self._left.pop(key, None)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
-from juniperd import order, tomlfile
+from juniperd import tomlfile
 from juniperd.errors import PolicyError
-from juniperd.issuer import glob, party_file, slug
+from juniperd.issuer import glob, party_file, target_file
 from juniperd.issuer.config import duration
-from juniperd.issuer.party_file import REGION, check_name
+from juniperd.issuer.party_file import check_name
 from juniperd.issuer.policy import (
     DEFAULT_PRODUCTION,
     ROLES,
@@ -21,31 +21,18 @@ from juniperd.issuer.policy import (
     USUAL_SOURCES,
     Access,
     Activation,
-    ApiTarget,
     AwsTarget,
-    GitTarget,
     GoogleTarget,
-    KubernetesTarget,
     LaptopProduction,
     Policy,
-    RegistryTarget,
     RelyingParty,
     Scope,
-    Target,
-    token_scopes,
 )
-from juniperd.model import Kind, Origin
+from juniperd.model import Origin
 from juniperd.tomlfile import Document, Table
 
 VERSION = 1
-ROLE_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,128}")
-SERVICE_ACCOUNT = re.compile(
-    r"[a-z][a-z0-9-]{4,28}[a-z0-9]@[a-z][a-z0-9-]{4,28}[a-z0-9](\.[a-z0-9-]+)*\.iam\.gserviceaccount\.com"
-)
-GOOGLE_PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
-NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 PROJECT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
-PERMISSIONS = ("read_registry", "write_registry")
 _HOUR = 3600.0
 _SHORTEST_TOKEN = 600.0
 """Seconds: a token that is used as it is, and not traded at once, is not made for less."""
@@ -175,7 +162,7 @@ def _scope(table: Table, draft: _Draft) -> Scope:
         access=access,
         activation=Activation(table.choice("activation", tuple(Activation), sleeps)),
         ttl=duration(table, "ttl", "1h"),
-        targets=_targets(table, draft),
+        targets=target_file.read(table, draft.parties),
         environment=table.text("environment", "") or None,
         ref=table.text("ref", "") or None,
         read_only=table.text("read_only", "") or None,
@@ -184,15 +171,12 @@ def _scope(table: Table, draft: _Draft) -> Scope:
         laptop_production=_laptop_production(table),
         ci_config_elsewhere=table.flag("ci_config_elsewhere", default=False),
         outlives=table.flag("outlives", default=False),
-        sign_in=_words(table, "sign_in", ("browser", "device")),
+        sign_in=table.words("sign_in", ("browser", "device")),
         sources=_sources(table, origins),
     )
     table.finish()
     _check_project(table, scope)
-    _check_deploy_tokens(table, scope, draft)
-    _check_ecr(table, scope)
-    _check_google(table, scope)
-    _check_groups(table, scope)
+    target_file.check(table, scope, minter=draft.minter)
     _check_selectors(table, scope)
     _check_ttl(table, scope)
     return scope
@@ -207,20 +191,12 @@ def _number(table: Table, key: str) -> int | None:
     return number
 
 
-def _words(table: Table, key: str, choices: tuple[str, ...]) -> frozenset[str]:
-    words = table.texts(key, ())
-    for word in words:
-        if word not in choices:
-            raise table.error(key, f"'{key}' knows {', '.join(choices)}, not '{word}'")
-    return frozenset(words)
-
-
 def _sources(table: Table, origins: frozenset[Origin]) -> frozenset[str]:
     if "sources" not in table:
         return USUAL_SOURCES
     if Origin.PIPELINE not in origins:
         raise table.error("sources", "'sources' is about pipelines, and the scope is for none", "remove sources")
-    words = _words(table, "sources", SOURCES)
+    words = table.words("sources", SOURCES)
     if not words:
         raise table.error("sources", "'sources' is empty, so no pipeline could hold the scope", 'write ["push"]')
     return words
@@ -229,7 +205,7 @@ def _sources(table: Table, origins: frozenset[Origin]) -> frozenset[str]:
 def _origins(table: Table) -> frozenset[Origin]:
     if "origins" not in table:
         raise table.error("origins", "'origins' is missing", 'add origins = ["pipeline"], or ["pipeline", "laptop"]')
-    origins = _words(table, "origins", tuple(Origin))
+    origins = table.words("origins", tuple(Origin))
     if not origins:
         raise table.error("origins", "'origins' is empty, so nobody could hold the scope", "name pipeline or laptop")
     return frozenset(Origin(o) for o in origins)
@@ -262,66 +238,6 @@ def _check_project(table: Table, scope: Scope) -> None:
         raise table.error("project", "a project pattern is for pipelines only", "name one project and its project_id")
     if scope.namespace_id is None:
         raise table.error("project", "a project pattern needs namespace_id", "add namespace_id")
-
-
-def _check_groups(table: Table, scope: Scope) -> None:
-    """A cluster's groups are those of the scope's own project and environment: others' would let a person in there."""
-    environment = scope.environment or ""
-    own = slug.of_environment(environment) if glob.is_literal(environment) else None
-    for target in scope.targets:
-        for group in target.groups if isinstance(target, KubernetesTarget) else ():
-            _, _, project, environment_slug = group.split(":")
-            if project != str(scope.project_id):
-                told, cure = "project", "list groups of project_id alone"
-            elif own is not None and environment_slug != own:
-                told, cure = "environment", f"write gitlab:project_env:{project}:{own}"
-            else:
-                continue
-            raise table.error("kubernetes", f"the group '{group}' is of another {told}", cure)
-
-
-def _check_deploy_tokens(table: Table, scope: Scope, draft: _Draft) -> None:
-    """A deploy token is one project's, made by the minter, and pushes only where the scope writes."""
-    for target in scope.targets:
-        wanted, key = token_scopes(target), target.relying_party.kind.value
-        if not wanted:
-            continue
-        if scope.project_id is None:
-            raise table.error(key, "a deploy token is made in one project", "name one project and its project_id")
-        if not draft.minter:
-            cure = 'add [minter] url = "https://…" to issuer.toml'
-            raise table.error(key, "deploy tokens are made by the minter, and none is configured", cure)
-        if "write_registry" in wanted and scope.access is not Access.WRITE:
-            raise table.error(key, "write_registry is for scopes that write", 'write access = "write", or remove it')
-
-
-def _check_ecr(table: Table, scope: Scope) -> None:
-    """An ECR login is made on the laptop of the scope's AWS credentials, which outlives them."""
-    role = next((t for t in scope.targets if isinstance(t, AwsTarget)), None)
-    for target in scope.targets:
-        if not isinstance(target, RegistryTarget) or not target.is_ecr:
-            continue
-        account = target.account_id
-        if role is None:
-            cure = f"add [scope.{scope.name}.aws] with a role of the account {account}"
-            raise table.error(
-                "registry", "a registry of ECR is reached with the scope's AWS role, and it has none", cure
-            )
-        if role.account_id != account:
-            told = f"the registry is of the account {account}, and the scope's role of {role.account_id}"
-            raise table.error("registry", told, f"name a role of {account}, or another registry")
-        if not scope.outlives:
-            raise table.error("outlives", "an ECR login lives 12 h, longer than any scope", "add outlives = true")
-
-
-def _check_google(table: Table, scope: Scope) -> None:
-    """What is made on the laptop of the scope's Google access token needs one, and ends with it."""
-    if any(isinstance(t, GoogleTarget) for t in scope.targets):
-        return
-    for target in scope.targets:
-        if target.relying_party.made_of is Kind.GOOGLE:
-            told = f"{target.relying_party.name} is reached with the scope's Google access token, and it has none"
-            raise table.error(target.relying_party.kind.value, told, f"add [scope.{scope.name}.google]")
 
 
 def _check_selectors(table: Table, scope: Scope) -> None:
@@ -363,111 +279,3 @@ def _check_siblings(draft: _Draft) -> None:
                 f"'{other.name}' differs in project, environment or ref, or is not access = \"read\"",
                 "name a sibling that differs in access alone",
             )
-
-
-# --- targets ----------------------------------------------------------------------------------------------------------
-
-
-def _targets(table: Table, draft: _Draft) -> tuple[Target, ...]:
-    targets: list[Target] = []
-    if "aws" in table:
-        targets.append(_aws(table.table("aws"), draft))
-    if "google" in table:
-        targets.append(_google(table.table("google"), draft))
-    if "kubernetes" in table:
-        targets.append(_kubernetes(table.table("kubernetes"), draft))
-    if "api" in table:
-        targets.append(_api(table.table("api"), draft))
-    if "registry" in table:
-        targets.append(_registry(table.table("registry"), draft))
-    if "git" in table:
-        targets.append(_git(table.table("git"), draft))
-    _check_eks(table, targets)
-    if not targets:
-        raise table.error("about", "the scope has no target", f"add [scope.{table.name}.aws]")
-    return tuple(targets)
-
-
-def _check_eks(table: Table, targets: list[Target]) -> None:
-    """An EKS cluster knows the role of its scope, not our tokens."""
-    eks = any(isinstance(t, KubernetesTarget) and t.relying_party.eks for t in targets)
-    if eks and not any(isinstance(t, AwsTarget) for t in targets):
-        cure = f"add [scope.{table.name}.aws] with the role of the cluster's access entry"
-        raise table.error("kubernetes", "an EKS cluster is reached with the scope's AWS role, and it has none", cure)
-
-
-def _api(table: Table, draft: _Draft) -> ApiTarget:
-    target = ApiTarget(_relying_party(table, draft, Kind.API))
-    table.finish()
-    return target
-
-
-def _registry(table: Table, draft: _Draft) -> RegistryTarget:
-    party = _relying_party(table, draft, Kind.REGISTRY)
-    if party.made_of is not None:
-        if "permissions" in table:
-            raise table.error(
-                "permissions", "a cloud's registry asks its own IAM what may be done", "remove permissions"
-            )
-        table.finish()
-        return RegistryTarget(party)
-    wanted = _words(table, "permissions", PERMISSIONS) if "permissions" in table else frozenset(PERMISSIONS[:1])
-    table.finish()
-    if PERMISSIONS[0] not in wanted:
-        cure = f'write permissions = ["{PERMISSIONS[0]}"], with or without {PERMISSIONS[1]}'
-        raise table.error("permissions", "whoever pushes also pulls", cure)
-    return RegistryTarget(party, tuple(word for word in order.SCOPES if word in wanted))
-
-
-def _git(table: Table, draft: _Draft) -> GitTarget:
-    target = GitTarget(_relying_party(table, draft, Kind.GIT))
-    table.finish()
-    return target
-
-
-def _relying_party(table: Table, draft: _Draft, kind: Kind) -> RelyingParty:
-    name = table.text("relying_party")
-    party = draft.parties.get(name)
-    if party is None:
-        raise table.error("relying_party", f"there is no relying party '{name}'", f"declare [relying_party.{name}]")
-    if party.kind is not kind:
-        raise table.error("relying_party", f"'{name}' is of kind {party.kind}, not {kind}", "name another one")
-    return party
-
-
-def _aws(table: Table, draft: _Draft) -> AwsTarget:
-    target = AwsTarget(_relying_party(table, draft, Kind.AWS), table.text("role_arn"), table.text("region"))
-    table.finish()
-    if not ROLE_ARN.fullmatch(target.role_arn):
-        raise table.error("role_arn", f"'{target.role_arn}' is not the ARN of one role")
-    if not REGION.fullmatch(target.region):
-        raise table.error("region", f"'{target.region}' is not a region")
-    return target
-
-
-def _google(table: Table, draft: _Draft) -> GoogleTarget:
-    party = _relying_party(table, draft, Kind.GOOGLE)
-    target = GoogleTarget(party, table.text("service_account", ""), table.text("project", ""))
-    table.finish()
-    if target.service_account and not SERVICE_ACCOUNT.fullmatch(target.service_account):
-        cure = "write it as NAME@PROJECT.iam.gserviceaccount.com"
-        raise table.error("service_account", f"'{target.service_account}' is not a service account's e-mail", cure)
-    if target.project and not GOOGLE_PROJECT.fullmatch(target.project):
-        raise table.error("project", f"'{target.project}' is not the id of a Google Cloud project", "write its id")
-    return target
-
-
-def _kubernetes(table: Table, draft: _Draft) -> KubernetesTarget:
-    party = _relying_party(table, draft, Kind.KUBERNETES)
-    target = KubernetesTarget(party, table.text("namespace"), table.texts("groups", ()))
-    table.finish()
-    if party.made_of is not None and target.groups:
-        raise table.error(
-            "groups", "a cluster of a cloud's own knows the cloud's names, not our groups", "remove groups"
-        )
-    if not NAMESPACE.fullmatch(target.namespace):
-        raise table.error("namespace", f"'{target.namespace}' is not a namespace")
-    for group in target.groups:
-        if not re.fullmatch(r"gitlab:project_env:[1-9][0-9]*:[a-z0-9-]+", group):
-            raise table.error("groups", f"'{group}' is not gitlab:project_env:ID:SLUG")
-    return target

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from juniperd.issuer.party_file import GKE, REGION
 from juniperd.issuer.policy import ECR, GAR, GITLAB, ROLES, Access, Activation
-from juniperd.issuer.policy_file import GOOGLE_PROJECT, NAMESPACE, PERMISSIONS, ROLE_ARN, SERVICE_ACCOUNT
+from juniperd.issuer.target_file import GOOGLE_PROJECT, NAMESPACE, PERMISSIONS, ROLE_ARN, SERVICE_ACCOUNT
 from juniperd.model import NAME, Kind, Origin
 
 Schema = dict[str, object]

@@ -148,14 +148,14 @@ def keys_read_by(module: str) -> set[str]:
     """The keys a reader of ours takes from its TOML, as its source names them."""
     text = (ROOT / module).read_text()
     return set(
-        re.findall(r"""(?:table|inner|link)\.(?:text|texts|choice|flag|integer|table|raw)\(\s*"(\w+)\"""", text)
-    ) | set(re.findall(r"""(?:number|words|url|listen)\(table, "(\w+)\"""", text))
+        re.findall(r"""(?:table|inner|link)\.(?:text|texts|choice|words|flag|integer|table|raw)\(\s*"(\w+)\"""", text)
+    ) | set(re.findall(r"""(?:number|url|listen)\(table, "(\w+)\"""", text))
 
 
 @pytest.mark.parametrize(
     ("modules", "pages"),
     [
-        (["issuer/policy_file", "issuer/party_file"], ["docs/policy-reference.md"]),
+        (["issuer/policy_file", "issuer/party_file", "issuer/target_file"], ["docs/policy-reference.md"]),
         (["issuer/config", "settings"], ["docs/operations.md", "docs/identity.md"]),
         (["minter/config", "settings"], ["docs/minter.md"]),
         (["issuer/case_file"], ["docs/policy.md"]),
