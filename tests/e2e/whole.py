@@ -215,6 +215,8 @@ async def whole(
         minting = minter_config.load(folder / "minter.toml")
         minter = await stack.enter_async_context(minter_app.running(minting, clock=clock))
         agent, socket = _agent(folder, clock), place / "agent.sock"
+        # As an agent does that has been idle for a while: else the first tool waits for boto3 in a process of many parts.
+        await agent.exchanges.warm()
         serving = asyncio.create_task(agent.serve(open_door(socket), socket_path=socket))
         stack.push_async_callback(_end, agent, serving)
         await asyncio.sleep(0)
