@@ -5,8 +5,10 @@ BIN    := $(VENV)/bin
 OIDC   := tests/peers/oidc-provider
 GO     := tests/peers/go_programs.py $(wildcard tests/peers/*/go.* tests/peers/*/*/*.go tests/peers/*/*/go.* tests/peers/*/*/*/*.go)
 
-.PHONY: help setup demo test packages fast check coverage faults drills bench fuzz dist clean
+.PHONY: help setup demo test packages fast check faults drills bench fuzz dist clean
 .DELETE_ON_ERROR:
+# What one run has compiled, the next one and each program under test reads.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -25,8 +27,8 @@ demo: $(VENV)/.ready  ## a small company on loopback, one sign-in, real aws
 	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/build/docker-registry/usr/bin" sh packaging/demo.sh
 
 # In the files' own order: by their size, those with few and slow tests would come last, and one core would wait.
-test: setup  ## everything but built packages, in one pytest run; the tests of a file stay together
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not packages"
+test: setup  ## everything but built packages, in one run; of what decides, every branch has to be gone through
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not packages" --cov --cov-report=term
 
 packages: setup  ## build what dist builds, and try it in clean roots
 	$(BIN)/pytest -n 2 --dist loadfile -m packages
@@ -39,9 +41,6 @@ check: setup  ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-coverage: setup  ## every branch of what decides: wire, protocols, leases, policy, claims
-	$(BIN)/pytest -n 2 --dist loadfile -m "not e2e" tests/shared tests/agent tests/issuer tests/attacks --cov --cov-report=term
 
 faults: setup  ## kill agent and issuer at every step, and print what came of it (four minutes)
 	$(BIN)/python -m tests.faults

@@ -94,6 +94,7 @@ async def test_status_before_and_after(running: Running) -> None:
         "seconds_left": 43200,
         "warning": None,
         "reason": None,
+        "gitlab": None,
     }
     (lease,) = after["leases"]
     assert (lease["scope"], lease["state"], lease["seconds_left"]) == ("invoice-archive-writer", "fresh", 3600)
