@@ -29,7 +29,7 @@ class Desktop:
 
     def said(self) -> tuple[Any, ...]:
         """The next notice; waits for it."""
-        return self.shown.get(timeout=5)
+        return self.shown.get(timeout=20)
 
     def close(self) -> None:
         """Leave the bus."""

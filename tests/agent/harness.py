@@ -75,7 +75,7 @@ async def listen(
     pytest.fail(f"the agent went away after {got}")
 
 
-async def until(condition: Callable[[], object], within: float = 5.0) -> None:
+async def until(condition: Callable[[], object], within: float = 20.0) -> None:
     """Let the servers work until ``condition`` holds."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in programs that set no event of ours

@@ -375,7 +375,7 @@ async def test_another_users_process_is_refused_at_the_socket(running: Running) 
             os.setgid(ORDINARY)
             os.setuid(ORDINARY)
             with socket.socket(socket.AF_UNIX) as caller:
-                caller.settimeout(5)
+                caller.settimeout(20)
                 caller.connect(str(running.path))
                 answer = b""
                 while data := caller.recv(4096):

@@ -23,7 +23,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_thread_to_itself() -> None:
     gate, ended = threading.Event(), threading.Event()
 
     def work() -> None:
-        gate.wait(5)
+        gate.wait(20)
         ended.set()
 
     waiting = asyncio.create_task(in_thread(work, name="x"))
@@ -46,5 +46,5 @@ def test_a_call_that_never_ends_does_not_keep_the_process() -> None:
         "        print('gave up')\n"
         "asyncio.run(main())"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=10, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "gave up\n"

@@ -17,7 +17,7 @@ class FakeVault:
         self.blocks.set()
 
     def _enter(self) -> None:
-        self.blocks.wait(10)
+        self.blocks.wait(20)
         if self.fails is not None:
             raise self.fails
 

@@ -25,7 +25,7 @@ def call(path: str, *, times: int, at_once: int, request: bytes = REQUEST) -> Se
                 selector.register(connection, selectors.EVENT_READ)
                 waiting[connection] = (time.perf_counter(), bytearray())
                 started += 1
-            for key, _ in selector.select(timeout=10):
+            for key, _ in selector.select(timeout=20):
                 connection = cast("socket.socket", key.fileobj)
                 begun, answer = waiting[connection]
                 if data := connection.recv(65536):

@@ -34,7 +34,7 @@ class Stream:
 
     async def next(self) -> dict[str, Any]:
         """The next event."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not self._events:
                 for frame in self._decoder.feed(await self._reader.read(65536)):
                     assert frame.kind in "ox", frame

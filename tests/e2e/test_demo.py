@@ -94,7 +94,7 @@ def _shows_everything(shown: str) -> None:
 
 def _approve(link: str) -> str:
     """The page behind the link, answered as its form says: the code in the link, one click."""
-    with urllib.request.urlopen(link, timeout=10) as answer:
+    with urllib.request.urlopen(link, timeout=20) as answer:
         page = answer.read().decode()
     code = re.search(r'name="user_code" value="([^"]+)"', page)
     action = re.search(r'<form method="post" action="([^"]+)"', page)

@@ -414,6 +414,6 @@ async def test_a_job_s_deploy_token_is_its_agent_s_to_give_back(tmp_path: Path) 
             assert [await pipelines.agent().revoke(body["access_token"]), len(minter.living)] == [(200, b""), 1]
             async with ending(pipelines.company):
                 assert (await agent.revoke(body["access_token"]))[0] == 200
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     while minter.living:  # noqa: ASYNC110  # the minter is told by a task of the issuer's own
                         await asyncio.sleep(0.01)

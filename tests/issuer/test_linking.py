@@ -248,7 +248,7 @@ async def test_a_link_removed_while_gitlab_is_asked_gets_nothing(
 
     monkeypatch.setattr(shop.issuer.gitlab, "ask", slowly)
     asking = asyncio.create_task(laptop.token(token))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await reached.wait()
     await shop.issuer.desk().act("link_remove", {"user_id": CONTRACTOR})
     go_on.set()

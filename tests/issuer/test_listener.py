@@ -58,7 +58,7 @@ async def listening(
 async def ask(ends: Ends) -> bytes:
     """The status line of an answer; nothing where the connection was closed."""
     reader, writer = ends
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         try:
             writer.write(WHOLE)
             line = await reader.readline()
@@ -72,7 +72,7 @@ async def ask(ends: Ends) -> bytes:
 async def ended(ends: Ends) -> bytes:
     """What was said until the connection ended, which it must within seconds."""
     reader, writer = ends
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         try:
             return await reader.read()
         except ConnectionError:

@@ -49,7 +49,7 @@ async def answered(company: Company, slow: Slow, meanwhile: Callable[[], Awaitab
     """The answer of a request under way while something else is done."""
     laptop, token = await company.signed_in("developer")
     asking = asyncio.create_task(laptop.token(token))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await slow.reached.wait()
         await meanwhile()
         slow.go_on.set()
@@ -86,7 +86,7 @@ async def test_a_session_closed_meanwhile_wakes_nothing(company: Company, slow: 
     slow.reached.clear()
     slow.go_on.clear()
     asking = asyncio.create_task(laptop.token(token, scope="sleeping-writer", session=session["id"]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await slow.reached.wait()
         assert (await laptop.call("DELETE", f"/sessions/{session['id']}", token))[0] == 204
         slow.go_on.set()
@@ -97,7 +97,7 @@ async def test_a_session_closed_meanwhile_wakes_nothing(company: Company, slow: 
 async def test_a_person_denied_while_a_session_is_opened_gets_none(company: Company, slow: Slow) -> None:
     laptop, token = await company.signed_in()
     opening = asyncio.create_task(laptop.open_session(token))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await slow.reached.wait()
         await company.issuer.desk().act("deny", {"kind": "user", "value": "7"})
         slow.go_on.set()
@@ -123,7 +123,7 @@ async def pipelines(tmp_path: Path, held: Slow) -> AsyncIterator[Pipelines]:
 async def of_job(pipelines: Pipelines, held: Slow, meanwhile: Callable[[], Awaitable[object]]) -> tuple[int, Row]:
     """What a job is answered while something else is done."""
     asking = asyncio.create_task(pipelines.ask())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await held.reached.wait()
         await meanwhile()
         held.go_on.set()
@@ -154,7 +154,7 @@ async def test_facts_that_are_too_old_by_then_are_none(pipelines: Pipelines, hel
 async def test_another_agent_that_was_first_meanwhile_keeps_the_token(pipelines: Pipelines, held: Slow) -> None:
     token, thief = pipelines.token(), pipelines.agent()
     asking = asyncio.create_task(thief.token(token, scope="release-publisher"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await held.reached.wait()
         assert (await pipelines.agent().token(token, scope="no-such-scope"))[1]["error"] == "invalid_scope"
         held.go_on.set()

@@ -154,7 +154,7 @@ async def held_back(company: Company, minter: Minter, meanwhile: Callable[[], Aw
     laptop, token = await company.signed_in()
     minter.hold()
     asking = asyncio.create_task(pull(laptop, token))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await minter.reached.wait()
         await meanwhile()
         minter.go_on.set()
@@ -245,7 +245,7 @@ async def test_a_session_closed_while_the_minter_works_gets_nothing(company: Com
     _, session = await laptop.open_session(token)
     minter.hold()
     asking = asyncio.create_task(pull(laptop, token, scope=WRITER, session=session["id"]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await minter.reached.wait()
         assert (await laptop.call("DELETE", f"/sessions/{session['id']}", token))[0] == 204
         minter.go_on.set()
@@ -387,7 +387,7 @@ async def test_a_token_that_nobody_waits_for_any_more_is_ended(
 ) -> None:
     runner = partial(web.AppRunner, handler_cancellation=cancelled)
     monkeypatch.setattr("juniperd.listener.web.AppRunner", runner)
-    async with minting_company(tmp_path, minter) as company, asyncio.timeout(5):
+    async with minting_company(tmp_path, minter) as company, asyncio.timeout(20):
         laptop, token = await company.signed_in()
         minter.hold()
         asking = asyncio.create_task(pull(laptop, token))

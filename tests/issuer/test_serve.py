@@ -104,7 +104,7 @@ async def test_it_serves_over_tls_reloads_and_drains(tmp_path: Path) -> None:
 
         assert (await asyncio.to_thread(commands.deny, path, scope="invoice-archive-writer")).exit == 0
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert await process.wait() == 0
     assert (await asyncio.to_thread(commands.audit_verify, path)).text.startswith("audit ok: 3 records")
 
@@ -141,5 +141,5 @@ async def test_following_the_trail_ends_when_told_or_when_nobody_reads(tmp_path:
             assert b"policy" in await asyncio.to_thread(lines.readline)
             if how == "interrupt":
                 follower.send_signal(signal.SIGINT)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert await follower.wait() == 0

@@ -55,7 +55,7 @@ async def ordering(folder: Path, address: str, issuer: Issuer, front: Front) -> 
     front.keeps = True
     async with aiohttp.ClientSession(connector=trusting(folder)) as session:
         task = asyncio.create_task(post(session, address, issuer.sign(issuer.mint())))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await front.kept.wait()
         yield task
 
@@ -82,7 +82,7 @@ async def test_told_to_stop_it_finishes_what_is_under_way(tmp_path: Path) -> Non
             front.let_go.set()
             status, said = await task
             assert (status, said["username"]) == (201, "juniper-7-developer")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 assert await process.wait() == 0
         assert len(gitlab.deploy_tokens.rows) == 1
 

@@ -165,6 +165,6 @@ def test_up_with_the_link_page(folder: Path) -> None:
     assert (up.returncode, up.stderr) == (0, "")
     urls = json.loads(up.stdout)["urls"]
     tls = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-    with urllib.request.urlopen(f"{urls['issuer_api']}/link", context=tls, timeout=10) as page:
+    with urllib.request.urlopen(f"{urls['issuer_api']}/link", context=tls, timeout=20) as page:
         assert b"Begin with Sandbox sign-in" in page.read()
     assert stat.S_IMODE((folder / "gitlab.secret").stat().st_mode) == 0o600

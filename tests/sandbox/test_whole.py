@@ -105,10 +105,10 @@ def test_down_ends_issuer_and_agent_when_their_parent_was_killed(company: Compan
 def test_the_issuer_speaks_tls_with_the_sandbox_ca(company: Company) -> None:
     trusted = ssl.create_default_context(cafile=str(company.folder / "ca.pem"))
     url = f"{company.note()['issuer']}/.well-known/openid-configuration"
-    with urllib.request.urlopen(url, context=trusted, timeout=10) as answer:
+    with urllib.request.urlopen(url, context=trusted, timeout=20) as answer:
         assert json.load(answer)["issuer"] == company.note()["issuer"]
     with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
-        urllib.request.urlopen(url, timeout=10)
+        urllib.request.urlopen(url, timeout=20)
 
 
 def test_a_developer_holds_what_the_job_holds_and_no_more(company: Company) -> None:
@@ -180,7 +180,7 @@ def test_a_person_approves_on_the_page(company: Company) -> None:
     assert login.stdout is not None
     link = next(word for line in login.stdout for word in line.split() if "user_code=" in word)
     form = f"user_code={link.rpartition('=')[2]}&person=maintainer&answer=approve"
-    with urllib.request.urlopen(link.partition("?")[0], data=form.encode(), timeout=10) as page:
+    with urllib.request.urlopen(link.partition("?")[0], data=form.encode(), timeout=20) as page:
         assert b"Approved" in page.read()
     said = login.stdout.read()
     assert (login.wait(timeout=30), "maintainer" in said) == (0, True), said

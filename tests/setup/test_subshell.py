@@ -51,7 +51,7 @@ def shown(folder: Path, name: str, about: str, environ: Mapping[str, str], typed
                 break
     os.close(mine)
     process.kill()
-    process.wait(10)
+    process.wait(20)
     assert sent, said
     return said.decode(errors="replace")
 
