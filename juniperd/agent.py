@@ -118,7 +118,7 @@ class Agent:
 
     async def serve(self, door: Door, *, socket_path: Path) -> None:
         """Answer at the door until :attr:`stop` is set; then let what is under way finish."""
-        server, sessions = await self._open(door, socket_path)
+        server, sessions, verbs = await self._open(door, socket_path)
         self._journal.note("started", pid=os.getpid(), socket=str(socket_path))
         chores = [asyncio.create_task(work) for work in (self.broker.run(), self._watch(door), self.notices.run())]
         try:
@@ -126,10 +126,10 @@ class Agent:
         finally:
             for chore in chores:
                 chore.cancel()
-            await self._leave_off(door, server, sessions)
+            await self._leave_off(door, server, sessions, verbs)
             self._journal.note("stopped", pid=os.getpid())
 
-    async def _open(self, door: Door, socket_path: Path) -> tuple[Server, Sessions]:
+    async def _open(self, door: Door, socket_path: Path) -> tuple[Server, Sessions, Verbs]:
         """Everything in its place, and whoever knocks is let in."""
         facts = AgentFacts(
             socket=str(socket_path),
@@ -163,9 +163,9 @@ class Agent:
             folder = self._config.path.with_name(google.FOLDER)
             self._url_source = UrlSource(self.broker, folder, witness=Witness(self._journal, self._uses))
             await self._url_source.start()
-        return self._server, self._sessions
+        return self._server, self._sessions, verbs
 
-    async def _leave_off(self, door: Door, server: Server, sessions: Sessions) -> None:
+    async def _leave_off(self, door: Door, server: Server, sessions: Sessions, verbs: Verbs) -> None:
         """Nobody comes in any more; what is under way finishes."""
         self.notices.close()
         self.upgrade.close()
@@ -181,6 +181,7 @@ class Agent:
         await tell_ended((self.desks[one.session.issuer], None, one.session.id) for one in sessions)
         await sessions.close()
         await server.drain()
+        await verbs.settle()
         await self._close()
 
     def _turned_away(self, helper: str, error: JuniperError) -> None:

@@ -84,6 +84,13 @@ class SessionVerbs:
             "debug": self._debug,
         }
 
+    async def settle(self) -> None:
+        """Let what is under way to an issuer arrive there, for a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TELL_TIME):
+                while self._telling:
+                    await asyncio.wait(self._telling)
+
     def at_hand(self, issuers: Collection[str]) -> list[Gone]:
         """The sessions there with what tells their issuer of their end, taken before the tokens go."""
         chosen = [listener.session for listener in self._sessions if listener.session.issuer in issuers]

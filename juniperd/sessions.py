@@ -116,6 +116,7 @@ class Sessions:
         self._clock = clock
         self._listeners: dict[str, Listener] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._closed = False
         door.sweep(folder, SOCKETS)
         self._sweep()
 
@@ -128,6 +129,9 @@ class Sessions:
 
     async def begin(self, session: Session, *, folder: bool = False) -> Listener:
         """Serve a session at a socket of its own, until its end; with a private ``folder`` for its tools' files."""
+        if self._closed:
+            msg = "the agent ended while the session was opened"
+            raise SessionOver(msg, session.again)
         self._sweep()
         path = self._folder / SOCKETS.replace("*", session.id[:12])
         lender = SessionLender(
@@ -184,7 +188,8 @@ class Sessions:
                 self.end(listener.session.id, "the sign-in was locked, changed or ended")
 
     async def close(self) -> None:
-        """End all of them."""
+        """End all of them; what is being opened is served no more."""
+        self._closed = True
         watches = [one.watch for one in self if one.watch is not None]
         for listener in self:
             self.end(listener.session.id, "the agent ended")

@@ -121,6 +121,10 @@ class Verbs:
             )
         return verb(request)
 
+    async def settle(self) -> None:
+        """Let what a request has begun, and whoever asked no longer waits for, come to its end."""
+        await self._sessions.settle()
+
     async def _ping(self, _request: ControlRequest) -> AsyncGenerator[Event, None]:
         yield _result(version=__version__, pid=os.getpid())
 

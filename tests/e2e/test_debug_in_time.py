@@ -163,14 +163,30 @@ async def test_a_folder_that_cannot_be_made_leaves_no_socket_and_no_session(
 
 async def test_an_agent_that_stops_while_a_session_is_opened_leaves_none_behind(inside: Whole) -> None:
     inside.drill("gitlab", "slow", "200")
+    asked = asyncio.create_task(inside.control("debug", **ASKED))
+    await until(lambda: inside.agent._server is not None and inside.agent._server.occupied)
+    await asyncio.sleep(0.05)
+    await inside.agent.end()
+    said = await asked
+    assert (
+        "the agent ended while the session was opened; run: juniper session open shop/billing --env staging"
+        in said.line
+    )
+    assert ends_of(inside) == ["closed"]
+    assert list(inside.socket.parent.glob("session-*")) == []
+
+
+async def test_an_agent_that_stops_when_nobody_waits_for_the_session_any_more_leaves_none_behind(inside: Whole) -> None:
+    inside.drill("gitlab", "slow", "200")
     _reader, writer = await asyncio.open_unix_connection(inside.socket)
     writer.write(wire.encode_request(wire.Request((b"juniper", b"debug", json.dumps(ASKED).encode()))))
     await until(lambda: inside.agent._server is not None and inside.agent._server.occupied)
     await asyncio.sleep(0.05)
-    await inside.agent.end()
-    await until(lambda: ends_of(inside) != [], within=10)
     writer.close()
-    await until(lambda: list(inside.socket.parent.glob("session-*")) == [])
+    await until(lambda: inside.agent._server is not None and not inside.agent._server.occupied)
+    inside.agent.stop.set()
+    await until(lambda: not inside.agent.http._sessions)
+    assert ends_of(inside) == ["closed"]
 
 
 async def test_what_a_tool_writes_after_the_end_is_swept_when_the_next_session_begins(inside: Whole) -> None:
