@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from juniperd.issuer.facts import Facts
+from juniperd.issuer.job import MERGE_REQUEST
 from juniperd.issuer.protection import Entry, GroupMembership, Holder, ProtectedEnvironment, covers_any_name, matches
 
 OLDEST, NEWEST = (16, 5), (19, 99)
@@ -25,7 +26,6 @@ _RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.[0-9A-Za-z.-]+)?")
 _DEVELOPER = 30
 _STARTED_BY_DEVELOPERS = ("push", "web", "schedule", "api")
 """Pipelines that whoever may write the ref also starts (``create_pipeline``, and the rule of the ref)."""
-_OF_MERGE_REQUESTS = "merge_request_event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _project(facts: Facts) -> Ruling | None:
     if not project.ci_enabled:
         return _no("builds", "CI/CD is off")
     if not project.ci_config_inside:
-        return _no("ci_config", "what its jobs run is written elsewhere")
+        return _no("ci_config", "what its jobs run is written in another project, or at a URL")
     return None
 
 
@@ -133,7 +133,7 @@ def _branch(facts: Facts, name: str) -> Ruling | None:
     """To write what it runs one has to push; whoever may only merge runs what others reviewed."""
     covering = [b.push for b in facts.branches.value or () if matches(b.name, name)]
     if covering and not any(_lets_in(facts, entries) for entries in covering):
-        return _no("push", "the branch is protected, and the person may not push to it")
+        return _no("push", "the branch is protected, and the person may not push to it (what is merged, others review)")
     return None
 
 
@@ -146,7 +146,7 @@ def _tag(facts: Facts, name: str) -> Ruling | None:
 
 def _sources(ref: str | None, known: Release) -> tuple[str, ...]:
     """A merge request's pipeline runs on a ref of its own, and so never on one that is named."""
-    own = (_OF_MERGE_REQUESTS,) if ref is None and known.names_forks else ()
+    own = (MERGE_REQUEST,) if ref is None and known.names_forks else ()
     return (*_STARTED_BY_DEVELOPERS, *own)
 
 
@@ -165,7 +165,7 @@ def _environment(facts: Facts, name: str | None) -> Ruling | None:
         return _no("protections", "GitLab did not list every group's protections")
     found = facts.environment.value
     if found is None:
-        return _no("environment", "its tier is not known before a job has made it")
+        return _no("environment", "the environment is not there, and its tier is not known before a job has made it")
     own, *above = (tuple(rows or ()) for rows in lists)
     covering = [p for p in own if matches(p.name, name)] + [
         p for ps in above for p in ps if matches(p.name, found.tier)

@@ -18,6 +18,8 @@ IDENTITY = "pipeline:"
 """What stands in the trail where a person's identity would: no table of ``issuer.toml`` has such a name."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _PLACES = {"refs/heads/": "branch", "refs/tags/": "tag"}
+MERGE_REQUEST = "merge_request_event"
+"""The source of pipelines whose ref is none of the project's: they run a merge request's head, or what its merge would give."""
 _LONGEST = 1024
 _SAID = (
     "user_email",
@@ -34,7 +36,8 @@ class Job:
     """A verified job, and the key that its agent proved; ids are numbers here.
 
     ``runs_in`` is the project that runs the job, None where GitLab is too old to say (before 18.4). ``ref`` is
-    ``branch:NAME`` or ``tag:NAME``, None for what is neither, as a merge request's own ref.
+    ``branch:NAME`` or ``tag:NAME``, None for what is neither. A merge request's is neither, though its token names the
+    branch that it comes from: merged with a branch of the author's, even a protected one runs what nobody has reviewed.
     """
 
     id: int
@@ -56,6 +59,8 @@ class Job:
     ends_at: float
     thumbprint: str
     token_digest: str
+    comes_from: str | None = None
+    """The branch or tag that the token names, whatever it counts for: the trail has it."""
 
     @property
     def key(self) -> str:
@@ -76,6 +81,7 @@ class Job:
 def job_of(claims: VerifiedClaims, thumbprint: str, digest: str) -> Job:
     """The job behind a verified token; TokenRejected names the claim that is not of GitLab's shape."""
     environment = _text(claims, "environment") if "environment" in claims else None
+    source, ref = _text(claims, "pipeline_source"), _ref(claims)
     return Job(
         id=_number(claims, "job_id"),
         pipeline_id=_number(claims, "pipeline_id"),
@@ -84,8 +90,8 @@ def job_of(claims: VerifiedClaims, thumbprint: str, digest: str) -> Job:
         namespace_id=_number(claims, "namespace_id"),
         runs_in=_number(claims, "job_project_id") if claims.get("job_project_id") is not None else None,
         user_id=_number(claims, "user_id"),
-        source=_text(claims, "pipeline_source"),
-        ref=_ref(claims),
+        source=source,
+        ref=None if source == MERGE_REQUEST else ref,
         ref_protected=_flag(claims, "ref_protected"),
         environment=environment,
         # One that says nothing of protection is taken for a protected one, where more is asked.
@@ -99,6 +105,7 @@ def job_of(claims: VerifiedClaims, thumbprint: str, digest: str) -> Job:
         ends_at=jose.seconds(claims, "exp"),
         thumbprint=thumbprint,
         token_digest=digest,
+        comes_from=ref,
     )
 
 

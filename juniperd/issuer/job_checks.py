@@ -106,7 +106,7 @@ def _check_ref(case: JobCase) -> Refused | None:
     if pattern is None:
         return None
     if ref is None or not glob.matches(pattern, ref):
-        text = f"the scope is for {pattern}, and ref_path is of {ref or 'no branch or tag'}"
+        text = f"the scope is for {pattern}, and ref_path is of {ref or 'a merge request'}"
         return Refused("3", "ref_mismatch", f"{text}; run the job there")
     named = case.facts.named_refs
     if named is None or named.value is None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from juniperd.issuer import glob
 from juniperd.issuer.config import Identity, IssuerConfig
+from juniperd.issuer.job import MERGE_REQUEST
 from juniperd.issuer.policy import (
     ROLES,
     Access,
@@ -133,7 +134,7 @@ def _breadth(scope: Scope) -> Iterator[Finding]:
         role = {level: name for name, level in ROLES.items()}[scope.role]
         told = f"scope {scope.name} asks for {role}, who starts no job: a laptop is asked for developer all the same"
         yield Finding("role-below-developer", at(scope, "role"), told, 'write role = "developer"')
-    if pipeline and "merge_request_event" in scope.sources:
+    if pipeline and MERGE_REQUEST in scope.sources:
         told = f"scope {scope.name} counts pipelines of merge requests, which run what nobody has reviewed"
         cure = "remove merge_request_event from sources"
         yield Finding("merge-request-source", at(scope, "sources"), told, cure, Severity.ERROR)
@@ -249,4 +250,4 @@ def _of_identity(identity: Identity) -> Iterator[Finding]:
         yield Finding("okta-acr", (*where, "require_acr"), told, "use require_amr")
     if identity.flow == "device":
         told = f"identity {identity.name} signs in by device also where a browser is at hand"
-        yield Finding("device-flow", (*where, "flow"), told, 'RFC 10027 asks for flow = "auto" there')
+        yield Finding("device-flow", (*where, "flow"), told, 'write flow = "auto", as RFC 10027 asks')

@@ -158,7 +158,7 @@ class PipelineHearing:
                 "project_path": job.project_path,
                 "job_project_id": job.runs_in,
                 "pipeline_source": job.source,
-                "ref": job.ref,
+                "ref": job.comes_from,
                 "environment": job.environment,
                 "environment_action": job.environment_action if job.environment else None,
                 "jti": job.jti,

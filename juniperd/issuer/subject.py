@@ -83,7 +83,11 @@ class Subjects:
 
     async def verify(self, token: str, thumbprint: str) -> Subject:
         """The person behind an ID token; raises TokenRejected, or UpstreamError where keys cannot be had."""
-        issuer = peek(token).issuer
+        seen = peek(token)
+        if seen.of_job:
+            cure = "run this on your own machine, or what the job holds by: juniper ci"
+            raise TokenRejected("job_id", "a job's token signs nobody in", cure)
+        issuer = seen.issuer
         if issuer == self._config.url:
             raise TokenRejected("own", "a token of this issuer is no sign-in")
         identity = self._by_issuer.get(issuer)

@@ -18,7 +18,7 @@ from juniperd.issuer.facts import (
     Trouble,
     User,
 )
-from juniperd.issuer.job import Job
+from juniperd.issuer.job import MERGE_REQUEST, Job
 from juniperd.issuer.job_facts import JobFacts, RunningJob
 from juniperd.issuer.link_rule import LinkRule
 from juniperd.issuer.policy import Policy, Scope
@@ -144,7 +144,7 @@ def _job(case: PolicyCase, run: Run, scope: Scope) -> Job:
         runs_in=project.id + 1 if run.fork else project.id,
         user_id=case.actor.user,
         source=run.source,
-        ref=case.ref or (None if run.source == "merge_request_event" else _literal(scope.ref) or "branch:main"),
+        ref=None if run.source == MERGE_REQUEST else case.ref or _literal(scope.ref) or "branch:main",
         ref_protected=True,
         environment=environment,
         environment_protected=environment is not None and _is_protected(case.ground, environment),

@@ -269,7 +269,7 @@ def test_a_reader_token_that_others_may_read_is_refused(path: Path) -> None:
 
 def test_lint_asks_for_a_rule_on_sign_ins(path: Path) -> None:
     assert "asks nothing of how people sign in" in checked(path)
-    assert 'RFC 10027 asks for flow = "auto" there' in checked(path)
+    assert 'write flow = "auto", as RFC 10027 asks' in checked(path)
 
 
 # --- state ------------------------------------------------------------------------------------------------------------

@@ -157,6 +157,8 @@ CLAIMS: dict[str, Any] = {
 
 
 def test_a_merge_request_s_own_ref_is_neither_branch_nor_tag() -> None:
+    named = job_of(VerifiedClaims(CLAIMS | {"pipeline_source": "merge_request_event"}), "t", "d")
+    assert named.ref is None, "GitLab names the branch that it comes from (Ci::Pipeline#source_ref_path)"
     of_request = CLAIMS | {"ref": "fix", "ref_path": "refs/merge-requests/1/head"}
     found = job_of(VerifiedClaims(of_request), "t", "d")
     assert (found.ref, found.runner_id, found.runs_in, found.said) == (None, None, None, {})

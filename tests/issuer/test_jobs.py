@@ -170,6 +170,7 @@ async def test_a_job_is_no_person_and_a_person_no_job(tmp_path: Path) -> None:
         for method, path in (("POST", "/sign-ins"), ("GET", "/explain"), ("GET", "/sessions"), ("GET", "/log")):
             status, body = await agent.call(method, path, pipelines.token())
             assert (status, body["error"]) == (401, "invalid_token"), path
+            assert "a job's token signs nobody in; run this on your own machine" in body["error_description"]
         laptop, token = await company.signed_in()
         without = pipelines.token(job_id=None, sub="u-developer", aud="juniper-device")
         status, body = await laptop.token(without)
@@ -317,6 +318,25 @@ async def test_sources_that_a_scope_names_are_taken_and_the_usual_ones_then_are_
     async with open_pipelines(tmp_path, change=sources) as pipelines:
         assert (await pipelines.ask(pipeline_source="api"))[0] == 200
         assert refusal_of(await pipelines.ask())[1] == "source"
+
+
+async def test_a_merge_request_of_the_project_counts_where_policy_says_so_and_is_on_no_branch(tmp_path: Path) -> None:
+    def requests(folder: Path) -> None:
+        path = folder / "policy" / "billing.toml"
+        origins = 'origins = ["pipeline", "laptop"]'
+        path.write_text(path.read_text().replace(origins, f'{origins}\nsources = ["push", "merge_request_event"]'))
+
+    async with open_pipelines(tmp_path, change=requests) as pipelines:
+        # GitLab's API names the request's own ref, and the token the branch that it comes from.
+        pipelines.runs(ref="refs/merge-requests/1/merge")
+        status, body = await pipelines.ask(scope="invoice-archive-writer", pipeline_source="merge_request_event")
+        assert status == 200, body
+        assert not {"ref", "ref_path"} & claims_of(body).keys()
+        assert pipelines.company.events()[-1]["job"]["ref"] == "branch:main"
+        answer = await pipelines.ask(pipeline_source="merge_request_event")
+        assert refusal_of(answer)[1] == "ref_mismatch"
+        assert "the scope is for branch:main, and ref_path is of a merge request" in refusal_of(answer)[2]
+        assert refusal_of(await pipelines.ask(scope="invoice-archive-writer"))[1] == "job_mismatch"
 
 
 async def test_what_neither_scope_nor_gitlab_names_stands_in_no_token(tmp_path: Path) -> None:
