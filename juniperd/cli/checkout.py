@@ -34,6 +34,11 @@ def name_of(ref: str) -> str:
     return ref.removeprefix("branch:").removeprefix("tag:")
 
 
+def as_policy(ref: str | None) -> str | None:
+    """The same as policy writes it; a bare name is a branch's."""
+    return ref if ref is None or ref.startswith(("branch:", "tag:")) else f"branch:{ref}"
+
+
 def path_of(url: str) -> str:
     """The project's path in a remote's URL, as ``https``, ``ssh`` or ``user@host:path``."""
     found = _HTTPS.fullmatch(url) or _SSH.fullmatch(url)

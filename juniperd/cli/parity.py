@@ -13,8 +13,8 @@ EXAMPLES = """examples:
   juniper parity invoice-archive-writer
   juniper parity invoice-archive-writer --job deploy:staging --ref main
   juniper parity review-logs --environment review/42 --json"""
-_WIDEST = 48
-"""Characters of a claim's value in the table; --json has all of it."""
+_WIDEST, _ALONE = 48, 96
+"""Characters of a claim's value in the table, where two stand in a line and where one does; --json has all of it."""
 _OF_JOBS = "a job's own: a laptop has none, and none is made up"
 """What the issuer says of a claim that exists in jobs alone: one line tells them all."""
 
@@ -35,7 +35,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare; 0 where the laptop holds nothing that the job would not."""
-    environment, ref = (args.environment, _ref(args.ref)) if args.job is None else _of_job(args)
+    environment, ref = (args.environment, checkout.as_policy(args.ref)) if args.job is None else _of_job(args)
     asked = {"scope": args.scope, "environment": args.environment, "job_environment": environment, "job_ref": ref}
     answer = dict(connection.result("parity", asked))
     answer.pop("event", None)
@@ -44,13 +44,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         show.as_json(answer)
     else:
-        print("\n".join(_lines(args.scope, answer)))
+        print("\n".join(_lines(args.scope, args.job, answer)))
     return 0 if answer.get("within") is True else 1
-
-
-def _ref(named: str | None) -> str | None:
-    """A ref as policy writes it; a bare name is a branch's."""
-    return named if named is None or named.startswith(("branch:", "tag:")) else f"branch:{named}"
 
 
 def _of_job(args: argparse.Namespace) -> tuple[str | None, str | None]:
@@ -66,7 +61,7 @@ def _of_job(args: argparse.Namespace) -> tuple[str | None, str | None]:
         names = [str(one.get("name")) for one in rows]
         msg = f"you can see no scope '{one_line(args.scope, 100)}'"
         raise UsageError(msg, kindly.guess_scope(args.scope, names, "run: juniper parity {}", "run: juniper scopes"))
-    wanted = _ref(args.ref)
+    wanted = checkout.as_policy(args.ref)
     answer = dry_run.lint(str(row["project"]), None if wanted is None else checkout.name_of(wanted), issuer or None)
     linted = f"branch:{answer.get('ref')}" if row.get("ref") is not None else None
     return dry_run.job(args.job, answer).environment, wanted or linted
@@ -80,20 +75,30 @@ def _known(scope: str, answer: Shown) -> None:
         raise UsageError(msg, kindly.guess_scope(scope, names, "run: juniper parity {}", "run: juniper scopes"))
 
 
-def _lines(scope: str, answer: Shown) -> Iterator[str]:
+def _lines(scope: str, job: str | None, answer: Shown) -> Iterator[str]:
     if "rows" not in answer:
         yield f"{scope}: refused; ask who runs the issuer, with this id: {answer.get('id')}"
         yield "the laptop holds nothing, and is within the job"
         return
-    ref = one_line(str(answer.get("ref") or "a new branch"), 200)
-    where = one_line(f"{ref}, environment {answer.get('environment')}", 300)
-    yield f"{scope}: a job of yours on {where} (GitLab {one_line(str(answer.get('gitlab')), 40)}), and your laptop"
+    gitlab = one_line(str(answer.get("gitlab")), 40)
+    yield f"{scope}: {one_line(_chosen(job, answer), 400)} (GitLab {gitlab}), and your laptop"
     for name in ("job", "laptop"):
         side = answer.get(name)
         yield f"  {name:<7} {_side(side if isinstance(side, Mapping) else {})}"
     yield from _table(answer)
     good = answer.get("within") is True
     yield show.coloured(one_line(str(answer.get("verdict")), 300), "green" if good else "red")
+
+
+def _chosen(job: str | None, answer: Shown) -> str:
+    """Which job it is that the laptop is held against."""
+    side = answer.get("job")
+    if isinstance(side, Mapping) and str(side.get("reason")).endswith("_unselected"):
+        return "no job is chosen"
+    what = "a job of yours" if job is None else f"the job {one_line(job, 100)} as you may write it"
+    environment = answer.get("environment")
+    place = "without an environment" if environment is None else f"environment {environment}"
+    return f"{what} on {answer.get('ref') or 'a new branch'}, {place}"
 
 
 def _side(side: Shown) -> str:
@@ -107,6 +112,7 @@ def _table(answer: Shown) -> Iterator[str]:
     """Target by target; where only one of the two holds anything, its side of each row."""
     rows = answer.get("rows")
     found = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    holders = [who for who in ("job", "laptop") if isinstance(side := answer.get(who), Mapping) and side.get("holds")]
     width = max((len(str(row["claim"])) for row in found), default=0)
     target = None
     for row in found:
@@ -116,8 +122,11 @@ def _table(answer: Shown) -> Iterator[str]:
         name = f"{one_line(str(row['claim']), 60):<{width}}"
         if row.get("why") == _OF_JOBS and row["laptop"] is None:
             continue
+        if len(holders) == 1:
+            yield f"    {show.coloured(f'{holders[0]:<7}', 'dim')} {name}  {_value(row[holders[0]], _ALONE)}"
+            continue
         if row["job"] == row["laptop"]:
-            yield f"    {show.coloured('same   ', 'dim')} {name}  {_value(row['job'])}"
+            yield f"    {show.coloured('same   ', 'dim')} {name}  {_value(row['job'], _ALONE)}"
             continue
         mark = show.coloured("differs", "yellow" if row.get("right") else "red")
         why = show.coloured(one_line(f"({row['why']})", 200), "dim") if row.get("why") else ""
@@ -127,7 +136,7 @@ def _table(answer: Shown) -> Iterator[str]:
         yield "  " + one_line(f"in jobs alone, and never made up: {', '.join(alone)}", 1000)
 
 
-def _value(value: object) -> str:
+def _value(value: object, widest: int = _WIDEST) -> str:
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
     line = one_line(str(text), 4000)
-    return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"
+    return line if len(line) <= widest else line[: widest - 1] + "…"

@@ -128,16 +128,25 @@ def _side(verdict: Verdict) -> Side:
 
 def _job_side(case: Case, chosen: Chosen, release: Release | None) -> tuple[str | None, Side]:
     scope = case.scope
+    if (unchosen := _unchosen(case, chosen)) is not None:
+        return None, _side(unchosen)
     ruling = gitlab_rules.would_run(
         chosen.facts, ref=chosen.ref, environment=chosen.environment, release=release, today=case.today
     )
     if not ruling.allowed or release is None:
-        return None, Side(None, f"GitLab would not run it: {ruling.text}", f"gitlab_{ruling.rule}")
+        # Not always GitLab's no: it also runs what others wrote or reviewed, which is no job of this person's.
+        return None, Side(None, ruling.text, f"gitlab_{ruling.rule}")
     source = next((s for s in ruling.sources if s in scope.sources), None)
     if source is None:
         wanted = ", ".join(sorted(scope.sources))
         return None, Side(None, f"the person starts no pipeline of the sources {wanted}", "source")
     return source, _side(decision.decide(_job_case(case, chosen, source, release)))
+
+
+def _unchosen(case: Case, chosen: Chosen) -> Refused | None:
+    """Why there is no job to speak of: the scope covers several refs or environments, and none of them was chosen."""
+    pairs = ((case.scope.ref, chosen.ref), (case.scope.environment, chosen.environment))
+    return case.selection.problem if any(pattern and not name for pattern, name in pairs) else None
 
 
 def _job_case(case: Case, chosen: Chosen, source: str, release: Release) -> JobCase:

@@ -99,13 +99,31 @@ def test_what_must_not_differ_is_the_status(agent: Agent, capsys: pytest.Capture
 
 
 def test_a_side_that_holds_nothing_says_why(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = {"holds": False, "text": "GitLab would not run it: \x1b[2Jno", "reason": "gitlab_push", "source": None}
+    nothing = {"holds": False, "text": "CI/CD is off\x1b[2J", "reason": "gitlab_push", "source": None}
     agent.answers["parity"] = ANSWER | {"job": nothing, "rows": [], "ref": "branch:main", "within": False}
     assert run(SCOPE) == 1
     said = capsys.readouterr().out
-    assert "  job     holds nothing: GitLab would not run it: " in said
+    assert "  job     holds nothing: CI/CD is off" in said
     assert "a job of yours on branch:main, environment staging" in said
     assert "\x1b" not in said
+
+
+def test_where_one_side_holds_nothing_the_table_is_the_other_s(
+    agent: Agent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = {"holds": False, "text": "CI/CD is off", "reason": "gitlab_builds", "source": None}
+    role = ["arn:aws:iam::111122223333:role/invoice-archive-writer-of-the-whole-shop"]
+    rows = [{"target": "aws-staging", "claim": "roles", "job": None, "laptop": role, "why": "", "right": True}]
+    agent.answers["parity"] = ANSWER | {"job": nothing, "rows": rows, "within": False}
+    assert run(SCOPE) == 1
+    assert capsys.readouterr().out.splitlines()[3:5] == ["  aws-staging", f"    laptop  roles  {json.dumps(role)}"]
+
+
+def test_a_pattern_of_which_nothing_is_chosen_is_no_job(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = {"holds": False, "text": "choose one", "reason": "environment_unselected"}
+    agent.answers["parity"] = ANSWER | {"job": nothing, "laptop": nothing, "rows": [], "environment": None}
+    assert run(SCOPE) == 0
+    assert capsys.readouterr().out.splitlines()[0] == (f"{SCOPE}: no job is chosen (GitLab 18.5.0-ee), and your laptop")
 
 
 def test_json_is_the_issuer_s_own_answer(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,8 +161,10 @@ def test_ref_and_environment_choose_the_job(agent: Agent, said: str, asked: str)
     assert agent.asked["parity"] == {"scope": SCOPE, **chosen}
 
 
-def test_a_job_is_found_as_gitlab_would_make_it(agent: Agent) -> None:
+def test_a_job_is_found_as_gitlab_would_make_it(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(f"team/{SCOPE}", "--job", "deploy") == 0
+    (head, *_) = capsys.readouterr().out.splitlines()
+    assert head.startswith(f"team/{SCOPE}: the job deploy as you may write it on a new branch, environment staging (")
     assert agent.asked["ci_lint"] == {"project": "shop/billing", "issuer": "team"}
     assert agent.asked["parity"] == {"scope": f"team/{SCOPE}", "job_environment": "staging"}
     agent.answers["catalogue"]["issuers"]["team"]["scopes"][0]["ref"] = "branch:main"

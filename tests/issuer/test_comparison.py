@@ -178,7 +178,10 @@ async def test_where_the_scope_is_a_pattern_the_laptop_selects_what_the_job_has(
     selected = {"scope": "review-app-debugger", "environment": "review/42", "ref": "branch:feature/x"}
     assert (await compared(company, **selected))[1]["within"]
     _, unselected = await compared(company, scope="review-app-debugger")
-    assert unselected["laptop"]["reason"] == "ref_unselected"
+    assert (unselected["laptop"]["reason"], unselected["job"]["reason"]) == ("ref_unselected", "ref_unselected")
+    _, half = await compared(company, scope="review-app-debugger", ref="branch:feature/x")
+    assert (half["job"]["reason"], half["job"]["text"]) == ("environment_unselected", half["laptop"]["text"])
+    assert "that is review/42; choose one with --environment NAME" in half["job"]["text"]
 
 
 async def test_an_approval_stops_both(company: Company) -> None:

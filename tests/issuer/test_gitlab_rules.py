@@ -19,7 +19,7 @@ from tests.issuer.doubles import (
     protected_environment,
     user,
 )
-from tests.issuer.worlds import TODAY, World, a_scope, protected_tag
+from tests.issuer.worlds import TODAY, World, a_scope, fork, protected_tag
 
 Change = Callable[[World], object]
 MAINTAINERS, DEVELOPERS, NOBODY, ADMINS = [level(40)], [level(30)], [level(0)], [level(60)]
@@ -75,6 +75,7 @@ def in_group(number: int, access: int = 30, *, inherited: bool = False) -> Chang
     return lambda world: world.group_members.__setitem__((number, inherited), member(7, access))
 
 
+A_FORK = set_(project=fork(), groups=[])
 RUNS, MAIN, V1 = "", "branch:main", "tag:v1.0"
 # world, ref, what GitLab says: RUNS, or the rule that stops it
 ROWS: list[tuple[str, Change, str | None, str]] = [
@@ -94,6 +95,8 @@ ROWS: list[tuple[str, Change, str | None, str]] = [
     ("a deactivated account", set_(user=user(7, "developer", state="deactivated")), None, "user"),
     ("a locked account", set_(user=user(7, "developer", locked=True)), None, "user"),
     ("a bot is nobody's own job", set_(user=user(7, "developer", bot=True)), None, "user"),
+    ("a Reporter whom the protection names: the exception for them is left out", both(set_(member=member(7, 20)), environments(("staging", [SEVEN]))), None, "create_pipeline"),
+    ("an administrator is nobody special", both(set_(user=user(7, "developer", is_admin=True)), environments(("staging", MAINTAINERS))), None, "deploy"),
     # the project: archived, leaving, builds, configuration elsewhere
     ("archived", set_(project=project(archived=True)), None, "project"),
     ("marked for deletion", set_(project=project(marked_for_deletion_on="2026-10-01")), None, "project"),
@@ -102,6 +105,8 @@ ROWS: list[tuple[str, Change, str | None, str]] = [
     ("jobs are off", set_(project=project(jobs_enabled=False)), None, "builds"),
     ("configuration in another project", set_(project=project(ci_config_path="ci.yml@infra/ci")), None, "ci_config"),
     ("configuration at a URL", set_(project=project(ci_config_path="https://ci.example/x.yml")), None, "ci_config"),
+    ("a fork of one's own is below no group of its source's", both(A_FORK, tiers(("staging", NOBODY))), None, RUNS),
+    ("a fork protects its own branches", both(A_FORK, branches(("main", NOBODY))), MAIN, "push"),
     ("configuration at another path of its own", set_(project=project(ci_config_path="ci/main.yml")), None, RUNS),
     # a new branch: only a wildcard over every name stands in the way
     ("main protected says nothing of a new branch", branches(("main", NOBODY)), None, RUNS),

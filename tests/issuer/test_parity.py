@@ -14,7 +14,7 @@ from juniperd.issuer.policy import Scope
 from juniperd.issuer.verdict import Permitted, Refused
 from juniperd.model import Origin
 from tests.issuer.doubles import Row, environment, level, member, project, protected_branch, protected_environment, user
-from tests.issuer.worlds import World, a_scope, protected_tag
+from tests.issuer.worlds import World, a_scope, fork, protected_tag
 
 WORLDS = 10_000
 BRANCHES = ("main", "feature/x", "release/1", "v1.0")
@@ -78,11 +78,16 @@ def a_world(dice: random.Random) -> World:
     changed: Row = dice.choice(
         ({"archived": True}, {"builds_access_level": "disabled"}, {"ci_config_path": "x.yml@shop/ci"}, {"id": 43}, {})
     )
+    forked = dice.random() < 0.1
+    if forked:
+        groups, made = [], fork(**(changed if odd else {}))
+    else:
+        made = project(path=path, namespace=place, **(changed if odd else {}))
     return World(
         version=dice.choice(("16.5.0", "17.9.1", "18.3.2-ee", "18.4.0", "19.2.0-ee") if not odd else ("16.4.0", "20.1.0")),
         user=user(7, "developer", **(dice.choice(({"state": "blocked"}, {"bot": True}, {"locked": True})) if odd else {})),
         member=None if odd and dice.random() < 0.2 else member_row,
-        project=project(path=path, namespace=place, **(changed if odd else {})),
+        project=made,
         branches=[protected_branch(dice.choice(PATTERNS), entries(dice), entries(dice)) for _ in range(dice.randrange(3))],
         tags=[protected_tag(dice.choice(PATTERNS), entries(dice)) for _ in range(dice.randrange(3))],
         environments=environments(dice),

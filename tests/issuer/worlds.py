@@ -77,6 +77,14 @@ def protected_tag(name: str, create: list[Row]) -> Row:
     return {"name": name, "create_access_levels": create}
 
 
+def fork(path: str = "developer/billing", **others: Any) -> Row:
+    """A fork in the person's own namespace: a project of its own, which no group is above."""
+    own = {"id": 77, "kind": "user", "full_path": path.partition("/")[0], "parent_id": None}
+    return project(
+        path=path, namespace=own, forked_from_project={"id": 41, "path_with_namespace": "shop/billing"}, **others
+    )
+
+
 @dataclass
 class World:
     """One project of one GitLab, as its API would tell it of person 7."""
