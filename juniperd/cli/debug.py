@@ -39,7 +39,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--job", metavar="NAME", help="what this job of the project's pipeline would hold, as GitLab says"
     )
-    parser.add_argument("--ref", help="narrow to a ref, as branch:main or tag:v1")
+    parser.add_argument("--ref", help="narrow to a ref, as main, branch:main or tag:v1; with --job: its")
     parser.add_argument(
         "--scope", action="append", default=[], metavar="NAME", help="this scope alone; may be repeated"
     )
@@ -94,7 +94,7 @@ def _debug(args: argparse.Namespace) -> int:
     asked = {
         "project": project,
         "environment": environment,
-        "ref": args.ref,
+        "ref": checkout.as_policy(args.ref) if job is None else job.selects(mine, scopes),
         "scopes": _read_only(mine, scopes) if args.read_only else scopes,
         "seconds": length,
         "reason": args.reason,

@@ -18,24 +18,38 @@ PATIENCE = 65.0
 
 @dataclass(frozen=True, slots=True)
 class OfJob:
-    """What a job narrows a session to: its environment, and the scopes that its ref does not rule out."""
+    """What a job narrows a session to: its environment, and the scopes that its ref and environment do not rule out."""
 
     name: str
     environment: str
     ref: str
 
     def holds(self, row: Row) -> bool:
-        """Whether the row may be the job's; of a pattern's refs the issuer knows."""
-        ref = row.get("ref")
-        return ref is None or "*" in str(ref) or ref == self.ref
+        """Whether the row may be the job's; which places a pattern covers the issuer knows."""
+        return _may_be(row.get("environment"), self.environment) and _may_be(row.get("ref"), self.ref)
 
     def scopes(self, rows: Sequence[Row]) -> list[str]:
-        """The names of those that the person holds."""
-        held = [str(row.get("name")) for row in rows if row.get("held")]
+        """The names of those that the person holds, or may where the job chooses among a pattern's places."""
+        held = [str(row.get("name")) for row in rows if row.get("held") or _is_open(row)]
         if not held:
             msg = f"you hold no scope of the job '{one_line(self.name, 100)}'"
             raise GrantRefused(msg, "run: juniper scopes")
         return held
+
+    def selects(self, rows: Sequence[Row], scopes: Sequence[str]) -> str | None:
+        """The ref that a session of these scopes is narrowed to: none where one of them names none, for it takes none."""
+        refs = [row.get("ref") for row in rows if row.get("name") in scopes]
+        return self.ref if all(refs) else None
+
+
+def _may_be(pattern: object, name: str) -> bool:
+    literal, star, _ = str(pattern).partition("*")
+    return pattern is None or (name.startswith(literal) if star else name == literal)
+
+
+def _is_open(row: Row) -> bool:
+    """Whether a row is a pattern's, of which nobody holds anything before a place is chosen."""
+    return any("*" in str(row.get(key)) for key in ("environment", "ref"))
 
 
 def of_job(name: str, project: str, issuer: str, *, ref: str | None, environment: str | None) -> OfJob:

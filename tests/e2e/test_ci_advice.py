@@ -51,6 +51,8 @@ def test_a_job_narrows_a_session_to_its_environment_and_ref(advised: Company) ->
     # Of main alone, whose push a developer has not.
     assert "billing-release-publisher" not in opened
     assert "invoice-archive-writer" in opened
+    on_main = advised.juniper("debug", "shop/billing", "--job", "archive-invoices", "--ref", "main", "--", "true")
+    assert on_main.status == 0, on_main.stderr
     for words, said in (
         (("no-such-job",), "choose one with --job: archive-invoices, publish-release, archive-production-invoices"),
         (("archive-invoice",), "did you mean archive-invoices?"),
