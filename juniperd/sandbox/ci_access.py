@@ -77,9 +77,9 @@ class Abilities:
     user: User
     clock: Clock = time.time
 
-    def level(self) -> int:
-        """The access level that counts: none for a blocked account or a membership that has ended."""
-        member = self.world.effective(Place("project", self.project.id), self.user.id)
+    def level(self, place: Place | None = None) -> int:
+        """The access level that counts, in the project or elsewhere: none for a blocked account or a membership that has ended."""
+        member = self.world.effective(place or Place("project", self.project.id), self.user.id)
         today = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
         ended = member is None or member.state != "active" or (member.expires_at or "9999") <= today
         return 0 if member is None or ended or self.user.state != "active" else member.access_level
@@ -109,7 +109,8 @@ class Abilities:
         """Whether every protection of this environment lets this person deploy."""
         if self.user.is_admin:
             return True
-        return all(any(self._named(one) for one in rule.deploy) for rule in self._deploy_rules(name, tier))
+        rules = self._deploy_rules(name, tier)
+        return all(any(self._named(one, rule.place) for one in rule.deploy) for rule in rules)
 
     def waits_for_approval(self, name: str, tier: str) -> bool:
         """Whether a deployment there begins by waiting for somebody else."""
@@ -118,13 +119,14 @@ class Abilities:
     def _deploy_rules(self, name: str, tier: str) -> list[ProtectedEnvironment]:
         return environment_protections(self.world, self.project, name, tier)
 
-    def _named(self, access: Access) -> bool:
+    def _named(self, access: Access, place: Place | None = None) -> bool:
+        """Whether an entry is for this person; a role is the one at the place that protects an environment."""
         if access.user_id is not None:
             return access.user_id == self.user.id and self.level() > 0
         if access.group_id is not None:
             found = self.world.effective(Place("group", access.group_id), self.user.id)
             return found is not None and self.level() > 0
-        return access.level not in {None, 0} and self.level() >= (access.level or 0)
+        return access.level not in {None, 0} and self.level(place) >= (access.level or 0)
 
 
 def protections(world: World, project: Project, ref: Ref) -> list[ProtectedRef]:

@@ -190,6 +190,11 @@ async def test_a_group_protects_its_tier_and_an_approval_holds_the_job(
         gitlab.jobs.start(replace(production, user="developer"))
     failed = await shown(http, gitlab, gitlab.jobs.rows[-1].id)
     assert (failed["status"], failed["failure_reason"]) == ("failed", "protected_environment_failure")
+    # A role in a group's protection is the role in that group, and not in the project.
+    gitlab.world.set_role("developer", BILLING, "maintainer")
+    with pytest.raises(Unknown, match="deploying to is protected"):
+        gitlab.jobs.start(replace(production, user="developer"))
+    assert gitlab.jobs.start(production).status == "running"
     gitlab.world.protect_environment(BILLING, "production", deploy="maintainer", approvals=1)
     with pytest.raises(Unknown, match="waits for an approval"):
         gitlab.jobs.start(production)
