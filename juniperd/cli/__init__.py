@@ -79,7 +79,25 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     module.register(parser)
+    _furnish(parser, module.EXAMPLES or parser.description or "")
     return parser
+
+
+def _furnish(parser: argparse.ArgumentParser, examples: str) -> None:
+    """Each verb below says what it does, and shows those of the examples that are its own."""
+    import argparse
+
+    for action in parser._actions:  # noqa: SLF001  # argparse has no other way to list them
+        if not isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  # as above
+            continue
+        about = {choice.dest: choice.help for choice in action._choices_actions}  # noqa: SLF001  # as above
+        for name, below in action.choices.items():
+            below.description = below.description or about.get(name)
+            own = [line for line in examples.splitlines() if f"{below.prog} " in f"{line} "]
+            if own and below.epilog is None:
+                below.epilog = "\n".join(["examples:", *own])
+                below.formatter_class = argparse.RawDescriptionHelpFormatter
+            _furnish(below, examples)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -26,7 +26,8 @@ EXAMPLES = """examples:
   juniper issuer trust google invoice-export-google --uploaded-jwks
   juniper issuer trust kubernetes billing-debugger --version v1beta1
   juniper issuer publish /srv/www/juniper
-  juniper issuer backup /var/backups/juniper.db"""
+  juniper issuer backup /var/backups/juniper.db
+  juniper issuer restore /var/backups/juniper.db"""
 
 Verbs = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for what add_subparsers returns
 
@@ -71,7 +72,7 @@ def _register_trust(verbs: Verbs[argparse.ArgumentParser]) -> None:
     form.add_argument("--terraform", action="store_true", help="EKS's access entry as Terraform")
     cluster.add_argument("--issuer-ca", type=Path, metavar="FILE", help="the CA of the issuer's certificate, as PEM")
     for kind in kinds.choices.values():
-        kind.add_argument("scope")
+        kind.add_argument("scope", help="a scope of the policy that reaches such a relying party")
         takes_config(kind, default=argparse.SUPPRESS)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from juniperd import errors
+from juniperd import cli, errors
 from juniperd.cli import VERBS
 from juniperd.errors import JuniperError
 from juniperd.issuer import config, lint_jobs, policy_commands, policy_file
@@ -71,6 +71,20 @@ def test_there_are_commands_to_test() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_helps(verb: str) -> None:
     assert parser_of(verb).format_help().startswith(f"usage: juniper {verb}")
+
+
+def below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parsers of the verbs below one, at any depth."""
+    for action in parser._actions:
+        for one in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
+            yield from (one, *below(one))
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if any(below(cli.parser_of(verb)))])
+def test_a_verb_below_another_says_what_it_does_and_shows_an_example(verb: str) -> None:
+    for one in below(cli.parser_of(verb)):
+        assert one.description, one.prog
+        assert f"{one.prog} " in f"{one.epilog or one.description} ", one.prog
 
 
 def test_the_example_policy_is_a_policy(tmp_path: Path) -> None:
