@@ -280,7 +280,7 @@ class TargetUnknown(ExchangeError):
 
     blame = Blame.CONFIGURATION
     exit_status = 78
-    remedy = "run: juniper setup aws --diff"
+    remedy = "run: juniper scopes"
 
 
 class HostUnknown(TargetUnknown):

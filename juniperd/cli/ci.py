@@ -63,23 +63,29 @@ def _held(wanted: Sequence[str], *, sandbox: bool) -> Held:
     """What the job holds; what it does not is said, and a scope that was asked for by name is an error."""
     rows = _rows()
     held = [str(row["name"]) for row in rows if row.get("held")]
-    for row in rows:
-        name, reason = str(row.get("name")), one_line(str(row.get("reason")), 300)
-        if row.get("held") or (wanted and name not in wanted):
-            continue
-        if name in wanted:
-            raise _refused(name, reason)
-        child.say(f"left out: {name} ({reason})")
+    refused = {str(row.get("name")): one_line(str(row.get("reason")), 300) for row in rows if not row.get("held")}
     for name in wanted:
+        if name in refused:
+            raise _refused(name, refused[name])
         if name not in held:
             msg = f"the job can see no scope '{one_line(name, 100)}'"
             raise UsageError(msg, "mend its name, or ask whoever owns the policy")
+    if not wanted:
+        _tell(refused)
     if not held:
         msg = "the job holds no scope"
-        raise GrantRefused(msg, "ask whoever owns the policy for one of this project with the origin pipeline")
+        cure = "ask whoever owns the policy for one of this project with the origin pipeline"
+        raise GrantRefused(msg, "see above what each is for, and what cures it" if refused else cure)
     chosen = list(wanted) or held
     child.say(f"scopes: {', '.join(chosen)}")
     return session.held(rows, chosen, issuer="", sandbox=sandbox)
+
+
+def _tell(refused: Mapping[str, str]) -> None:
+    """What is left out, in a line for each reason: of one kind of job most are left out for the same."""
+    for reason in dict.fromkeys(refused.values()):
+        names = ", ".join(one_line(name, 100) for name, why in refused.items() if why == reason)
+        child.say(f"left out: {names} ({reason})")
 
 
 def _refused(name: str, reason: str) -> GrantRefused:

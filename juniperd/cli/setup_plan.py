@@ -112,6 +112,8 @@ def run(tool: Tool, wish: Wish, *, diff: bool) -> int:
     """One tool on its own: shown, and written unless ``diff``."""
     plan = tool.plan(wish)
     plan.show()
+    if plan.empty and not plan.changes:
+        print("nothing to change")
     if not diff:
         plan.carry_out()
     if not diff or tool.NEEDS_SIGN_IN:

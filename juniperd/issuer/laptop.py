@@ -125,7 +125,7 @@ class LaptopHearing:
         belongs = await self.judge.belongs(self.subject)
         if isinstance(belongs, Refused):
             return Decided(belongs)
-        text = "there is no such scope; mend its name, or run: juniper setup aws|kubectl --diff"
+        text = "there is no such scope; mend its name, or run: juniper setup aws|gcloud|kubectl --diff"
         return Decided(Refused("select", "unknown_scope", text), belongs=belongs)
 
 

@@ -234,7 +234,7 @@ def _nothing(asked: OpenRequest, left_out: Sequence[_Judged]) -> Refused:
     first = next((j.refused for j in left_out if j.told), None) or next((j.refused for j in left_out), None)
     if first is not None:
         return first
-    text = f"no scope of {asked.project} is for laptops and '{asked.environment}'; run: juniper setup aws --diff"
+    text = f"no scope of {asked.project} is for laptops and '{asked.environment}'; run: juniper scopes"
     return Refused("select", "unknown_scope", text)
 
 

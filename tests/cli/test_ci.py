@@ -79,6 +79,18 @@ def test_a_named_scope_that_is_not_held_ends_with_its_own_cure() -> None:
         ci._held(["invoice-archive-writer", "no-such"], sandbox=False)
 
 
+def test_scopes_that_are_left_out_for_one_reason_are_one_line(
+    shown: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown.append(REFUSED | {"name": "ledger-writer"})
+    shown.append(REFUSED | {"name": "tax-reader", "reason": "another; cure"})
+    held()
+    assert capsys.readouterr().err.splitlines()[:-1] == [
+        f"juniper: left out: ledger-reader, ledger-writer ({REFUSED['reason']})",
+        "juniper: left out: tax-reader (another; cure)",
+    ]
+
+
 def test_a_reason_without_a_cure_gets_one(shown: list[dict[str, Any]]) -> None:
     shown.append(REFUSED | {"name": "odd", "reason": "no\x1b[2J"})
     said = refusal("odd")
@@ -87,8 +99,13 @@ def test_a_reason_without_a_cure_gets_one(shown: list[dict[str, Any]]) -> None:
     assert "\x1b" not in said
 
 
-def test_a_job_that_holds_nothing_is_told_whom_to_ask(shown: list[dict[str, Any]]) -> None:
+def test_a_job_that_holds_nothing_is_told_why_or_whom_to_ask(
+    shown: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     del shown[:2]
+    assert refusal() == "the job holds no scope; see above what each is for, and what cures it"
+    assert "left out: ledger-reader" in capsys.readouterr().err
+    del shown[0]
     assert refusal() == (
         "the job holds no scope; ask whoever owns the policy for one of this project with the origin pipeline"
     )

@@ -241,6 +241,7 @@ def test_set_up_writes_and_takes_back_its_own_files_alone(up: Company) -> None:
     (folder / "mine.json").unlink()
     assert f"removed: {path}" in up.juniper("setup", "gcloud", "--undo").good()
     assert list(folder.glob("*.json")) == []
+    assert up.juniper("setup", "gcloud", "--undo").good() == "nothing to change\n"
 
 
 @pytest.fixture

@@ -108,6 +108,10 @@ def test_terraform_says_the_same(config: Path) -> None:
         assert f"{json.dumps(name)} = {json.dumps(expression)}" in text
     assert f'service_account_id = "projects/shop-staging/serviceAccounts/{ACCOUNT}"' in text
     assert "jwks_json" not in text
+    # Of the commands the first comment says the same: what is once for all, and what is for this scope.
+    shared, own = text.split(f"\n# for {SCOPE}\n")
+    assert shared.startswith("# once for google-staging")
+    assert (shared.count("resource "), own.count("resource ")) == (2, 1)
 
 
 def test_without_an_account_the_binding_is_the_resource_s(config: Path) -> None:

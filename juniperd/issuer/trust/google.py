@@ -113,7 +113,8 @@ def as_terraform(policy: Policy, scope: Scope, *, issuer_url: str, jwks: Jwks | 
     name = party.name.replace("-", "_")
     mapping = "\n".join(f"    {json.dumps(key)} = {json.dumps(expression)}" for key, expression in MAPPING.items())
     keys = f"\n    jwks_json  = {json.dumps(json.dumps(jwks))}" if jwks else ""
-    return f"""resource "google_iam_workload_identity_pool" "juniper_{name}" {{
+    return f"""# once for {party.name}: its scopes share pool and provider, and a new scope is a new condition
+resource "google_iam_workload_identity_pool" "juniper_{name}" {{
   project                   = {json.dumps(place.project)}
   workload_identity_pool_id = {json.dumps(place.pool)}
   display_name              = "Juniper"
@@ -140,6 +141,7 @@ def _terraform_binding(target: GoogleTarget, scope: Scope) -> str:
         return f"\n# no service account: bind a role on each resource itself to {member}\n"
     project = target.service_account.partition("@")[2].removesuffix(".iam.gserviceaccount.com")
     return f"""
+# for {scope.name}
 resource "google_service_account_iam_member" "juniper_{scope.name.replace("-", "_")}" {{
   service_account_id = {json.dumps(f"projects/{project}/serviceAccounts/{target.service_account}")}
   role               = {json.dumps(WORKLOAD_USER)}
