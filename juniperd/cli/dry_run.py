@@ -70,16 +70,27 @@ def of_job(name: str, project: str, issuer: str, *, ref: str | None, environment
 
 def lint(project: str, ref: str | None, issuer: str | None) -> Event:
     """The lint answer of a push of the person's to that ref; :class:`GrantRefused` with GitLab's own text."""
-    asked = {"project": project, "ref": ref, "issuer": issuer}
-    answer = connection.result("ci_lint", asked, timeout=PATIENCE)
-    if answer.get("valid") is not True:
-        errors = answer.get("errors")
-        said = "; ".join(map(str, errors)) if isinstance(errors, list) and errors else "without a reason"
-        where = one_line(f"{answer.get('ref')} of {project}", 200)
-        # A full stop would stand before our own semicolon.
-        msg = f"GitLab would make no pipeline of yours on {where}: {one_line(said.rstrip(' .'), 400)}"
-        raise GrantRefused(msg, "choose another with --ref, or ask the project's maintainers")
+    answer = asked(project, ref, issuer)
+    if (no := refusal(answer)) is not None:
+        raise no
     return answer
+
+
+def asked(project: str, ref: str | None, issuer: str | None) -> Event:
+    """The same, whatever GitLab says."""
+    return connection.result("ci_lint", {"project": project, "ref": ref, "issuer": issuer}, timeout=PATIENCE)
+
+
+def refusal(answer: Event) -> GrantRefused | None:
+    """Why GitLab would make this person no pipeline there, or None."""
+    if answer.get("valid") is True:
+        return None
+    errors = answer.get("errors")
+    said = "; ".join(map(str, errors)) if isinstance(errors, list) and errors else "without a reason"
+    where = one_line(f"{answer.get('ref')} of {answer.get('project')}", 200)
+    # A full stop would stand before our own semicolon.
+    msg = f"GitLab would make no pipeline of yours on {where}: {one_line(said.rstrip(' .'), 400)}"
+    return GrantRefused(msg, "choose another with --ref, or ask the project's maintainers")
 
 
 def job(name: str, answer: Event) -> CiJob:

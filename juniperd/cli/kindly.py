@@ -30,13 +30,18 @@ def guess_scope(given: str, known: Collection[str], command: str, otherwise: str
 def seen(issuer: object) -> list[Row]:
     """The rows that the person may see at that issuer, or at all; none where nobody can or may tell."""
     try:
-        issuers = connection.result("catalogue", {"issuer": issuer}).get("issuers")
+        return rows(issuer)
     except JuniperError:
         # Who asked has heard a no already, and that one is what they are to be told.
         return []
+
+
+def rows(issuer: object) -> list[Row]:
+    """The same; why nobody can tell is raised."""
+    issuers = connection.result("catalogue", {"issuer": issuer}).get("issuers")
     found = issuers.values() if isinstance(issuers, Mapping) else ()
     lists = (document.get("scopes") for document in found if isinstance(document, Mapping))
-    return [row for rows in lists if isinstance(rows, list) for row in rows if isinstance(row, Mapping)]
+    return [row for some in lists if isinstance(some, list) for row in some if isinstance(row, Mapping)]
 
 
 def check(what: str, given: str, known: Collection[str], command: str, *, of: str = "") -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from juniperd.cli import checkout, connection, dry_run, kindly, show
-from juniperd.errors import UsageError, one_line
+from juniperd.errors import GrantRefused, UsageError, one_line
 
 EXAMPLES = """examples:
   juniper parity invoice-archive-writer
@@ -19,6 +20,15 @@ _OF_JOBS = "a job's own: a laptop has none, and none is made up"
 """What the issuer says of a claim that exists in jobs alone: one line tells them all."""
 
 Shown = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Which job is meant: where it runs, or why GitLab runs none of that name for this person."""
+
+    environment: str | None = None
+    ref: str | None = None
+    refused: GrantRefused | None = None
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +45,14 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare; 0 where the laptop holds nothing that the job would not."""
-    environment, ref = (args.environment, checkout.as_policy(args.ref)) if args.job is None else _of_job(args)
-    asked = {"scope": args.scope, "environment": args.environment, "job_environment": environment, "job_ref": ref}
-    answer = dict(connection.result("parity", asked))
+    job = _Job(args.environment, checkout.as_policy(args.ref)) if args.job is None else _of_job(args)
+    asked = {"scope": args.scope, "environment": args.environment, "job_environment": job.environment}
+    answer = dict(connection.result("parity", asked | {"job_ref": job.ref}))
     answer.pop("event", None)
     if "rows" not in answer:
         _known(args.scope, answer)
+    elif job.refused is not None:
+        answer |= _without_job(answer, job.refused)
     if args.json:
         show.as_json(answer)
     else:
@@ -48,23 +60,41 @@ def run(args: argparse.Namespace) -> int:
     return 0 if answer.get("within") is True else 1
 
 
-def _of_job(args: argparse.Namespace) -> tuple[str | None, str | None]:
-    """Environment and ref of the job, as GitLab would make it for this person.
+def _of_job(args: argparse.Namespace) -> _Job:
+    """The job, as GitLab would make it for this person.
 
     Where the scope names no ref, and nobody chose one, it is the same job on a branch of the person's own: what runs on a
     branch that others review they have not written alone.
     """
     issuer, _slash, name = args.scope.rpartition("/")
-    rows = kindly.seen(issuer or None)
+    rows = kindly.rows(issuer or None)
+    if not rows:
+        # Who sees no scope hears an id, as without a job.
+        return _Job()
     row = next((row for row in rows if row.get("name") == name), None)
     if row is None:
         names = [str(one.get("name")) for one in rows]
         msg = f"you can see no scope '{one_line(args.scope, 100)}'"
         raise UsageError(msg, kindly.guess_scope(args.scope, names, "run: juniper parity {}", "run: juniper scopes"))
     wanted = checkout.as_policy(args.ref)
-    answer = dry_run.lint(str(row["project"]), None if wanted is None else checkout.name_of(wanted), issuer or None)
+    answer = dry_run.asked(str(row["project"]), None if wanted is None else checkout.name_of(wanted), issuer or None)
+    if (no := dry_run.refusal(answer)) is not None:
+        return _Job(ref=wanted, refused=no)
     linted = f"branch:{answer.get('ref')}" if row.get("ref") is not None else None
-    return dry_run.job(args.job, answer).environment, wanted or linted
+    return _Job(dry_run.job(args.job, answer).environment, wanted or linted)
+
+
+def _without_job(answer: Shown, refused: GrantRefused) -> dict[str, object]:
+    """The comparison where GitLab makes this person no such pipeline; of a laptop that holds something it says nothing.
+
+    On another branch the job might run, so that a laptop which holds the scope need not be wider than it.
+    """
+    laptop = answer.get("laptop")
+    if not isinstance(laptop, Mapping) or laptop.get("holds") is not False:
+        raise refused
+    nothing = {"holds": False, "text": refused.message, "reason": "gitlab_pipeline", "source": None}
+    verdict = "neither holds anything: the laptop is within the job"
+    return {"job": nothing, "rows": [], "within": True, "verdict": verdict}
 
 
 def _known(scope: str, answer: Shown) -> None:

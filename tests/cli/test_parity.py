@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from juniperd.cli import connection, dry_run, parity
-from juniperd.errors import UsageError
+from juniperd.errors import GrantRefused, JuniperError, LoginRequired, UsageError
 
 SCOPE = "invoice-archive-writer"
 OF_JOBS = "a job's own: a laptop has none, and none is made up"
@@ -53,8 +53,11 @@ class Agent:
             {"parity": ANSWER, "catalogue": SCOPES, "ci_lint": LINT}
         )
         self.asked: dict[str, dict[str, Any]] = {}
+        self.refused: dict[str, JuniperError] = {}
 
     def result(self, verb: str, params: dict[str, Any], **_options: object) -> dict[str, Any]:
+        if verb in self.refused:
+            raise self.refused[verb]
         self.asked[verb] = {name: value for name, value in params.items() if value is not None}
         return dict(self.answers[verb])
 
@@ -174,10 +177,33 @@ def test_a_job_is_found_as_gitlab_would_make_it(agent: Agent, capsys: pytest.Cap
     assert (agent.asked["ci_lint"]["ref"], agent.asked["parity"]["job_ref"]) == ("v1", "tag:v1")
 
 
+def test_a_job_that_gitlab_would_not_run_holds_nothing(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.answers["ci_lint"] = LINT | {"valid": False, "errors": ["Insufficient permissions."]}
+    said = "GitLab would make no pipeline of yours on main of shop/billing: Insufficient permissions"
+    with pytest.raises(GrantRefused, match=f"{said}; choose another with --ref"):
+        run(SCOPE, "--job", "deploy")
+    agent.answers["parity"] = ANSWER | {"laptop": {"holds": False, "text": "the scope asks for developer"}}
+    assert run(SCOPE, "--job", "deploy") == 0
+    _, job, _laptop, last = capsys.readouterr().out.splitlines()
+    assert job == f"  job     holds nothing: {said}"
+    assert last == "neither holds anything: the laptop is within the job"
+    assert run(SCOPE, "--job", "deploy", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["job"]["reason"] == "gitlab_pipeline"
+
+
+def test_who_is_not_signed_in_is_told_that_and_not_that_there_is_no_scope(agent: Agent) -> None:
+    agent.refused["catalogue"] = LoginRequired("nobody is signed in")
+    with pytest.raises(LoginRequired, match="nobody is signed in; run: juniper login"):
+        run(SCOPE, "--job", "deploy")
+
+
 def test_a_job_that_is_none_and_a_scope_that_is_none_are_guessed(agent: Agent) -> None:
     with pytest.raises(UsageError, match="makes no job 'deplo'; did you mean deploy"):
         run(SCOPE, "--job", "deplo")
     with pytest.raises(UsageError, match=f"you can see no scope 'invoice-archive-write'; did you mean {SCOPE}"):
         run("invoice-archive-write", "--job", "deploy")
     assert "parity" not in agent.asked
+    agent.answers["catalogue"]["issuers"]["team"]["scopes"] = []
+    agent.answers["parity"] = UNTOLD
+    assert run(SCOPE, "--job", "deploy") == 0, "who sees no scope is told no more than without a job"
     assert dry_run.PATIENCE > 60

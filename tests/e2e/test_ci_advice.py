@@ -67,7 +67,7 @@ def test_a_job_is_held_against_the_laptop(advised: Company) -> None:
     mine = advised.juniper("parity", "invoice-archive-writer", "--job", "archive-invoices")
     assert mine.status == 0, mine
     lines = mine.stdout.splitlines()
-    assert lines[0].startswith("invoice-archive-writer: a job of yours on a new branch, environment staging (GitLab ")
+    assert lines[0].startswith("invoice-archive-writer: the job archive-invoices as you may write it on a new branch, ")
     assert lines[1:4] == ["  job     holds it, started by push", "  laptop  holds it", "  aws-shop"]
     assert lines[-1] == "the laptop is within the job"
     # On main runs what others reviewed, so no such job is the developer's own.

@@ -164,6 +164,16 @@ async def test_a_token_of_another_gitlab_or_for_another_issuer_counts_for_nothin
         assert pipelines.company.events() == []
 
 
+async def test_a_new_key_of_gitlabs_counts_and_one_that_it_has_withdrawn_does_not(tmp_path: Path) -> None:
+    async with open_pipelines(tmp_path) as pipelines:
+        assert (await pipelines.ask())[0] == 200
+        withdrawn = pipelines.token()
+        pipelines.ci.key = SigningKey.generate_rs256()
+        assert (await pipelines.ask())[0] == 200
+        status, body = await pipelines.agent().token(withdrawn, scope="release-publisher")
+        assert (status, body["error"]) == (400, "invalid_request")
+
+
 async def test_a_job_is_no_person_and_a_person_no_job(tmp_path: Path) -> None:
     async with open_pipelines(tmp_path) as pipelines:
         agent, company = pipelines.agent(), pipelines.company
