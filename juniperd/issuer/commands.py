@@ -101,6 +101,8 @@ def line(record: Mapping[str, object]) -> str:
         ]
         if record.get("reason"):
             shown.append(f"rule {record['rule']}: {record['reason']}")
+        if record.get("origin") == "pipeline":
+            shown.append(f"job {_word(record.get('subject'))}")
         if record.get("session"):
             shown.append(f"session {_word(record['session'])}")
         shown.append(f"id {record.get('id')}")
@@ -113,7 +115,7 @@ def _word(value: object) -> str:
     """A field as one word, so that none can look like the field after it."""
     if isinstance(value, list):
         return ",".join(_word(item["scope"] if isinstance(item, dict) and "scope" in item else item) for item in value)
-    text = one_line(str(value))
+    text = one_line(json.dumps(value) if isinstance(value, bool) else str(value))
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 
 

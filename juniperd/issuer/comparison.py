@@ -32,7 +32,7 @@ class Comparison:
         self._callers.check(subject)
         number, scope = self._new_id(), self._judge.policy.scope(query["scope"])
         if scope is None:
-            await self._record(number, subject, query["scope"], None)
+            await self._record(number, subject, query["scope"], None, untold="unknown_scope")
             await untold(self._judge, subject, number)
             return _id_alone(number)
         environment = query.get("environment") or _narrowed(scope.environment, query.get("job_environment"))
@@ -41,7 +41,7 @@ class Comparison:
         verdict = self._judge.verdict(case, subject)
         refused = verdict if isinstance(verdict, Refused) else None
         if not decision.entitled(case):
-            await self._record(number, subject, scope.name, None)
+            await self._record(number, subject, scope.name, None, untold=refused.reason if refused else "")
             await untold(self._judge, subject, number, refused)
             return _id_alone(number)
         if refused is not None and refused.passing:
@@ -60,8 +60,10 @@ class Comparison:
         session = parity.SOME if scope.activation is Activation.SESSION else None
         return Stamp(self._issuer_url, parity.SOME, self._clock(), self._judge.policy.digest, session)
 
-    async def _record(self, number: str, subject: Subject, scope: str, found: Parity | None) -> None:
-        """Whoever hears an id and no more names it to an auditor; no decision, so no verdict."""
+    async def _record(
+        self, number: str, subject: Subject, scope: str, found: Parity | None, *, untold: str = ""
+    ) -> None:
+        """Whoever hears an id and no more names it to an auditor, who finds the reason here; no decision, so no verdict."""
         fields = {
             "id": number,
             "identity": subject.identity.name,
@@ -69,7 +71,7 @@ class Comparison:
             "scope": one_line(scope, 64),
             "within": found.within if found else None,
             "job": found.job.reason or "holds" if found else None,
-            "laptop": found.laptop.reason or "holds" if found else None,
+            "laptop": found.laptop.reason or "holds" if found else untold or None,
         }
         now = self._clock()
         await self._state.write(lambda c: audit.append(c, "parity", at=now, fields=fields))

@@ -351,3 +351,12 @@ async def test_half_a_character_from_outside_is_a_decision_with_its_record(tmp_p
         status, body = await laptop.token(token)
         assert (status, body["error"]) == (403, "access_denied")
         assert len(company.events()) == 1
+
+
+def test_a_line_tells_a_job_from_a_person_and_yes_as_json_does() -> None:
+    said = {"verdict": "permitted", "user_id": 8, "user_login": "maintainer", "scope": "writer", "relying_party": "aws"}
+    head = {"seq": 1, "time": "2026-09-21T10:00:00Z"}
+    job = head | {"event": "decision", "origin": "pipeline", "subject": "42/900", "id": "n", **said}
+    assert commands.line(job).endswith("decision permitted 8-maintainer writer at aws job 42/900 id n")
+    assert "job" not in commands.line(job | {"origin": "laptop", "subject": "u-maintainer"})
+    assert commands.line(head | {"event": "parity", "within": True, "job": None}).endswith("parity within=true")

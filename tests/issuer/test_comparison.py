@@ -111,6 +111,11 @@ async def test_whoever_may_not_know_hears_an_id_of_a_hidden_scope_as_of_none(com
             assert body == {"id": body["id"], "within": True, "laptop": {"holds": False}}
     hidden = [event for event in company.events("parity") if event["scope"] == SCOPE]
     assert [(event["subject"], event["within"], event["job"]) for event in hidden] == [("u-outsider", None, None)]
+    # What they are not told the trail has.
+    assert [event["laptop"] for event in hidden] == ["not_a_member"]
+    assert {event["laptop"] for event in company.events("parity") if event["scope"] == "no-such-scope"} == {
+        "unknown_scope"
+    }
 
 
 async def test_a_reporter_may_know_and_a_guest_may_not(company: Company) -> None:
