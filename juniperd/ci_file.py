@@ -51,6 +51,8 @@ class CiJob:
     audiences: tuple[str, ...] = ()
     role_arns: tuple[str, ...] = ()
     region: str | None = None
+    action: str = "start"
+    """What the job does to its environment; ``start`` deploys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,14 @@ def _job(row: Mapping[str, object], written: Configuration, known: Mapping[str, 
         audiences=_audiences(body.get("id_tokens") or written.default.get("id_tokens")),
         role_arns=_roles(body, variables),
         region=next((variables[one] for one in _REGIONS if one in variables), None) or _region(body),
+        action=_action(body),
     )
+
+
+def _action(body: Mapping[str, object]) -> str:
+    written = body.get("environment")
+    found = written.get("action") if isinstance(written, Mapping) else None
+    return one_line(found, 40) if isinstance(found, str) else "start"
 
 
 def _without_ref(known: Mapping[str, str]) -> Mapping[str, str]:

@@ -164,12 +164,7 @@ def _is_writable(ref: str | None) -> bool:
 
 def _missing(job: CiJob, role: str | None, source: Source, undeclared: str) -> Iterator[str]:
     yield f"job {job.name}: whether it only reads could not be told; a scope that writes sleeps until a session"
-    if job.pattern is None and job.environment is None:
-        yield "it has no environment, or one whose name could not be told: a laptop needs one"
-    elif not _is_named(job):
-        yield f"policy has no pattern for its environment {one_line(job.environment or '', 255)}"
-    elif job.pattern is not None and PRODUCTION.fullmatch(job.pattern):
-        yield "production is for pipelines, unless laptop_production names people until a date"
+    yield from _of_place(job)
     if not _is_writable(ref := _ref_of(job, source)):
         yield f"policy has no pattern for the ref {one_line(ref or '', 255)}; choose another with --ref"
     if not job.audiences:
@@ -182,6 +177,18 @@ def _missing(job: CiJob, role: str | None, source: Source, undeclared: str) -> I
         yield "the region of its role could not be found"
     if undeclared:
         yield f'declare [relying_party.aws-{undeclared}] with kind = "aws" and audience = "juniper:aws:{undeclared}"'
+
+
+def _of_place(job: CiJob) -> Iterator[str]:
+    """What its environment lacks for a scope."""
+    if job.pattern is None and job.environment is None:
+        yield "it has no environment, or one whose name could not be told: a laptop needs one"
+    elif not _is_named(job):
+        yield f"policy has no pattern for its environment {one_line(job.environment or '', 255)}"
+    elif job.pattern is not None and PRODUCTION.fullmatch(job.pattern):
+        yield "production is for pipelines, unless laptop_production names people until a date"
+    if job.environment is not None and job.action != "start":
+        yield f"its action there is {one_line(job.action, 40)}: where the environment is protected only a job that deploys holds it"
 
 
 def toml(found: Sequence[Proposal], source: Source) -> str:

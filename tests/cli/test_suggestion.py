@@ -72,6 +72,11 @@ def test_what_could_not_be_found_is_named() -> None:
     ):
         assert said in text
     assert not re.search(r"^\[", text, re.MULTILINE)  # no entry yet
+    verifies = text_of(replace(ARCHIVE, action="verify"))
+    assert (
+        "# its action there is verify: where the environment is protected only a job that deploys holds it" in verifies
+    )
+    assert "its action" not in text_of(ARCHIVE)
     assert "asks for no ID token" in text_of(replace(ARCHIVE, audiences=()))
     assert "production is for pipelines" in text_of(replace(ARCHIVE, pattern="Live/eu", environment="Live/eu"))
     assert "no job there asks for an ID token" in text_of()

@@ -43,7 +43,9 @@ def test_what_a_job_asks_for() -> None:
     archive = job()
     assert (archive.stage, archive.when) == ("deploy", "on_success")
     assert archive.audiences == ("https://juniper.shop.example",)  # of the default
-    assert (archive.role_arns, archive.region) == ((ARN,), "eu-west-1")
+    assert (archive.role_arns, archive.region, archive.action) == ((ARN,), "eu-west-1", "start")
+    stops = MERGED.replace("{name: staging}", "{name: staging, action: stop}")
+    assert job(merged=stops).action == "stop"
     fetch = job("fetch", None)
     assert fetch.audiences == ("https://a.example", "https://b.example")
     assert fetch.role_arns == ("arn:aws:iam::444455556666:role/secret-reader", ARN)
