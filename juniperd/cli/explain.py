@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 
-from juniperd.cli import connection, kindly, show
+from juniperd.cli import checkout, connection, kindly, show
 from juniperd.errors import UsageError, one_line
 
 EXAMPLES = """examples:
@@ -19,13 +19,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Which scope, selected how."""
     parser.add_argument("scope", help="a scope's name, or ISSUER/SCOPE")
     parser.add_argument("--environment", help="select an environment, where the scope's is a pattern")
-    parser.add_argument("--ref", help="select a ref, as branch:main or tag:v1")
+    parser.add_argument("--ref", help="select a ref, as main, branch:main or tag:v1")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Explain it; the status tells a script the verdict: 0 permitted, 1 refused, 2 no scope of theirs."""
-    asked = {"scope": args.scope, "environment": args.environment, "ref": args.ref}
+    asked = {"scope": args.scope, "environment": args.environment, "ref": checkout.as_policy(args.ref)}
     answer = dict(connection.result("explain", asked))
     answer.pop("event", None)
     if answer.get("verdict") == "refused" and "rule" not in answer:

@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 
-from juniperd.cli import connection, kindly, show
+from juniperd.cli import checkout, connection, kindly, show
 from juniperd.errors import UsageError, one_line
 
 EXAMPLES = """examples:
@@ -30,7 +30,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     opening = verbs.add_parser("open", help="open one and print the line that puts a shell into it")
     opening.add_argument("project", help="the project's full path, as shop/billing")
     opening.add_argument("--env", required=True, metavar="NAME", help="the environment to debug")
-    opening.add_argument("--ref", help="narrow to a ref, as branch:main or tag:v1")
+    opening.add_argument("--ref", help="narrow to a ref, as main, branch:main or tag:v1")
     opening.add_argument(
         "--scope", action="append", default=[], metavar="NAME", help="this scope alone; may be repeated"
     )
@@ -64,7 +64,7 @@ def _open(args: argparse.Namespace) -> int:
     asked = {
         "project": args.project,
         "environment": args.env,
-        "ref": args.ref,
+        "ref": checkout.as_policy(args.ref),
         "scopes": args.scope,
         "seconds": seconds(args.length),
         "reason": args.reason,

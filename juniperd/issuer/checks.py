@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from juniperd.issuer.cures import narrowing
 from juniperd.issuer.facts import Asked, Fact, Membership, Project, Trouble
 from juniperd.issuer.policy import ROLES, STARTED_BY_PEOPLE, Activation, Scope
 from juniperd.issuer.protection import (
@@ -312,6 +313,7 @@ def _check_sleep(case: Case) -> Refused | None:
     if case.scope.activation is Activation.SIGN_IN or case.session is not None:
         return None
     cure = f"run: juniper session open {case.scope.project} --env {case.selection.environment}"
+    cure += narrowing(case)
     return Refused("7", "asleep", f"the scope sleeps until a debugging session wakes it; {cure}")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+
+from juniperd.issuer import glob
 from juniperd.issuer.policy import ROLES
 from juniperd.issuer.protection import DEVELOPER
 from juniperd.issuer.verdict import Case, Refused
@@ -55,7 +58,7 @@ CURES = {
     "approval_required": "use a pipeline, which can wait for the approvals of {environment}",
     "environment_protected": "needs deploy to {environment}; as {level} you have none: ask the maintainers of {project}",
     "production": "use a pipeline, or ask the policy's owner to name you in laptop_production until a date",
-    "asleep": "open a debugging session: juniper session open {project} --env {environment}",
+    "asleep": "open a debugging session: juniper session open {project} --env {environment}{narrow}",
     "hidden": _READER,
     "reader_blind": _READER,
     "reader_token": "ask who runs the issuer for a new reader token",
@@ -68,6 +71,14 @@ CURES = {
 """By the refusal's stable word; a test proves that each word of a decision stands here."""
 
 
+def narrowing(case: Case) -> str:
+    """What opens a session at the very ref that a pattern's scope was asked for on; others choose none."""
+    pattern, ref = case.scope.ref, case.selection.ref
+    return (
+        f" --ref {shlex.quote(ref)}" if pattern is not None and ref is not None and not glob.is_literal(pattern) else ""
+    )
+
+
 def cure(refused: Refused, case: Case) -> str:
     """What would change this refusal; to be shown to those alone who may see the reason. A new word has one too."""
     kind, _, name = (case.selection.ref or "").partition(":")
@@ -77,6 +88,7 @@ def cure(refused: Refused, case: Case) -> str:
         project=case.scope.project,
         environment=case.selection.environment or "the scope's environment",
         ref=f"the {kind} {name}" if name else "the ref",
+        narrow=narrowing(case),
         flow=" or ".join(sorted(case.scope.sign_in)),
         # Where the scope asks for less, being an author asks for more.
         role=_ROLES[max(case.scope.role, DEVELOPER)],

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from juniperd.issuer import parity
+from juniperd.issuer import cures, parity
 from juniperd.issuer.parity import Parity
-from juniperd.issuer.policy import Scope
+from juniperd.issuer.policy import Activation, Scope
 from juniperd.issuer.verdict import Permitted, Refused
 from juniperd.model import Origin
 from tests.issuer.doubles import Row, environment, level, member, project, protected_branch, protected_environment, user
@@ -213,3 +213,14 @@ def test_worlds_are_judged_by_the_real_decision() -> None:
     case, verdict = World().judged(a_scope())
     assert isinstance(verdict, Permitted)
     assert {a.question for a in case.facts.asked} >= {"GET /projects/42", "GET /projects/42/protected_branches"}
+
+
+def test_a_sleeping_scope_of_a_pattern_is_woken_at_the_ref_that_was_asked_for() -> None:
+    world = World(branches=[])
+    for pattern, ref, narrow in (("branch:m*", "branch:main", " --ref branch:main"), ("branch:main", None, "")):
+        scope = a_scope(ref=pattern, activation=Activation.SESSION)
+        case, verdict = world.judged(scope, ref=ref)
+        assert isinstance(verdict, Refused)
+        opened = f"juniper session open shop/billing --env staging{narrow}"
+        assert verdict.text.endswith(f"; run: {opened}")
+        assert cures.cure(verdict, case) == f"open a debugging session: {opened}"
