@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from juniperd.errors import UpstreamAnswer, one_line
 
 if TYPE_CHECKING:
     import yaml
 
+T = TypeVar("T")
 LONGEST = 262_144
 """Characters of a merged configuration."""
 MOST_NODES = 30_000
@@ -97,7 +98,8 @@ def _job(row: Mapping[str, object], written: Configuration, known: Mapping[str, 
     name = str(row.get("name") or "")[:255]
     body = written.job(name)
     own = _texts_of(body.get("variables"))
-    named, variables = row.get("environment"), {**written.variables, **own}
+    named, variables = row.get("environment"), {**_inherited(body, "variables", written.variables), **own}
+    default = _inherited(body, "default", written.default)
     raw = named if isinstance(named, str) and named else None
     return CiJob(
         name=one_line(name, 255),
@@ -105,11 +107,20 @@ def _job(row: Mapping[str, object], written: Configuration, known: Mapping[str, 
         when=one_line(str(row.get("when") or ""), 40),
         environment=None if raw is None else _literal(_expanded(raw, {**variables, **known})),
         pattern=None if raw is None else _pattern(_expanded(raw, {**variables, **_without_ref(known)})),
-        audiences=_audiences(body.get("id_tokens") or written.default.get("id_tokens")),
+        audiences=_audiences(body.get("id_tokens") or default.get("id_tokens")),
         role_arns=_roles(body, variables),
         region=next((variables[one] for one in _REGIONS if one in variables), None) or _region(body),
         action=_action(body),
     )
+
+
+def _inherited(body: Mapping[str, object], what: str, whole: Mapping[str, T]) -> Mapping[str, T]:
+    """What a job takes over of the file's defaults or variables: all, none, or what it lists (``inherit``)."""
+    said = body.get("inherit")
+    taken = said.get(what) if isinstance(said, Mapping) else None
+    if isinstance(taken, list):
+        return {name: value for name, value in whole.items() if name in taken}
+    return {} if taken == "false" else whole
 
 
 def _action(body: Mapping[str, object]) -> str:

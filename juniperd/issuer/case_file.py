@@ -16,6 +16,7 @@ from typing import TypeVar
 from juniperd import tomlfile
 from juniperd.errors import PolicyError
 from juniperd.issuer import glob
+from juniperd.issuer.job import MERGE_REQUEST
 from juniperd.issuer.policy import ROLES, SOURCES, Policy
 from juniperd.issuer.protection import Branch, Entry, Holder, ProtectedEnvironment, Tag
 from juniperd.issuer.reasons import REASONS
@@ -148,6 +149,8 @@ def _case(table: Table, reading: _Reading) -> PolicyCase:
         run=None if laptop else _run(table),
     )
     table.finish()
+    if found.ref is not None and found.run is not None and found.run.source == MERGE_REQUEST:
+        raise table.error("ref", "a merge request's job is on no ref", "remove ref")
     return found
 
 

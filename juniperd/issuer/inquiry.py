@@ -32,6 +32,9 @@ from juniperd.issuer.job_facts import RunningJob, running_job_of
 from juniperd.issuer.protection import DEVELOPER, Entry, GroupLevel, GroupMembership, Holder, ProtectedEnvironment
 from juniperd.model import Clock
 
+ABSENT = 5.0
+"""Seconds for which an environment that was not there counts as not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Who:
@@ -261,7 +264,11 @@ class Inquiry:
                 raise Malformed(msg)
             return (exact[0], f"{exact[0].state}, tier {exact[0].tier}") if exact else (None, "no such environment")
 
-        return await self._asking.ask(question, read)
+        found = await self._asking.ask(question, read)
+        if found.trouble is None and found.value is None:
+            # The job that makes it may be the one that asks.
+            return await self._asking.ask(question, read, life=ABSENT)
+        return found
 
     async def _protected_environments(
         self, project_id: int

@@ -46,6 +46,7 @@ _PLACES = frozenset(
 )
 """Words that name a place where software runs, or nothing at all, and no boundary of a system."""
 _PRODUCTION = re.compile(r"(?<![a-z])(?:prod|production|prd|live)(?![a-z])", re.IGNORECASE)
+_UNREVIEWED = {MERGE_REQUEST: "merge requests", "external_pull_request_event": "pull requests elsewhere"}
 _LONG = 3600.0
 
 
@@ -134,9 +135,9 @@ def _breadth(scope: Scope) -> Iterator[Finding]:
         role = {level: name for name, level in ROLES.items()}[scope.role]
         told = f"scope {scope.name} asks for {role}, who starts no job: a laptop is asked for developer all the same"
         yield Finding("role-below-developer", at(scope, "role"), told, 'write role = "developer"')
-    if pipeline and MERGE_REQUEST in scope.sources:
-        told = f"scope {scope.name} counts pipelines of merge requests, which run what nobody has reviewed"
-        cure = "remove merge_request_event from sources"
+    for source in sorted(scope.sources & _UNREVIEWED.keys()) if pipeline else ():
+        told = f"scope {scope.name} counts pipelines of {_UNREVIEWED[source]}, which run what nobody has reviewed"
+        cure = f"remove {source} from sources"
         yield Finding("merge-request-source", at(scope, "sources"), told, cure, Severity.ERROR)
     if laptop and any("write_registry" in token_scopes(target) for target in scope.targets):
         told = f"scope {scope.name} lets laptops push images: what runs from them is built where nobody looks"

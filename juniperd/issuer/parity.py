@@ -16,7 +16,7 @@ from juniperd.issuer.facts import Asked, Fact, Facts
 from juniperd.issuer.gitlab_rules import Release
 from juniperd.issuer.job import Job
 from juniperd.issuer.job_facts import JobFacts, RunningJob
-from juniperd.issuer.policy import SignedTarget, Target, token_scopes
+from juniperd.issuer.policy import AwsTarget, GoogleTarget, SignedTarget, Target, token_scopes
 from juniperd.issuer.verdict import Case, Grant, JobCase, Refused, Verdict
 
 IN_JOBS_ALONE = "a job's own: a laptop has none, and none is made up"
@@ -199,7 +199,11 @@ def _said(grant: Grant | None, target: Target, stamp: Stamp) -> Mapping[str, obj
     if grant is None:
         return {}
     if isinstance(target, SignedTarget):
-        return _shown(claims.build(grant, target, stamp))
+        # Its own token is traded at once; what the tool holds is what comes of it.
+        becomes = (
+            {"life of what it becomes": int(grant.scope.ttl)} if isinstance(target, AwsTarget | GoogleTarget) else {}
+        )
+        return {**_shown(claims.build(grant, target, stamp)), **becomes}
     scopes = token_scopes(target)
     if not scopes:
         return {"made of": f"what the scope holds at {target.relying_party.made_of}"}

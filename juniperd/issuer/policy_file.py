@@ -147,11 +147,16 @@ def _check_pattern(table: Table, key: str, pattern: str) -> None:
         raise table.error(key, flaw, f"mend the pattern in '{key}'")
 
 
+_OF_LAPTOPS = ("laptop_basis", "laptop_production", "sign_in")
+
+
 def _scope(table: Table, draft: _Draft) -> Scope:
     check_name(table, "about")
     access = Access(table.choice("access", tuple(Access)))
     sleeps = Activation.SESSION if access is Access.WRITE else Activation.SIGN_IN
     origins = _origins(table)
+    if Origin.LAPTOP not in origins and (key := next((key for key in _OF_LAPTOPS if key in table), None)) is not None:
+        raise table.error(key, f"'{key}' is about laptops, and the scope is for none", f"remove {key}")
     scope = Scope(
         name=table.name,
         about=table.text("about"),

@@ -440,6 +440,11 @@ ROWS = [
     Row(
         "stopped", "4 environment_stopped", table("projects/42/environments", [environment("staging", state="stopped")])
     ),
+    Row(
+        "two of one name",
+        "4 gitlab_doubtful",
+        raw("projects/42/environments", [environment("staging"), environment("staging")]),
+    ),
     Row("environments hidden", "4 hidden", fault("projects/42/environments", 403)),
     Row(
         "environment without a tier",

@@ -394,6 +394,18 @@ async def test_an_environment_that_is_gone_or_of_another_tier(tmp_path: Path) ->
         assert refusal_of(await pipelines.ask())[1] == "environment_missing"
 
 
+async def test_an_environment_that_its_job_has_just_made_is_there(tmp_path: Path) -> None:
+    async with open_pipelines(tmp_path) as pipelines:
+        environments = pipelines.company.gitlab.many.pop("projects/42/environments")
+        pipelines.company.gitlab.many["projects/42/environments"] = []
+        assert refusal_of(await pipelines.ask())[1] == "environment_missing"
+        pipelines.company.gitlab.many["projects/42/environments"] = environments
+        pipelines.company.clock.pass_(4)
+        assert refusal_of(await pipelines.ask())[1] == "environment_missing", "asked for every five seconds alone"
+        pipelines.company.clock.pass_(2)
+        assert (await pipelines.ask())[0] == 200
+
+
 async def test_the_binding_outlives_a_restart(tmp_path: Path) -> None:
     async with open_pipelines(tmp_path) as pipelines:
         agent, token, ci = pipelines.agent(), pipelines.token(), pipelines.ci

@@ -44,6 +44,10 @@ FOUND = {
     "merging": (with_line('laptop_basis = "merge"'), ["merge-basis"]),
     "a CI file elsewhere": (with_line("ci_config_elsewhere = true"), ["ci-config-elsewhere"]),
     "a role that runs nothing": (with_line('role = "reporter"'), ["role-below-developer"]),
+    "pull requests": (
+        PIPELINE.replace("access", 'sources = ["push", "external_pull_request_event"]\naccess', 1),
+        ["merge-request-source"],
+    ),
     "merge requests": (PIPELINE.replace("access", 'sources = ["merge_request_event"]\naccess', 1), ["merge-request-source"]),
     "production, closed": (changed("environment", '"production"'), ["production-closed"]),
     "production, open": (

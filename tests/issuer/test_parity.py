@@ -162,6 +162,8 @@ def test_claim_by_claim_only_what_is_explained_differs() -> None:
             assert not row.why
         for other in ("sub", "juniper_origin", "job_id", "pipeline_source", "sha"):
             assert rows[target, other].why
+    assert (rows["aws-staging", "life"].laptop, rows["aws-staging", "life of what it becomes"].laptop) == (300, 3600)
+    assert ("staging-eu", "life of what it becomes") not in rows
     assert rows["aws-staging", "https://aws.amazon.com/roles"].why == ""
     assert rows["aws-staging", "tag juniper_origin"].why
     assert rows["aws-staging", "tag juniper_scope"].job == rows["aws-staging", "tag juniper_scope"].laptop

@@ -218,6 +218,10 @@ FLAWS = {
     'source = "push"': (4, "unknown key 'source'"),
     'origin = "pipeline"\nsource = "moon"': (5, "'source' must be one of"),
     'origin = "pipeline"\nsession = true': (5, "unknown key 'session'"),
+    'origin = "pipeline"\nsource = "merge_request_event"\nref = "branch:main"': (
+        6,
+        "a merge request's job is on no ref",
+    ),
     'expires = "tomorrow"': (4, "'expires' is a date"),
     "user = 0": (4, "'user' is a GitLab id"),
     "groups = 12": (4, "'groups' must be a list of GitLab ids"),

@@ -112,6 +112,11 @@ FLAWS: dict[str, tuple[str, int, str]] = {
     ),
     "a sibling that is not there": (with_line('read_only = "other"'), 9, "no scope 'other'"),
     "a sign-in by mail": (with_line('sign_in = ["mail"]'), 9, "not 'mail'"),
+    "laptops' keys without laptops": (
+        with_line('sign_in = ["browser"]').replace('["laptop"]', '["pipeline"]'),
+        9,
+        "'sign_in' is about laptops, and the scope is for none",
+    ),
     "a flag as text": (with_line('outlives = "yes"'), 9, "true or false"),
     "a table within a value": (SCOPE.replace("role_arn =", "role_arn.x ="), 9, "'role_arn' must be text"),
     "not TOML": (SCOPE + "[[[\n", 13, ""),

@@ -46,6 +46,11 @@ def test_what_a_job_asks_for() -> None:
     assert (archive.role_arns, archive.region, archive.action) == ((ARN,), "eu-west-1", "start")
     stops = MERGED.replace("{name: staging}", "{name: staging, action: stop}")
     assert job(merged=stops).action == "stop"
+    for inherit in ("{default: false, variables: false}", "{default: [image], variables: [BUCKET]}"):
+        alone = job(merged=MERGED.replace("archive:\n", f"archive:\n  inherit: {inherit}\n"))
+        assert (alone.audiences, alone.role_arns, alone.region) == ((), (), None)
+    some = job(merged=MERGED.replace("archive:\n", "archive:\n  inherit: {default: [id_tokens], variables: true}\n"))
+    assert (some.audiences, some.region) == (archive.audiences, "eu-west-1")
     fetch = job("fetch", None)
     assert fetch.audiences == ("https://a.example", "https://b.example")
     assert fetch.role_arns == ("arn:aws:iam::444455556666:role/secret-reader", ARN)
