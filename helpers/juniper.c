@@ -4,7 +4,7 @@
  * It knows no tool's protocol. It sends the name it was called by, its arguments and a few named variables, then obeys
  * the frames it gets back; their layout is told in juniperd/wire.py, and juniper_helper.py is this program in Python.
  * What goes wrong on its own side is one line on stderr that ends with the cure, and status 1. All memory is fixed.
- * The one thing it knows of a tool: Docker reads the failures of its helpers on stdout.
+ * All it knows of tools: Docker reads the failures of its helpers on stdout, and Google's libraries want them as JSON.
  */
 #include "juniper.h"
 
@@ -35,6 +35,7 @@ static const char RESTART[] = "restart the agent: juniper down; juniper up";
 static const char *const VARIABLES[] = {"KUBERNETES_EXEC_INFO", "JUNIPER_QUIET"};
 
 static const char *name = "juniper";
+static bool for_library; /* Google's libraries run it, and not a tool of ours that wants the access token */
 int64_t deadline;
 
 static unsigned char request[1 + MAX_FRAMES * HEADER + MAX_REQUEST];
@@ -68,6 +69,22 @@ static int stream_of_line(void) {
     return STDERR_FILENO;
 }
 
+/*
+ * Google's libraries read standard error as if it were output, and a failure as JSON with status 0 (AIP-4117). What is no
+ * ASCII of a path is not told, for it may be no UTF-8.
+ */
+static _Noreturn void fail_as_json(const char *line, size_t size) {
+    char answer[2304];
+    int at = snprintf(answer, sizeof answer, "{\"version\": 1, \"success\": false, \"code\": \"503\", \"message\": \"");
+    for (size_t i = 0; i < size; i++) {
+        if (line[i] == '"' || line[i] == '\\') answer[at++] = '\\';
+        answer[at++] = (unsigned char)line[i] < 127 ? line[i] : '?';
+    }
+    at += snprintf(answer + at, sizeof answer - (size_t)at, "\"}\n");
+    last_word(STDOUT_FILENO, answer, (size_t)at);
+    exit(0);
+}
+
 _Noreturn void fail(const char *cure, const char *what, ...) {
     char line[1024];
     int size = snprintf(line, sizeof line, "%.64s: ", name);
@@ -79,6 +96,7 @@ _Noreturn void fail(const char *cure, const char *what, ...) {
     size += snprintf(line + size, sizeof line - (size_t)size, "; %s\n", cure);
     for (int i = 0; i < size - 1; i++)
         if ((unsigned char)line[i] < ' ' || line[i] == 127) line[i] = '?';
+    if (for_library) fail_as_json(line, (size_t)size - 1);
     last_word(stream_of_line(), line, (size_t)size);
     exit(1);
 }
@@ -266,6 +284,9 @@ int main(int argc, char **argv) {
     }
     struct sockaddr_un address = {0};
     find_socket(&address);
+    for_library = strcmp(name, "juniper-google") == 0;
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--access-token") == 0) for_library = false;
     build_request(argc, argv);
     int fd = reach_agent(&address);
     check_peer(fd, address.sun_path);

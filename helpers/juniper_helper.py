@@ -44,13 +44,30 @@ deadline = time.monotonic() + DEADLINE
 
 
 def fail(cure: str, what: str) -> "NoReturn":
-    """Ends the program with ``NAME: WHAT; CURE`` on stderr: one line, whatever bytes a path or a name may hold."""
+    """Ends the program with ``NAME: WHAT; CURE``, on stderr for most tools: one line, whatever bytes a path or a name may hold."""
     line = name[:64] + b": " + os.fsencode(what)[:511] + b"; " + os.fsencode(cure)
     shown = bytes(63 if byte < 32 or byte == 127 else byte for byte in line)
+    if for_library():
+        fail_as_json(shown)
     try:
         last_word(stream_of_line(), shown + b"\n")
     finally:
         leave(1)
+
+
+def for_library() -> bool:
+    """Whether Google's libraries run it, and not a tool of ours that wants the access token."""
+    return name == b"juniper-google" and "--access-token" not in sys.argv[1:]
+
+
+def fail_as_json(line: bytes) -> "NoReturn":
+    """Google's libraries read stderr as if it were output, and a failure as JSON with status 0 (AIP-4117)."""
+    text = bytes(byte if byte < 127 else 63 for byte in line).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    answer = b'{"version": 1, "success": false, "code": "503", "message": "' + text + b'"}\n'
+    try:
+        last_word(STDOUT, answer)
+    finally:
+        leave(0)
 
 
 def last_word(stream: int, line: bytes) -> None:

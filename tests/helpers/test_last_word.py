@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from .programs import Helper, Outcome
 
-DOCKER, GIT = "docker-credential-juniper", "git-credential-juniper"
+DOCKER, GIT, GOOGLE = "docker-credential-juniper", "git-credential-juniper", "juniper-google"
 SAID = b"no agent answers at "
 NOT_FOUND = b"credentials not found in native keychain\n"
 
@@ -46,3 +47,21 @@ def test_quiet_is_not_found_for_docker_and_the_line_for_the_person(
 def test_every_other_tool_s_goes_to_standard_error(helper: Helper, folder: Path, env: dict[str, str]) -> None:
     outcome = named(helper, folder, GIT).run("get", env={**env, "JUNIPER_QUIET": "1"})
     assert said(outcome, GIT) == (b"", f"{GIT}: ".encode() + SAID)
+
+
+def test_google_s_libraries_read_it_as_json_and_status_0(helper: Helper, folder: Path, env: dict[str, str]) -> None:
+    odd = folder / 'a "b\\c\té'
+    asked = {**env, "JUNIPER_SOCKET": str(odd)}
+    outcome = named(helper, folder, GOOGLE).run("--scope", "invoice-export-google", env=asked)
+    assert (outcome.status, outcome.stderr) == (0, b"")
+    answer = json.loads(outcome.stdout)
+    message = answer.pop("message")
+    assert answer == {"version": 1, "success": False, "code": "503"}
+    assert message.startswith(f'{GOOGLE}: {SAID.decode()}{folder}/a "b\\c???; '), message
+
+
+def test_a_tool_of_ours_that_asks_it_for_an_access_token_reads_the_line(
+    helper: Helper, folder: Path, env: dict[str, str]
+) -> None:
+    outcome = named(helper, folder, GOOGLE).run("--scope", "invoice-export-google", "--access-token", env=env)
+    assert said(outcome, GOOGLE) == (b"", f"{GOOGLE}: ".encode() + SAID)
