@@ -155,7 +155,9 @@ async def test_in_a_session_the_helper_goes_by_its_socket(shop: Whole, monkeypat
     assert (await read(shop, found)).startswith("invoice")
     assert shop.last_decision()["session"] == opened["id"]
     await shop.control("session_close", session=opened["id"])
-    with pytest.raises(exceptions.RefreshError, match="code: 503, message: juniper-google: the session has ended; run: "):
+    with pytest.raises(
+        exceptions.RefreshError, match="code: 503, message: juniper-google: the session has ended; run: "
+    ):
         await asyncio.to_thread(credentials(shop, "executable").refresh, Request())
 
 

@@ -37,7 +37,7 @@ def test_iam_is_told_provider_role_and_conditions(config: Path) -> None:
         "ClientIDList": ["juniper:aws:111122223333"],
     }
     role = document["CreateRole"]
-    assert (role["RoleName"], role["MaxSessionDuration"]) == (NAME, 3600)
+    assert (role["RoleName"], role["MaxSessionDuration"], "Path" in role) == (NAME, 3600, False)
     (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Sid"] == "JuniperLaptopPipeline"
     assert statement["Principal"] == {"Federated": "arn:aws:iam::111122223333:oidc-provider/issuer.test/juniper"}
@@ -51,6 +51,15 @@ def test_iam_is_told_provider_role_and_conditions(config: Path) -> None:
             "aws:RequestTag/project_id": "42",
         }
     }
+
+
+def test_a_role_that_lies_in_a_path_is_made_there(config: Path) -> None:
+    policy = config.parent / "policy/billing.toml"
+    policy.write_text(policy.read_text().replace(f":role/{NAME}", f":role/teams/shop/{NAME}"))
+    role = json.loads(commands.trust_aws(config, NAME).text)["CreateRole"]
+    assert (role["Path"], role["RoleName"]) == ("/teams/shop/", NAME)
+    written = commands.trust_aws(config, NAME, form="terraform").text
+    assert f'name                 = "{NAME}"\n  path                 = "/teams/shop/"\n  max' in written
 
 
 def test_the_role_pin_is_behind_a_flag(config: Path) -> None:

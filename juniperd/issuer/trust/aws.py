@@ -50,11 +50,13 @@ def trust_policy(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> di
 def as_json(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> str:
     """Provider and role as the parameters of IAM's own calls."""
     target = reached(scope, AwsTarget, Kind.AWS)
+    path, name = _role(target)
     return json.dumps(
         {
             "CreateOpenIDConnectProvider": {"Url": issuer_url, "ClientIDList": [target.relying_party.audience]},
             "CreateRole": {
-                "RoleName": _role_name(target),
+                **({"Path": path} if path else {}),
+                "RoleName": name,
                 "MaxSessionDuration": SESSION,
                 "AssumeRolePolicyDocument": trust_policy(scope, issuer_url=issuer_url, pin_role=pin_role),
             },
@@ -68,14 +70,16 @@ def as_terraform(scope: Scope, *, issuer_url: str, pin_role: bool = False) -> st
     target = reached(scope, AwsTarget, Kind.AWS)
     party = target.relying_party.name.replace("-", "_")
     policy = json.dumps(trust_policy(scope, issuer_url=issuer_url, pin_role=pin_role), indent=2)
+    path, name = _role(target)
+    lies = f"  path                 = {json.dumps(path)}\n" if path else ""
     return f"""resource "aws_iam_openid_connect_provider" "juniper_{party}" {{
   url            = {json.dumps(issuer_url)}
   client_id_list = [{json.dumps(target.relying_party.audience)}]
 }}
 
 resource "aws_iam_role" "juniper_{scope.name.replace("-", "_")}" {{
-  name                 = {json.dumps(_role_name(target))}
-  max_session_duration = {SESSION}
+  name                 = {json.dumps(name)}
+{lies}  max_session_duration = {SESSION}
   depends_on           = [aws_iam_openid_connect_provider.juniper_{party}]
   assume_role_policy   = jsonencode({policy.replace(chr(10), chr(10) + "  ")})
 }}
@@ -87,5 +91,7 @@ def _one_or_all(values: Sequence[str]) -> str | list[str]:
     return values[0] if len(values) == 1 else list(values)
 
 
-def _role_name(target: AwsTarget) -> str:
-    return target.role_arn.rpartition("/")[2]
+def _role(target: AwsTarget) -> tuple[str, str]:
+    """Its path, empty where it lies in none, and its name (IAM's user guide, "Friendly names and paths")."""
+    path, _, name = target.role_arn.partition(":role/")[2].rpartition("/")
+    return (f"/{path}/" if path else ""), name
