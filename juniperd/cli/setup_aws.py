@@ -44,7 +44,7 @@ def _profiles() -> list[Profile]:
     several = len(catalogues) > 1
     return [
         Profile(
-            name=f"{issuer}-{scope['name']}" if several else scope["name"],
+            name=f"{issuer}.{scope['name']}" if several else scope["name"],
             scope=f"{issuer}/{scope['name']}" if several else scope["name"],
             region=target["region"],
             endpoint=(target.get("endpoint") or "") if sandbox else "",

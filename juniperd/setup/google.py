@@ -54,7 +54,7 @@ class GoogleScope:
     @property
     def name(self) -> str:
         """What its file is called."""
-        return f"{self.issuer}-{self.scope}" if self.issuer else self.scope
+        return f"{self.issuer}.{self.scope}" if self.issuer else self.scope
 
 
 def scopes(rows: Iterable[Mapping[str, object]], *, issuer: str, sandbox: bool) -> list[GoogleScope]:

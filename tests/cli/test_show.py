@@ -70,3 +70,19 @@ def test_an_endpoint_is_the_sandbox_s_alone(
     catalogue = {"issuers": {"team": {"scopes": [{"name": "a", "held": True, "targets": [target]}]}}}
     monkeypatch.setattr(connection, "result", lambda *_a, **_k: catalogue)
     assert [p.endpoint for p in setup_aws._profiles()] == [endpoint]
+
+
+def test_no_two_profiles_of_several_issuers_have_one_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("config") / "juniper.toml"
+    tables = [
+        f'[issuer.{name}]\nurl = "https://{name}.example"\nidp = "https://idp.example"\n' for name in ("a", "a-b")
+    ]
+    path.write_text("version = 1\n" + "".join(tables))
+    monkeypatch.setenv("JUNIPER_CONFIG", str(path))
+    target = {"kind": "aws", "region": "eu-west-1"}
+    held = {"a": "b-logs", "a-b": "logs"}
+    catalogues = {i: {"scopes": [{"name": n, "held": True, "targets": [target]}]} for i, n in held.items()}
+    monkeypatch.setattr(connection, "result", lambda *_a, **_k: {"issuers": catalogues})
+    assert [p.name for p in setup_aws._profiles()] == ["a.b-logs", "a-b.logs"]

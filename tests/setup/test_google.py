@@ -27,6 +27,12 @@ def scopes(*rows: dict[str, object], issuer: str = "", sandbox: bool = False) ->
     return google.scopes(rows, issuer=issuer, sandbox=sandbox)
 
 
+def test_no_two_scopes_of_several_issuers_share_a_file() -> None:
+    # A scope's name has no full stop, so that the last one parts the two.
+    (one,), (two,) = scopes(row("b-exports"), issuer="a"), scopes(row("exports"), issuer="a-b")
+    assert (one.name, two.name) == ("a.b-exports", "a-b.exports")
+
+
 def test_the_file_asks_our_helper_and_names_the_account() -> None:
     (one,) = scopes(row())
     said = json.loads(google.credential_file(one, HELPER))
@@ -46,7 +52,7 @@ def test_without_an_account_nobody_is_impersonated() -> None:
 
 def test_the_issuer_is_named_where_there_are_several() -> None:
     (one,) = scopes(row(), issuer="team")
-    assert one.name == "team-exports"
+    assert one.name == "team.exports"
     assert "--scope exports --issuer team" in google.credential_file(one, HELPER)
 
 
