@@ -16,6 +16,7 @@ import pytest
 
 from juniperd.issuer.keys import JWKS_MAX_AGE, PUBLISHED_AHEAD
 from juniperd.sandbox.cluster import ClusterDouble
+from tests.agent.harness import until
 from tests.peers.clients import kubectls
 
 from .company import installed
@@ -129,7 +130,7 @@ async def test_while_the_issuer_is_away_what_counts_is_served_and_status_says_so
     desk.inside.clock.pass_by(3350)
     desk.inside.drill("gitlab", "break", "503")
     assert (await desk.kubectl(*PODS))[0] == 0
-    await asyncio.sleep(0)
+    await until(lambda: any(held.problem for held in desk.inside.agent.broker.held()))
     _, shown, _ = await desk.juniper("status")
     assert "GitLab" in shown
     desk.inside.clock.pass_by(240)

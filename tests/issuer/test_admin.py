@@ -89,6 +89,15 @@ async def test_links_and_pins_are_undone_by_an_administrator(tmp_path: Path) -> 
         assert (await company.laptop().sign_in(later))[0] == 201
 
 
+async def test_a_link_that_gitlab_still_names_is_made_again_and_written_down(tmp_path: Path) -> None:
+    async with open_company(tmp_path) as company:
+        laptop, token = await company.signed_in()
+        assert (await run(commands.link_remove, path_of(company), 7)).text == "links removed: 1"
+        before = len(company.events("link"))
+        assert (await laptop.token(token))[0] == 200
+        assert [(e["subject"], e["user_id"]) for e in company.events("link")[before:]] == [("u-developer", 7)]
+
+
 async def test_a_token_that_was_out_when_keys_were_freed_pins_no_other(tmp_path: Path) -> None:
     async with open_company(tmp_path) as company:
         _, token = await company.signed_in()

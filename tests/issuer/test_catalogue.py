@@ -69,6 +69,16 @@ async def test_an_explanation_shows_what_was_asked_and_answered(company: Company
     assert {step["rule"] for step in body["steps"]} == set("01234567")
 
 
+async def test_an_explanation_begins_with_what_the_issuer_itself_remembers(company: Company) -> None:
+    laptop, token = await company.signed_in()
+    await company.issuer.desk().act("deny", {"kind": "scope", "value": "invoice-archive-writer"})
+    status, body = await laptop.call("GET", "/explain", token, query="?scope=invoice-archive-writer")
+    assert (status, body["verdict"], body["rule"], body["reason"]) == (200, "refused", "deny", "denied")
+    first, *others = body["steps"]
+    assert (first["asked"], first["verdict"]) == ("what the issuer remembers", "refused")
+    assert {step["rule"] for step in others} == set("01234567")
+
+
 @pytest.mark.parametrize("scope", ["invoice-archive-writer", "nothing"])
 async def test_who_may_not_know_gets_an_id_alone(company: Company, scope: str) -> None:
     laptop, token = await company.signed_in("outsider")
