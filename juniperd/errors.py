@@ -60,13 +60,16 @@ class Blame(StrEnum):
 
 
 _LONGEST_LINE = 600
+_BLANKS = 8
+"""How many times its limit is read of a text, most of which may be blanks."""
 
 
 def one_line(text: str, limit: int = _LONGEST_LINE) -> str:
     """Text from outside made fit for a terminal: no control characters, one line, cut at ``limit`` characters."""
-    kept = "".join(c if c.isprintable() else " " for c in text)
+    read = text[: _BLANKS * limit]
+    kept = read if read.isprintable() else "".join(c if c.isprintable() else " " for c in read)
     line = " ".join(kept.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return line if len(line) <= limit and len(read) == len(text) else line[: limit - 1] + "…"
 
 
 class JuniperError(Exception):
