@@ -9,7 +9,7 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 
-from juniperd.cli import setup, setup_issuer, setup_sign_in, up
+from juniperd.cli import setup_issuer, setup_sign_in, setup_tools, up
 from juniperd.cli.setup_plan import PassedOver, Plan, Wish
 from juniperd.errors import JuniperError, UsageError, one_line
 from juniperd.setup import trusted
@@ -31,7 +31,7 @@ class Tour:
 
     def visit(self, name: str, wish: Wish, *, named: bool) -> None:
         """One tool: planned, shown, asked for, written; whatever keeps it from that is no business of the next one's."""
-        tool = setup.tool(name)
+        tool = setup_tools.tool(name)
         if not wish.undo and not named and not _installed(tool.PROGRAMS):
             self.passed_over.append(f"{name} (no {' or '.join(tool.PROGRAMS)} in PATH)")
             return
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     """The issuer first; what needs a sign-in only where there is one."""
     pins = trusted.load()
     url = setup_issuer.url_of(args.what, pins)
-    chosen = setup.chosen(args.only)
+    chosen = setup_tools.chosen(args.only)
     if args.undo:
         return _undo(url, args)
     pin = trusted.pin_of(pins, url) if pins is not None else None
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     missing = _sign_in(tour, chosen, url)
     for name in chosen:
-        if missing and setup.tool(name).NEEDS_SIGN_IN:
+        if missing and setup_tools.tool(name).NEEDS_SIGN_IN:
             tour.passed_over.append(f"{name} (needs a sign-in)")
         else:
             tour.visit(name, Wish(), named=args.only is not None)
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _sign_in(tour: Tour, chosen: tuple[str, ...], url: str) -> list[str]:
     """The issuers at which nobody is signed in, after the person was offered to."""
-    if not any(setup.tool(name).NEEDS_SIGN_IN for name in chosen):
+    if not any(setup_tools.tool(name).NEEDS_SIGN_IN for name in chosen):
         return []
     if not setup_sign_in.is_configured(url):
         return [url]
@@ -147,7 +147,7 @@ def _again(args: argparse.Namespace, url: str, pin: Pin | None) -> str:
     words += ["--diff"] if args.diff else []
     words += ["--yes"] if args.yes else []
     words += [f"--issuer-host {one_line(args.issuer_host, 200)}"] if args.issuer_host else []
-    words += [f"--only {','.join(setup.chosen(args.only))}"] if args.only else []
+    words += [f"--only {','.join(setup_tools.chosen(args.only))}"] if args.only else []
     restart = "juniper down; " if setup_sign_in.is_outdated() else ""
     return f"{restart}juniper login, then: {' '.join(words)}"
 
@@ -163,7 +163,7 @@ def _undo(url: str, args: argparse.Namespace) -> int:
         with contextlib.suppress(JuniperError):
             up.ensure_agent()
     if urls <= {url.rstrip("/")}:
-        for name in setup.chosen(args.only):
+        for name in setup_tools.chosen(args.only):
             tour.visit(name, Wish(undo=True), named=True)
     else:
         print(

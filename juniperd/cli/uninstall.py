@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from juniperd import config, paths
-from juniperd.cli import connection, down, setup, setup_sign_in, up
+from juniperd.cli import connection, down, setup_sign_in, setup_tools, up
 from juniperd.cli.setup_all import Tour, agreed
 from juniperd.cli.setup_plan import Wish
 from juniperd.errors import JuniperError, UsageError
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         msg = "nobody is here to say yes"
         raise UsageError(msg, "add: --yes")
     tour = Tour(diff=True, yes=True)
-    for name in setup.TOOLS:
+    for name in setup_tools.TOOLS:
         tour.visit(name, Wish(undo=True), named=True)
     path, state = paths.config_path(), paths.state_path()
     print(f"\nthe sign-in ends, the agent stops, and these go: {path}, {state}")
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     done = Tour(diff=False, yes=True, quiet=True)
     left = [*_signed_out(path)]
-    for name in setup.TOOLS:
+    for name in setup_tools.TOOLS:
         done.visit(name, Wish(undo=True), named=True)
     left += [*_stopped(), *_removed(path, state), *(f"{name}: could not be undone" for name in done.failed)]
     done.summary(undo=True)
@@ -108,7 +108,7 @@ def _removed(path: Path, state: Path) -> Iterator[str]:
 
 def _backups(path: Path) -> Iterator[Path]:
     """Our backups beside our own and the tools' files."""
-    for file in dict.fromkeys([path, *setup.files_of_tools()]):
+    for file in dict.fromkeys([path, *setup_tools.files_of_tools()]):
         backup = files.backup_of(file)
         if backup.exists():
             yield backup

@@ -1,31 +1,22 @@
-"""Every file of a sandbox: configuration of issuer, agent, AWS and kubectl, policy, certificates, the reader token."""
+"""Every file of a sandbox: configuration of issuer, agent, AWS and kubectl, certificates, the reader token."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
-from juniperd.sandbox import gitlab_files
+from juniperd.sandbox import gitlab_files, policy_files
+from juniperd.sandbox.addresses import Addresses
 from juniperd.sandbox.company import (
-    API,
-    API_AUDIENCE,
-    AUDIENCE,
     AWS_SCOPES,
     CLUSTER,
-    CODE,
     EKS_CLUSTER,
     EXPORT_ACCOUNT,
-    GOOGLE,
-    GOOGLE_PROJECT,
     GOOGLE_PROVIDER,
     IMAGES,
-    ORIGINS,
     REGION,
-    REGISTRY,
-    RELYING_PARTY,
     SCOPES,
     Scope,
 )
@@ -45,33 +36,6 @@ CERTIFICATE_KEY: Final = "tls/server.key"
 """Of the issuer, the clusters and the API: they share one host."""
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where each server of this sandbox listens."""
-
-    idp: str
-    gitlab: str
-    aws: str
-    issuer: str
-    issuer_api: str
-    cluster: str
-    eks: str
-    api: str
-    minter: str
-    registry: str
-    google: str
-
-    @property
-    def issuer_host(self) -> str:
-        """The issuer as IAM names it: without its scheme."""
-        return self.issuer.partition("://")[2]
-
-    @property
-    def gitlab_host(self) -> str:
-        """GitLab as Git names it."""
-        return self.gitlab.partition("://")[2]
-
-
 def write_certificates(folder: Folder) -> Contexts:
     """Before anything else, because the servers that everybody is told of need them."""
     made = certificates()
@@ -89,8 +53,8 @@ def write_files(
         folder.write(PAGE_SECRET, f"{page_secret}\n")
     folder.write("issuer.toml", _issuer_toml(at, on_page=page_secret is not None))
     folder.write("juniper.toml", _juniper_toml(at))
-    folder.write("relying_parties/shop.toml", _relying_parties_toml(at))
-    folder.write("policy/shop.toml", _policy_toml(SCOPES))
+    folder.write("relying_parties/shop.toml", policy_files.relying_parties(at))
+    folder.write("policy/shop.toml", policy_files.policy(SCOPES))
     folder.write("cases.toml", CASES)
     folder.write("aws/config", _aws_config(at, AWS_SCOPES))
     folder.write("aws/credentials", "")
@@ -100,47 +64,6 @@ def write_files(
     folder.write("kube/config", _kubeconfig(at, (folder / "ca.pem").read_bytes()))
     for name in ("keys", "state", "home", *(f"home/{name.lower()}" for name in XDG)):
         (folder / name).mkdir(mode=0o700, exist_ok=True)
-
-
-def trust(provider_arn: str, host: str, scope: Scope) -> Mapping[str, object]:
-    """The trust policy of a scope's role: this issuer, this account's audience, this scope."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Federated": provider_arn},
-                "Action": ["sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"],
-                "Condition": {
-                    "StringEquals": {
-                        f"{host}:aud": AUDIENCE,
-                        f"{host}:sub": list(scope.subjects()),
-                        "aws:RequestTag/juniper_scope": scope.name,
-                    }
-                },
-            }
-        ],
-    }
-
-
-def bucket_policy(scope: Scope) -> Mapping[str, object]:
-    """What a scope's role may do: its own bucket and no other."""
-    write = ["s3:PutObject", "s3:DeleteObject"] if scope.access == "write" else []
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Action": ["s3:ListBucket", "s3:GetBucketLocation"],
-                "Resource": f"arn:aws:s3:::{scope.bucket}",
-            },
-            {
-                "Effect": "Allow",
-                "Action": ["s3:GetObject", *write],
-                "Resource": f"arn:aws:s3:::{scope.bucket}/*",
-            },
-        ],
-    }
 
 
 def _issuer_toml(at: Addresses, *, on_page: bool) -> str:
@@ -176,7 +99,7 @@ kind = "oidc"
 issuer = "{at.idp}"
 client_id = "{BROWSER_CLIENT}"
 device_client_id = "{DEVICE_CLIENT}"
-scopes = {_array(IDP_SCOPES)}
+scopes = {policy_files.array(IDP_SCOPES)}
 flow = "device"
 display_name = "Sandbox sign-in"
 link = {{ {rule}, claim = "sub" }}
@@ -209,110 +132,6 @@ ca_file = "ca.pem"
 
 [store]
 kind = "memory"
-"""
-
-
-def _relying_parties_toml(at: Addresses) -> str:
-    return f"""\
-version = 1
-
-[relying_party.{RELYING_PARTY}]
-kind = "aws"
-audience = "{AUDIENCE}"
-endpoint = "{at.aws}"
-
-[relying_party.{CLUSTER}]
-kind = "kubernetes"
-audience = "{CLUSTER}"
-server = "{at.cluster}"
-ca_file = "../ca.pem"
-
-[relying_party.{EKS_CLUSTER}]
-kind = "kubernetes"
-audience = "{EKS_CLUSTER}"
-server = "{at.eks}"
-ca_file = "../ca.pem"
-eks = "{EKS_CLUSTER}"
-region = "{REGION}"
-
-[relying_party.{API}]
-kind = "api"
-audience = "{API_AUDIENCE}"
-
-[relying_party.{GOOGLE}]
-kind = "google"
-audience = "//iam.googleapis.com/{GOOGLE_PROVIDER}"
-endpoint = "{at.google}"
-
-[relying_party.{REGISTRY}]
-kind = "registry"
-provider = "gitlab"
-host = "{at.registry}"
-
-[relying_party.{CODE}]
-kind = "git"
-host = "{at.gitlab_host}"
-"""
-
-
-def _policy_toml(scopes: Sequence[Scope]) -> str:
-    head = """\
-version = 1
-
-[production]
-environments = ["production", "production/**", "prod", "prod/**", "live"]
-"""
-    return head + "".join(_scope_toml(scope) for scope in scopes)
-
-
-def _scope_toml(scope: Scope) -> str:
-    ref = f'ref = "{scope.ref}"\n' if scope.ref is not None else ""
-    return f"""
-[scope.{scope.name}]
-about = "{scope.about}"
-project = "{scope.project}"
-project_id = {scope.project_id}
-environment = "{scope.environment}"
-{ref}role = "{scope.role}"
-origins = {_array(ORIGINS)}
-access = "{scope.access}"
-activation = "{scope.activation}"
-ttl = "1h"
-{"".join(_targets_toml(scope))}"""
-
-
-def _targets_toml(scope: Scope) -> Iterator[str]:
-    if scope.bucket:
-        yield f"""
-[scope.{scope.name}.aws]
-relying_party = "{RELYING_PARTY}"
-role_arn = "{scope.role_arn}"
-region = "{REGION}"
-"""
-    if scope.export:
-        yield f"""
-[scope.{scope.name}.google]
-relying_party = "{GOOGLE}"
-service_account = "{EXPORT_ACCOUNT}"
-project = "{GOOGLE_PROJECT}"
-"""
-    if scope.namespace is not None:
-        groups = f"groups = {_array(scope.namespace.groups)}\n" if scope.namespace.groups else ""
-        yield f"""
-[scope.{scope.name}.kubernetes]
-relying_party = "{scope.namespace.relying_party}"
-namespace = "{scope.namespace.name}"
-{groups}"""
-    if scope.api is not None:
-        yield f"""
-[scope.{scope.name}.api]
-relying_party = "{scope.api}"
-"""
-    for wanted, kind, party in ((scope.images, "registry", REGISTRY), (scope.code, "git", CODE)):
-        if wanted:
-            yield f"""
-[scope.{scope.name}.{kind}]
-relying_party = "{party}"
 """
 
 
@@ -376,7 +195,3 @@ def _kubeconfig(at: Addresses, ca: bytes) -> str:
         ],
     }
     return json.dumps(document, indent=2) + "\n"
-
-
-def _array(texts: Sequence[str]) -> str:
-    return "[" + ", ".join(f'"{text}"' for text in texts) + "]"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from juniperd.sandbox.addresses import Addresses
 from juniperd.sandbox.company import MINTED_PROJECTS
 from juniperd.sandbox.environment import program
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab_registry import ISSUER, SERVICE
-
-if TYPE_CHECKING:
-    from juniperd.sandbox.files import Addresses
 
 REGISTRY_FILE: Final = "registry/config.json"
 BUNDLE: Final = "registry/gitlab.pem"

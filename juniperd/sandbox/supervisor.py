@@ -19,6 +19,7 @@ import aiohttp
 
 from juniperd.sandbox import control, gitlab_files, google_cloud
 from juniperd.sandbox.account import AwsAccount
+from juniperd.sandbox.addresses import Addresses
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_server
 from juniperd.sandbox.company import (
@@ -34,7 +35,7 @@ from juniperd.sandbox.company import (
     company,
 )
 from juniperd.sandbox.environment import environment, program
-from juniperd.sandbox.files import IDENTITY, Addresses, bucket_policy, trust, write_certificates, write_files
+from juniperd.sandbox.files import IDENTITY, write_certificates, write_files
 from juniperd.sandbox.folder import NOTE, Folder, Note, SandboxError, private_run_dir
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.gitlab_sign_in import Application
@@ -43,6 +44,7 @@ from juniperd.sandbox.idp import IdpDouble, Person
 from juniperd.sandbox.image import Image, Pusher
 from juniperd.sandbox.listening import Listening, free_ports
 from juniperd.sandbox.places import Places
+from juniperd.sandbox.policy_files import bucket_policy, trust
 from juniperd.sandbox.processes import Process
 from juniperd.sandbox.tls import Contexts
 from juniperd.sandbox.verbs import Doubles, act

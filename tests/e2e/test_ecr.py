@@ -11,8 +11,8 @@ from moto.server import ThreadedMotoServer
 
 from juniperd.sandbox.account import AwsAccount
 from juniperd.sandbox.company import ACCOUNT, REGION, Scope
-from juniperd.sandbox.files import trust
 from juniperd.sandbox.folder import Folder
+from juniperd.sandbox.policy_files import trust
 
 from .conftest import Companies
 from .whole import Whole

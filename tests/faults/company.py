@@ -18,10 +18,11 @@ from typing import Any
 from juniperd import unverified, wire
 from juniperd.sandbox import google_cloud
 from juniperd.sandbox.account import AwsAccount
+from juniperd.sandbox.addresses import Addresses
 from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.children import Child, spawn, wait_for_agent, wait_for_server
 from juniperd.sandbox.company import company
-from juniperd.sandbox.files import Addresses, write_certificates, write_files
+from juniperd.sandbox.files import write_certificates, write_files
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.google import GoogleDouble

@@ -14,7 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from juniperd.sandbox.files import CERTIFICATE, CERTIFICATE_KEY, Addresses
+from juniperd.sandbox.addresses import Addresses
+from juniperd.sandbox.files import CERTIFICATE, CERTIFICATE_KEY
 from juniperd.sandbox.folder import Folder
 from juniperd.sandbox.listening import Listening, free_socket
 from juniperd.sandbox.tls import certificates

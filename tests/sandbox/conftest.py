@@ -14,10 +14,10 @@ from juniperd.sandbox.aws import AwsDouble
 from juniperd.sandbox.cluster import ClusterDouble
 from juniperd.sandbox.company import AUDIENCE, company
 from juniperd.sandbox.faults import Faults
-from juniperd.sandbox.files import bucket_policy, trust
 from juniperd.sandbox.gitlab import GitLabDouble, ReaderToken
 from juniperd.sandbox.idp import IdpDouble, Person
 from juniperd.sandbox.listening import Listening
+from juniperd.sandbox.policy_files import bucket_policy, trust
 from juniperd.sandbox.supervisor import people
 from juniperd.sandbox.tls import certificates
 

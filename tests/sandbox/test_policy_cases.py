@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from juniperd.issuer import case_file, policy_commands, rehearsal
+from juniperd.sandbox.addresses import Addresses
 from juniperd.sandbox.company import SCOPES
-from juniperd.sandbox.files import Addresses, write_certificates, write_files
+from juniperd.sandbox.files import write_certificates, write_files
 from juniperd.sandbox.folder import Folder
 
 AT = Addresses(

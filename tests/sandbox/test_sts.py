@@ -12,7 +12,7 @@ from jwt.api_jws import PyJWS
 
 from juniperd.sandbox.company import ACCOUNT, AUDIENCE
 from juniperd.sandbox.faults import Fault
-from juniperd.sandbox.files import trust
+from juniperd.sandbox.policy_files import trust
 from juniperd.sandbox.signing import SigningKey
 
 from .bench import AWS, SCOPE, Bench

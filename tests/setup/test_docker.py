@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from juniperd.cli import setup, setup_docker, setup_plan
+from juniperd.cli import setup_docker, setup_plan, setup_tools
 from juniperd.cli.setup_plan import Wish
 from juniperd.errors import ConfigError, JuniperError
 from juniperd.protocols.docker import HELPER
@@ -287,4 +287,4 @@ def test_who_holds_nothing_there_is_told(offer: Offering) -> None:
 
 
 def test_every_tool_of_the_help_is_one() -> None:
-    assert list(setup.TOOLS) == ["aws", "gcloud", "kubectl", "docker", "git", "unit", "completion"]
+    assert list(setup_tools.TOOLS) == ["aws", "gcloud", "kubectl", "docker", "git", "unit", "completion"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from juniperd.cli import setup, setup_issuer, setup_plan
+from juniperd.cli import setup_issuer, setup_plan, setup_tools
 from juniperd.cli.setup_plan import Plan, Wish
 from juniperd.config import Network
 from juniperd.errors import ConfigError
@@ -77,7 +77,7 @@ def _desk(home: Path, offer: Offering, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def set_up(tool: str, *, undo: bool = False) -> None:
-    assert setup_plan.run(setup.tool(tool), Wish(undo=undo), diff=False) == 0
+    assert setup_plan.run(setup_tools.tool(tool), Wish(undo=undo), diff=False) == 0
 
 
 def placed(home: Path, tool: str, raw: bytes, mode: int = 0o640) -> Path:
