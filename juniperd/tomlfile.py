@@ -58,7 +58,8 @@ class Document:
         self._lines = index_lines(text)
         try:
             self.root = Table(self, (), tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
+            # Not its own error alone: it lets through what Python says of a number too long and of lists too deep.
             raise complaint(_place(path, str(error)), f"mend {path}") from None
 
     def has(self, where: Path_) -> bool:
@@ -120,6 +121,15 @@ class Table:
         """A string; required where there is no default."""
         value = self._take(key, str, "text", default)
         return str(value)
+
+    def filled(self, key: str) -> str | None:
+        """A string, None where it is missing; an empty one says neither what is meant nor that nothing is."""
+        if key not in self:
+            return None
+        value = self.text(key)
+        if not value:
+            raise self.error(key, f"'{key}' is empty", f"write what it is, or remove {key}")
+        return value
 
     def integer(self, key: str, default: int | None = None) -> int:
         """A whole number; ``true`` is none."""

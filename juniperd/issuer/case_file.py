@@ -142,7 +142,7 @@ def _case(table: Table, reading: _Reading) -> PolicyCase:
         refuse=refuse,
         actor=_laptop(table, _person(table)) if laptop else _person(table),
         ground=_ground(table, reading.grounds.get(project, Ground())),
-        environment=table.text("environment", "") or None,
+        environment=table.filled("environment"),
         ref=_ref(table),
         session=table.flag("session", default=True) if laptop else True,
         day=_day(table, "day"),
@@ -186,10 +186,10 @@ def _expected(table: Table, scopes: tuple[str, ...], origin: Origin) -> tuple[fr
 
 
 def _ref(table: Table) -> str | None:
-    ref = table.text("ref", "")
-    if ref and not re.fullmatch(r"(branch|tag):.+", ref):
+    ref = table.filled("ref")
+    if ref is not None and not re.fullmatch(r"(branch|tag):.+", ref):
         raise table.error("ref", f"'{ref}' is neither branch:NAME nor tag:NAME", 'write ref = "branch:main"')
-    return ref or None
+    return ref
 
 
 def _person(table: Table) -> Actor:

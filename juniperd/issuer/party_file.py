@@ -113,15 +113,16 @@ def _cluster(table: Table, party: RelyingParty) -> RelyingParty:
         raise table.error("server", f"'{server}' is not an https URL of an API server", "write it as https://HOST:PORT")
     authority = _certificate_authority(table)
     known = fingerprint.of_pem(authority) if authority else None
-    told = fingerprint.normal(table.text("ca_sha256", ""))
-    if told and not re.fullmatch(r"[0-9a-f]{64}", told):
+    written = table.filled("ca_sha256")
+    told = fingerprint.normal(written or "")
+    if written is not None and not re.fullmatch(r"[0-9a-f]{64}", told):
         raise table.error("ca_sha256", "'ca_sha256' is no SHA-256 fingerprint", "write its 64 hex digits")
     if told and known and told != known:
         raise table.error("ca_sha256", f"the CA in ca_file has the fingerprint {known}", "mend one of the two")
-    eks, region = table.text("eks", ""), table.text("region", "")
+    eks, region = table.filled("eks") or "", table.filled("region") or ""
     if bool(eks) != bool(region) or (eks and not (_CLUSTER.fullmatch(eks) and REGION.fullmatch(region))):
         raise table.error("eks", "an EKS cluster is named by eks and region", 'eks = "NAME" and region = "eu-west-1"')
-    gke = table.text("gke", "")
+    gke = table.filled("gke") or ""
     if gke and (eks or not GKE.fullmatch(gke)):
         cure = "write it as projects/PROJECT/locations/LOCATION/clusters/NAME, and no eks"
         raise table.error("gke", f"'{gke}' is not the name of one cluster of GKE", cure)
@@ -130,8 +131,8 @@ def _cluster(table: Table, party: RelyingParty) -> RelyingParty:
 
 
 def _certificate_authority(table: Table) -> str:
-    name = table.text("ca_file", "")
-    if not name:
+    name = table.filled("ca_file")
+    if name is None:
         return ""
     path = table.folder / name
     try:
@@ -144,7 +145,7 @@ def _certificate_authority(table: Table) -> str:
 
 
 def _endpoint(table: Table, *, sandbox: bool) -> str:
-    endpoint = table.text("endpoint", "")
+    endpoint = table.filled("endpoint") or ""
     if endpoint and not (sandbox and is_loopback(endpoint)):
         raise table.error("endpoint", "an endpoint is for the sandbox, on loopback", "remove endpoint")
     return endpoint

@@ -53,6 +53,7 @@ class Keys:
 
 
 _TEXT: Schema = {"type": "string"}
+_FILLED: Schema = {"type": "string", "minLength": 1}
 _PARTY_NAME = _told(_TEXT, "The name of a relying party of this kind.")
 
 _TARGETS: dict[str, Keys] = {
@@ -120,7 +121,7 @@ _SCOPE: dict[str, Schema] = {
         _ID, "The namespace that the project, or a pattern's projects, must be in; for laptops as for jobs."
     ),
     "environment": _told(
-        _TEXT,
+        _FILLED,
         "Required for laptops; a whole-string pattern: `*` stops at `/`, `**` crosses it; eight wildcards at most.",
     ),
     "ref": _told(_whole("(?:branch|tag):.+"), "`branch:NAME` or `tag:NAME`; a name that is both is refused."),
@@ -179,15 +180,15 @@ _PARTY: dict[str, Schema] = {
     ),
     "provider": _told(_one_of(GITLAB, ECR, GAR), "Whose registry it is; `gar` is Google Artifact Registry."),
     "endpoint": _told(
-        _TEXT, "The sandbox's alone, for `aws`, `ecr` and `google`: one base URL for the whole cloud, on loopback."
+        _FILLED, "The sandbox's alone, for `aws`, `ecr` and `google`: one base URL for the whole cloud, on loopback."
     ),
     "server": _told(_whole("https://.+"), "For Kubernetes: the API server's URL."),
     "ca_file": _told(
-        _TEXT, "Its CA as PEM, in a file beside this one. A token goes to no other server and no other CA."
+        _FILLED, "Its CA as PEM, in a file beside this one. A token goes to no other server and no other CA."
     ),
-    "ca_sha256": _told(_TEXT, "The CA's SHA-256 fingerprint alone; neither for a CA that the world trusts."),
+    "ca_sha256": _told(_FILLED, "The CA's SHA-256 fingerprint alone; neither for a CA that the world trusts."),
     "eks": _told(
-        _TEXT,
+        _FILLED,
         "The name of an EKS cluster: its tokens are signed on the laptop with the scope's AWS role, so the scope needs"
         " `[scope.NAME.aws]` and lists no groups.",
     ),

@@ -102,7 +102,7 @@ def _aws(table: Table, parties: Parties) -> AwsTarget:
 
 def _google(table: Table, parties: Parties) -> GoogleTarget:
     party = _relying_party(table, parties, Kind.GOOGLE)
-    target = GoogleTarget(party, table.text("service_account", ""), table.text("project", ""))
+    target = GoogleTarget(party, table.filled("service_account") or "", table.filled("project") or "")
     table.finish()
     if target.service_account and not SERVICE_ACCOUNT.fullmatch(target.service_account):
         cure = "write it as NAME@PROJECT.iam.gserviceaccount.com"

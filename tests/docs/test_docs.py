@@ -162,7 +162,9 @@ def keys_read_by(module: str) -> set[str]:
     """The keys a reader of ours takes from its TOML, as its source names them."""
     text = (ROOT / module).read_text()
     return set(
-        re.findall(r"""(?:table|inner|link)\.(?:text|texts|choice|words|flag|integer|table|raw)\(\s*"(\w+)\"""", text)
+        re.findall(
+            r"""(?:table|inner|link)\.(?:text|filled|texts|choice|words|flag|integer|table|raw)\(\s*"(\w+)\"""", text
+        )
     ) | set(re.findall(r"""(?:number|url|listen)\(table, "(\w+)\"""", text))
 
 

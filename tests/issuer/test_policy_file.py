@@ -90,6 +90,8 @@ FLAWS: dict[str, tuple[str, int, str]] = {
     "a bare ref": (with_line('ref = "main"'), 9, "neither branch:NAME nor tag:NAME"),
     "an unanchored ref": (with_line('ref = "branch:*"'), 9, "not anchored"),
     "an empty ref": (with_line('ref = "branch:"'), 9, "empty"),
+    "a ref that says nothing": (with_line('ref = ""'), 9, "'ref' is empty"),
+    "an environment that says nothing": (changed("environment", '""'), 6, "'environment' is empty"),
     "a longer life": (with_line('ttl = "2h"'), 9, "an hour at most"),
     "a shorter life at aws": (with_line('ttl = "30m"'), 9, "exactly 1h"),
     "a life in words": (with_line('ttl = "soon"'), 9, "not a length of time"),
@@ -120,6 +122,8 @@ FLAWS: dict[str, tuple[str, int, str]] = {
     "a flag as text": (with_line('outlives = "yes"'), 9, "true or false"),
     "a table within a value": (SCOPE.replace("role_arn =", "role_arn.x ="), 9, "'role_arn' must be text"),
     "not TOML": (SCOPE + "[[[\n", 13, ""),
+    "a number longer than Python reads": (changed("project_id", "9" * 5000), 0, "exceeds the limit"),
+    "lists in lists without end": (with_line("x = " + "[" * 5000), 0, "recursion"),
     "the same table twice": (SCOPE + SCOPE.partition("\n")[2], 13, "twice"),
 }
 

@@ -152,6 +152,12 @@ def slips() -> Iterator[tuple[str, Callable[[Any], None]]]:
     yield change(*whole, "activation", to="always")
     yield change(*whole, "ttl", to="90")
     yield change(*whole, "ref", to="main")
+    for key in ("environment", "ref", "read_only"):
+        yield change(*whole, key, to="")
+    for key in ("service_account", "project"):
+        yield change(*whole, "google", key, to="")
+    for key in ("eks", "region", "gke", "ca_file", "ca_sha256", "endpoint"):
+        yield change("relying_party", "staging-eu", key, to="")
     yield change(*whole, "laptop_basis", to="approve")
     yield change(*whole, "laptop_production", "users", to=[])
     yield change(*whole, "laptop_production", "why", to="because")

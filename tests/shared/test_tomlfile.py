@@ -42,6 +42,13 @@ def test_values_come_out_by_name_and_type() -> None:
     root.finish()
 
 
+def test_a_text_that_may_be_missing_may_not_be_empty() -> None:
+    root = table('name = "x"\nother = ""\n')
+    assert (root.filled("name"), root.filled("absent")) == ("x", None)
+    with pytest.raises(ConfigError, match="toml:2: 'other' is empty; write what it is, or remove other"):
+        root.filled("other")
+
+
 @pytest.mark.parametrize(
     ("take", "says"),
     [
