@@ -139,8 +139,7 @@ class SessionVerbs:
         subject, identity = await desk.sign_in.subject(), desk.sign_in.identity
         opened, left_out = await desk.issuer.open_session(subject, asked)
         try:
-            same = identity is not None and desk.sign_in.identity == identity
-            listener = await self._begun(opened, same=same, folder=folder)
+            listener = await self._begun(opened, desk.sign_in, identity, folder=folder)
         except Exception:
             # Nobody here could use it, so it must not stay open there, whatever it was that failed.
             await tell_ended([(desk, subject, opened.id)])
@@ -148,12 +147,16 @@ class SessionVerbs:
         refused: list[Event] = [{"scope": one.scope, "text": one.text} for one in left_out]
         return listener, refused
 
-    async def _begun(self, opened: Session, *, same: bool, folder: bool) -> Listener:
-        """Its listener, where the sign-in is still the same one."""
-        if not same:
-            msg = "the sign-in was locked or changed while the session was opened"
-            raise SessionOver(msg, opened.again)
-        return await self._sessions.begin(opened, folder=folder)
+    async def _begun(self, opened: Session, sign_in: SignedIn, identity: str | None, *, folder: bool) -> Listener:
+        """Its listener, where the sign-in is still the same one, also once the socket is there."""
+        _check_same(opened, sign_in, identity)
+        listener = await self._sessions.begin(opened, folder=folder)
+        try:
+            _check_same(opened, sign_in, identity)
+        except SessionOver:
+            await self._sessions.finish(opened.id)
+            raise
+        return listener
 
     async def _debug(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         """A session that lasts no longer than whoever asked for it stays; what happens to it is told as it happens."""
@@ -200,11 +203,20 @@ class SessionVerbs:
 
     async def _extend(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         listener = self._here(request)
-        _name, desk = self._desk(listener.session.issuer)
-        subject, seconds = await desk.sign_in.subject(), request.seconds("seconds")
-        extended = await desk.issuer.extend_session(subject, listener.session.id, seconds)
-        self._sessions.extend(listener, extended.ends_at)
+        # Whoever hangs up meanwhile may have moved the end there, and it is to be the same here.
+        await asyncio.shield(self._apart(self._extended(listener, request.seconds("seconds"))))
         yield {"event": "result", **_shown(listener.session, listener)}
+
+    async def _extended(self, listener: Listener, seconds: float) -> None:
+        """Its new end; a session that is over here by then is not left open at the issuer for nobody."""
+        session = listener.session
+        _name, desk = self._desk(session.issuer)
+        extended = await desk.issuer.extend_session(await desk.sign_in.subject(), session.id, seconds)
+        if self._sessions.find(session.id) is not listener:
+            await tell_ended([(desk, None, session.id)])
+            msg = "the session ended while it was extended"
+            raise SessionOver(msg, session.again)
+        self._sessions.extend(listener, extended.ends_at)
 
     async def _close(self, request: ControlRequest) -> AsyncGenerator[Event, None]:
         named = request.text("session")
@@ -250,6 +262,12 @@ class SessionVerbs:
             raise SessionOver(msg)
         msg = "several sessions are open on this laptop"
         raise ConfigError(msg, "name one; run: juniper session list")
+
+
+def _check_same(opened: Session, sign_in: SignedIn, identity: str | None) -> None:
+    if identity is None or sign_in.identity != identity:
+        msg = "the sign-in was locked or changed while the session was opened"
+        raise SessionOver(msg, opened.again)
 
 
 def _elsewhere(named: str) -> str:

@@ -129,9 +129,7 @@ class Sessions:
 
     async def begin(self, session: Session, *, folder: bool = False) -> Listener:
         """Serve a session at a socket of its own, until its end; with a private ``folder`` for its tools' files."""
-        if self._closed:
-            msg = "the agent ended while the session was opened"
-            raise SessionOver(msg, session.again)
+        self._check_open(session)
         self._sweep()
         path = self._folder / SOCKETS.replace("*", session.id[:12])
         lender = SessionLender(
@@ -149,7 +147,18 @@ class Sessions:
         self._listeners[session.id] = listener
         self._broker.begin_session(session.id)
         listener.watch = asyncio.get_running_loop().create_task(self._watch(listener))
+        try:
+            # It may have been closed while the socket was made, and knew of no session then.
+            self._check_open(session)
+        except SessionOver:
+            await self.finish(session.id)
+            raise
         return listener
+
+    def _check_open(self, session: Session) -> None:
+        if self._closed:
+            msg = "the agent ended while the session was opened"
+            raise SessionOver(msg, session.again)
 
     def extend(self, listener: Listener, ends_at: float) -> None:
         """The session's end was moved."""

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -196,3 +196,84 @@ async def test_what_a_tool_writes_after_the_end_is_swept_when_the_next_session_b
     (folder / "docker").mkdir(parents=True)  # as `docker login` does in a shell that outlives its session
     async with debugging(inside) as (_stream, one), debugging(inside) as (_other, two):
         assert (lies(folder), lies(one["folder"]), lies(two["folder"])) == (False, True, True)
+
+
+class Held:
+    """One call that has had its answer, and brings it when it is let go."""
+
+    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
+        self._call = call
+        self.answered, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, *words: object, **named: object) -> Any:
+        answer = await self._call(*words, **named)
+        self.answered.set()
+        await self.go_on.wait()
+        return answer
+
+
+async def test_an_agent_that_ends_when_a_session_begins_to_answer_leaves_none_behind(inside: Whole) -> None:
+    sessions = inside.agent._sessions
+    assert sessions is not None
+    held = Held(sessions._serve)
+    sessions._serve = held
+    asked = asyncio.create_task(inside.control("debug", **ASKED))
+    await held.answered.wait()
+    ended = asyncio.create_task(sessions.close())
+    await until(lambda: sessions._closed)
+    await ended
+    held.go_on.set()
+    assert "the agent ended while the session was opened" in (await asyncio.wait_for(asked, 20)).line
+    assert ends_of(inside) == ["closed"]
+    assert list(inside.socket.parent.glob("session-*")) == []
+
+
+async def test_who_locks_when_a_session_begins_to_answer_leaves_none_behind(inside: Whole) -> None:
+    sessions = inside.agent._sessions
+    assert sessions is not None
+    held = Held(sessions._serve)
+    sessions._serve = held
+    asked = asyncio.create_task(inside.control("debug", **ASKED))
+    await held.answered.wait()
+    await inside.control("lock")
+    held.go_on.set()
+    assert "the sign-in was locked or changed while the session was opened" in (await asyncio.wait_for(asked, 20)).line
+    assert ends_of(inside) == ["closed"]
+    assert list(inside.socket.parent.glob("session-*")) == []
+
+
+async def test_a_session_that_ends_while_it_is_extended_is_over_at_the_issuer_too(inside: Whole) -> None:
+    async with debugging(inside, seconds=900) as (stream, opened):
+        (desk,) = inside.agent.desks.values()
+        held = Held(desk.issuer.extend_session)
+        desk.issuer.extend_session = held  # type: ignore[method-assign]
+        asked = asyncio.create_task(inside.control("session_extend", session=opened["id"], seconds=3600))
+        await held.answered.wait()
+        passes(inside, 901)
+        while (said := await stream.next())["event"] != "result":
+            pass
+        assert said["cause"] == "its time is over"
+        held.go_on.set()
+        over = await asked
+        assert (over.status, "the session ended while it was extended" in over.line) == (77, True), over
+    assert ends_of(inside) == ["closed"]
+
+
+async def test_who_hangs_up_while_it_is_extended_does_not_undo_it(inside: Whole) -> None:
+    async with debugging(inside, seconds=900) as (stream, opened):
+        (desk,) = inside.agent.desks.values()
+        held = Held(desk.issuer.extend_session)
+        desk.issuer.extend_session = held  # type: ignore[method-assign]
+        _reader, writer = await asyncio.open_unix_connection(inside.socket)
+        asked = json.dumps({"session": opened["id"], "seconds": 3600}).encode()
+        writer.write(wire.encode_request(wire.Request((b"juniper", b"session_extend", asked))))
+        await held.answered.wait()
+        server = inside.agent._server
+        assert server is not None
+        inside_now = len(server._connections)
+        writer.close()
+        await until(lambda: len(server._connections) < inside_now)
+        held.go_on.set()
+        while (said := await stream.next())["event"] != "moved":
+            pass
+        assert said["ends_at"] > opened["ends_at"]
