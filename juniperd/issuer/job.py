@@ -21,11 +21,12 @@ _PLACES = {"refs/heads/": "branch", "refs/tags/": "tag"}
 MERGE_REQUEST = "merge_request_event"
 """The source of pipelines whose ref is none of the project's: they run a merge request's head, or what its merge would give."""
 _LONGEST = 1024
+_CONFIG_AT = "ci_config_ref_uri"
 _SAID = (
     "user_email",
     "runner_environment",
     "sha",
-    "ci_config_ref_uri",
+    _CONFIG_AT,
     "ci_config_sha",
 )
 """Claims of jobs alone that go on as GitLab signed them, beside those that are read here."""
@@ -100,13 +101,18 @@ def job_of(claims: VerifiedClaims, thumbprint: str, digest: str) -> Job:
         if claims.get("environment_action") is not None
         else None,
         runner_id=_runner(claims),
-        said={name: _text(claims, name) for name in _SAID if claims.get(name) is not None},
+        said={name: _text(claims, name) for name in _said_of(source) if claims.get(name) is not None},
         jti=_text(claims, "jti"),
         ends_at=jose.seconds(claims, "exp"),
         thumbprint=thumbprint,
         token_digest=digest,
         comes_from=ref,
     )
+
+
+def _said_of(source: str) -> tuple[str, ...]:
+    """The claims that go on; of a merge request's not where its configuration lies, which names a branch it is not on."""
+    return tuple(name for name in _SAID if source != MERGE_REQUEST or name != _CONFIG_AT)
 
 
 def _ref(claims: Mapping[str, object]) -> str | None:

@@ -341,7 +341,7 @@ async def test_a_merge_request_of_the_project_counts_where_policy_says_so_and_is
         pipelines.runs(ref="refs/merge-requests/1/merge")
         status, body = await pipelines.ask(scope="invoice-archive-writer", pipeline_source="merge_request_event")
         assert status == 200, body
-        assert not {"ref", "ref_path"} & claims_of(body).keys()
+        assert not {"ref", "ref_path", "ci_config_ref_uri"} & claims_of(body).keys()
         assert pipelines.company.events()[-1]["job"]["ref"] == "branch:main"
         answer = await pipelines.ask(pipeline_source="merge_request_event")
         assert refusal_of(answer)[1] == "ref_mismatch"
