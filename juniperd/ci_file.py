@@ -119,7 +119,8 @@ def _inherited(body: Mapping[str, object], what: str, whole: Mapping[str, T]) ->
     said = body.get("inherit")
     taken = said.get(what) if isinstance(said, Mapping) else None
     if isinstance(taken, list):
-        return {name: value for name, value in whole.items() if name in taken}
+        names = {name for name in taken if isinstance(name, str)}
+        return {name: value for name, value in whole.items() if name in names}
     return {} if taken == "false" else whole
 
 

@@ -88,7 +88,7 @@ def _debug(args: argparse.Namespace) -> int:
     )
     environment = _environment(args.env if job is None else job.environment, here)
     mine = [row for row in here if _fits(row, environment) and (job is None or job.holds(row))]
-    scopes = _scopes(args.scope, mine, environment)
+    scopes = _scopes(args.scope, mine, project, environment, of_job=job is not None)
     if job is not None and not scopes:
         scopes = job.scopes(mine)
     asked = {
@@ -148,12 +148,14 @@ def _environment(named: str | None, rows: Sequence[Row]) -> str:
     raise UsageError(msg, kindly.guess(named, known, f"juniper debug {project} --env {{}}", "run: juniper scopes"))
 
 
-def _scopes(named: Sequence[str], rows: Sequence[Row], environment: str) -> list[str]:
+def _scopes(named: Sequence[str], rows: Sequence[Row], project: str, environment: str, *, of_job: bool) -> list[str]:
     known = [str(row.get("name")) for row in rows]
     for name in named:
         if name not in known:
-            msg = f"{rows[0].get('project')} has no scope '{one_line(name, 100)}' for {one_line(environment, 100)}"
-            raise UsageError(msg, kindly.guess(name, known, "write --scope {}", f"it has: {', '.join(known)}"))
+            place = one_line(environment, 100) + (" that is the job's" if of_job else "")
+            msg = f"{project} has no scope '{one_line(name, 100)}' for {place}"
+            cure = f"it has: {', '.join(known)}" if known else "run: juniper scopes"
+            raise UsageError(msg, kindly.guess(name, known, "write --scope {}", cure))
     return list(named)
 
 

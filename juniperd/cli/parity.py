@@ -87,10 +87,11 @@ def _of_job(args: argparse.Namespace) -> _Job:
 def _without_job(answer: Shown, refused: GrantRefused) -> dict[str, object]:
     """The comparison where GitLab makes this person no such pipeline; of a laptop that holds something it says nothing.
 
-    On another branch the job might run, so that a laptop which holds the scope need not be wider than it.
+    On another branch the job might run, so that a laptop which holds the scope need not be wider than it; and one that
+    holds nothing only because nothing is chosen may hold it where something is.
     """
     laptop = answer.get("laptop")
-    if not isinstance(laptop, Mapping) or laptop.get("holds") is not False:
+    if not isinstance(laptop, Mapping) or laptop.get("holds") is not False or _is_unchosen(laptop):
         raise refused
     nothing = {"holds": False, "text": refused.message, "reason": "gitlab_pipeline", "source": None}
     verdict = "neither holds anything: the laptop is within the job"
@@ -123,12 +124,16 @@ def _lines(scope: str, job: str | None, answer: Shown) -> Iterator[str]:
 def _chosen(job: str | None, answer: Shown) -> str:
     """Which job it is that the laptop is held against."""
     side = answer.get("job")
-    if isinstance(side, Mapping) and str(side.get("reason")).endswith("_unselected"):
+    if isinstance(side, Mapping) and _is_unchosen(side):
         return "no job is chosen"
     what = "a job of yours" if job is None else f"the job {one_line(job, 100)} as you may write it"
     environment = answer.get("environment")
     place = "without an environment" if environment is None else f"environment {environment}"
     return f"{what} on {answer.get('ref') or 'a new branch'}, {place}"
+
+
+def _is_unchosen(side: Shown) -> bool:
+    return str(side.get("reason")).endswith("_unselected")
 
 
 def _side(side: Shown) -> str:
@@ -141,7 +146,7 @@ def _side(side: Shown) -> str:
 def _table(answer: Shown) -> Iterator[str]:
     """Target by target; where only one of the two holds anything, its side of each row."""
     rows = answer.get("rows")
-    found = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    found = [row for row in rows if _is_row(row)] if isinstance(rows, list) else []
     holders = [who for who in ("job", "laptop") if isinstance(side := answer.get(who), Mapping) and side.get("holds")]
     width = max((len(str(row["claim"])) for row in found), default=0)
     target = None
@@ -164,6 +169,10 @@ def _table(answer: Shown) -> Iterator[str]:
     alone = dict.fromkeys(str(row["claim"]) for row in found if row.get("why") == _OF_JOBS)
     if alone:
         yield "  " + one_line(f"in jobs alone, and never made up: {', '.join(alone)}", 1000)
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, Mapping) and row.keys() >= {"target", "claim", "job", "laptop"}
 
 
 def _value(value: object, widest: int = _WIDEST) -> str:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from juniperd.cli import debug
 from juniperd.cli.dry_run import OfJob, Row
-from juniperd.errors import GrantRefused
+from juniperd.errors import GrantRefused, UsageError
 
 ROWS: list[Row] = [
     {"name": "writer", "environment": "staging", "ref": None, "held": True},
@@ -32,3 +33,10 @@ def test_a_pattern_s_scope_is_held_by_nobody_before_the_job_chooses_its_place() 
 def test_a_ref_is_selected_only_where_every_scope_names_one() -> None:
     assert JOB.selects(ROWS, ["writer", "release-reader"]) is None
     assert JOB.selects(ROWS, ["release-reader"]) == "branch:release/1"
+
+
+def test_a_scope_that_is_named_where_the_job_has_none_is_guessed_among_none() -> None:
+    with pytest.raises(
+        UsageError, match="shop/billing has no scope 'writer' for staging that is the job's; run: juniper scopes"
+    ):
+        debug._scopes(["writer"], [], "shop/billing", "staging", of_job=True)

@@ -191,6 +191,24 @@ def test_a_job_that_gitlab_would_not_run_holds_nothing(agent: Agent, capsys: pyt
     assert json.loads(capsys.readouterr().out)["job"]["reason"] == "gitlab_pipeline"
 
 
+@pytest.mark.parametrize("what", ["environment", "ref"])
+def test_a_pattern_s_laptop_is_not_within_a_job_that_gitlab_would_not_run(agent: Agent, what: str) -> None:
+    """It holds nothing only because nothing was chosen: where something is, it may hold the scope."""
+    agent.answers["ci_lint"] = LINT | {"valid": False, "errors": ["no"]}
+    nothing = {"holds": False, "text": "the scope covers 'review/*'; choose one", "reason": f"{what}_unselected"}
+    agent.answers["parity"] = ANSWER | {"job": nothing, "laptop": nothing, "rows": [], what: None}
+    with pytest.raises(
+        GrantRefused, match="GitLab would make no pipeline of yours on main of shop/billing: no; choose"
+    ):
+        run(SCOPE, "--job", "deploy")
+
+
+def test_rows_that_are_none_are_passed_over(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.answers["parity"] = ANSWER | {"rows": [{}, 7, {"target": "x"}, *ROWS[:1]]}
+    assert run(SCOPE) == 0
+    assert "    same    aud  a" in capsys.readouterr().out.splitlines()
+
+
 def test_who_is_not_signed_in_is_told_that_and_not_that_there_is_no_scope(agent: Agent) -> None:
     agent.refused["catalogue"] = LoginRequired("nobody is signed in")
     with pytest.raises(LoginRequired, match="nobody is signed in; run: juniper login"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -55,6 +56,20 @@ def test_what_a_job_asks_for() -> None:
     assert fetch.audiences == ("https://a.example", "https://b.example")
     assert fetch.role_arns == ("arn:aws:iam::444455556666:role/secret-reader", ARN)
     assert (fetch.region, fetch.environment, fetch.pattern) == ("eu-north-1", None, None)
+
+
+def test_a_long_list_of_what_is_inherited_does_not_keep_us() -> None:
+    names = [f"V{number}" for number in range(9_000)]
+    variables = "".join(f"  {name}: x\n" for name in names)
+    merged = (
+        f"variables:\n{variables}archive:\n  inherit: {{variables: [{', '.join(reversed(names))}]}}\n  script: [x]\n"
+    )
+    began = time.process_time()
+    found = ci_file.jobs(
+        {"project": "shop/billing", "ref": "main", "merged_yaml": merged, "jobs": [{"name": "archive"}] * 20}
+    )
+    assert len(found) == 20
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
