@@ -264,9 +264,10 @@ class Inquiry:
                 raise Malformed(msg)
             return (exact[0], f"{exact[0].state}, tier {exact[0].tier}") if exact else (None, "no such environment")
 
+        began = self._clock()
         found = await self._asking.ask(question, read)
-        if found.trouble is None and found.value is None:
-            # The job that makes it may be the one that asks.
+        if found.trouble is None and found.value is None and found.asked.at < began:
+            # Remembered from before, and the job that makes it may be the one that asks.
             return await self._asking.ask(question, read, life=ABSENT)
         return found
 

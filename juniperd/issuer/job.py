@@ -101,7 +101,7 @@ def job_of(claims: VerifiedClaims, thumbprint: str, digest: str) -> Job:
         if claims.get("environment_action") is not None
         else None,
         runner_id=_runner(claims),
-        said={name: _text(claims, name) for name in _said_of(source) if claims.get(name) is not None},
+        said={name: _text(claims, name) for name in said_of(source) if claims.get(name) is not None},
         jti=_text(claims, "jti"),
         ends_at=jose.seconds(claims, "exp"),
         thumbprint=thumbprint,
@@ -110,7 +110,7 @@ def job_of(claims: VerifiedClaims, thumbprint: str, digest: str) -> Job:
     )
 
 
-def _said_of(source: str) -> tuple[str, ...]:
+def said_of(source: str) -> tuple[str, ...]:
     """The claims that go on; of a merge request's not where its configuration lies, which names a branch it is not on."""
     return tuple(name for name in _SAID if source != MERGE_REQUEST or name != _CONFIG_AT)
 

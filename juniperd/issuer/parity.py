@@ -14,7 +14,7 @@ from juniperd.issuer import claims, decision, gitlab_rules
 from juniperd.issuer.claims import AWS_TAGS, Stamp
 from juniperd.issuer.facts import Asked, Fact, Facts
 from juniperd.issuer.gitlab_rules import Release
-from juniperd.issuer.job import Job
+from juniperd.issuer.job import Job, said_of
 from juniperd.issuer.job_facts import JobFacts, RunningJob
 from juniperd.issuer.policy import AwsTarget, GoogleTarget, SignedTarget, Target, token_scopes
 from juniperd.issuer.verdict import Case, Grant, JobCase, Refused, Verdict
@@ -168,7 +168,7 @@ def _job_case(case: Case, chosen: Chosen, source: str, release: Release) -> JobC
         environment_protected=False,
         environment_action="start",
         runner_id=_NUMBER,
-        said=dict.fromkeys(("user_email", "runner_environment", "sha", "ci_config_ref_uri", "ci_config_sha"), SOME),
+        said=dict.fromkeys(said_of(source), SOME),
         jti=SOME,
         ends_at=0.0,
         thumbprint="",

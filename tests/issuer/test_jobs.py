@@ -406,6 +406,21 @@ async def test_an_environment_that_its_job_has_just_made_is_there(tmp_path: Path
         assert (await pipelines.ask())[0] == 200
 
 
+async def test_an_environment_that_is_not_there_is_asked_for_once_of_a_gitlab_that_is_slow(tmp_path: Path) -> None:
+    async with open_pipelines(tmp_path) as pipelines:
+        gitlab, clock = pipelines.company.gitlab, pipelines.company.clock
+        gitlab.many["projects/42/environments"] = []
+        answers = gitlab._filtered
+
+        def slowly(path: str, request: Any) -> list[Row]:
+            clock.pass_(6 if path.endswith("environments") else 0)
+            return answers(path, request)
+
+        gitlab._filtered = slowly  # type: ignore[method-assign]
+        assert refusal_of(await pipelines.ask())[1] == "environment_missing"
+        assert gitlab.asked.count("projects/42/environments") == 1
+
+
 async def test_the_binding_outlives_a_restart(tmp_path: Path) -> None:
     async with open_pipelines(tmp_path) as pipelines:
         agent, token, ci = pipelines.agent(), pipelines.token(), pipelines.ci
