@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         show.as_json(answer)
     else:
         print("\n".join(_lines(args.scope, args.job, answer)))
-    return 0 if answer.get("within") is True else 1
+    return 0 if _is_within(answer) else 1
 
 
 def _of_job(args: argparse.Namespace) -> _Job:
@@ -106,10 +106,18 @@ def _known(scope: str, answer: Shown) -> None:
         raise UsageError(msg, kindly.guess_scope(scope, names, "run: juniper parity {}", "run: juniper scopes"))
 
 
+def _is_within(answer: Shown) -> bool:
+    """What the issuer says; with an id alone it says that the laptop holds nothing, or it says nothing."""
+    laptop = answer.get("laptop")
+    nothing = isinstance(laptop, Mapping) and laptop.get("holds") is False
+    return answer.get("within") is True and ("rows" in answer or nothing)
+
+
 def _lines(scope: str, job: str | None, answer: Shown) -> Iterator[str]:
     if "rows" not in answer:
         yield f"{scope}: refused; ask who runs the issuer, with this id: {answer.get('id')}"
-        yield "the laptop holds nothing, and is within the job"
+        if _is_within(answer):
+            yield "the laptop holds nothing, and is within the job"
         return
     gitlab = one_line(str(answer.get("gitlab")), 40)
     yield f"{scope}: {one_line(_chosen(job, answer), 400)} (GitLab {gitlab}), and your laptop"
@@ -117,7 +125,7 @@ def _lines(scope: str, job: str | None, answer: Shown) -> Iterator[str]:
         side = answer.get(name)
         yield f"  {name:<7} {_side(side if isinstance(side, Mapping) else {})}"
     yield from _table(answer)
-    good = answer.get("within") is True
+    good = _is_within(answer)
     yield show.coloured(one_line(str(answer.get("verdict")), 300), "green" if good else "red")
 
 

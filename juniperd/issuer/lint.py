@@ -125,7 +125,7 @@ def _breadth(scope: Scope) -> Iterator[Finding]:
         yield Finding("no-project-id", at(scope, "project"), told, "add project_id")
     if scope.laptop_basis == "merge":
         told = f"scope {scope.name} takes merging for pushing: wider than a job the person could write alone"
-        yield Finding("merge-basis", at(scope, "laptop_basis"), told, "remove laptop_basis, or leave out ref")
+        yield Finding("merge-basis", at(scope, "laptop_basis"), told, "remove laptop_basis")
     if scope.ci_config_elsewhere:
         told = f"scope {scope.name} takes a CI file of another project: its authors hold the scope too"
         yield Finding(

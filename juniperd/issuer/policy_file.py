@@ -176,7 +176,7 @@ def _scope(table: Table, draft: _Draft) -> Scope:
         laptop_production=_laptop_production(table),
         ci_config_elsewhere=table.flag("ci_config_elsewhere", default=False),
         outlives=table.flag("outlives", default=False),
-        sign_in=table.words("sign_in", ("browser", "device")),
+        sign_in=_sign_in(table),
         sources=_sources(table, origins),
     )
     table.finish()
@@ -204,6 +204,15 @@ def _sources(table: Table, origins: frozenset[Origin]) -> frozenset[str]:
     words = table.words("sources", SOURCES)
     if not words:
         raise table.error("sources", "'sources' is empty, so no pipeline could hold the scope", 'write ["push"]')
+    return words
+
+
+def _sign_in(table: Table) -> frozenset[str]:
+    """Any flow where it is missing, which an empty list does not mean."""
+    written = "sign_in" in table
+    words = table.words("sign_in", ("browser", "device"))
+    if written and not words:
+        raise table.error("sign_in", "'sign_in' is empty, so no sign-in would do", "name browser or device")
     return words
 
 

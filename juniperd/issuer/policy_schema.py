@@ -155,7 +155,9 @@ _SCOPE: dict[str, Schema] = {
         },
         ("users", "until"),
     ).schema(),
-    "sign_in": _told(_words("browser", "device"), "The flows a sign-in must have used; any where it is absent."),
+    "sign_in": _told(
+        {**_words("browser", "device"), "minItems": 1}, "The flows a sign-in must have used; any where it is absent."
+    ),
     "sources": _told(
         {"type": "array", "items": _TEXT},
         "For pipelines: what may have started them (`CI_PIPELINE_SOURCE`); `push`, `web` and `schedule` where it is absent.",

@@ -146,6 +146,15 @@ def test_whoever_may_not_know_hears_an_id(agent: Agent, capsys: pytest.CaptureFi
     ]
 
 
+@pytest.mark.parametrize("odd", [{"within": False}, {"laptop": {"holds": True}}, {"laptop": None}])
+def test_an_id_alone_is_within_only_where_the_issuer_says_that_the_laptop_holds_nothing(
+    agent: Agent, capsys: pytest.CaptureFixture[str], odd: dict[str, Any]
+) -> None:
+    agent.answers |= {"parity": UNTOLD | odd, "catalogue": {"issuers": {"team": {"scopes": []}}}}
+    assert run("hidden-scope") == 1
+    assert "within" not in capsys.readouterr().out
+
+
 def test_whoever_sees_others_hears_that_it_is_none_of_theirs(agent: Agent) -> None:
     agent.answers["parity"] = UNTOLD
     with pytest.raises(

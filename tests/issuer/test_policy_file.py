@@ -113,6 +113,7 @@ FLAWS: dict[str, tuple[str, int, str]] = {
         "unknown key 'x'",
     ),
     "a sibling that is not there": (with_line('read_only = "other"'), 9, "no scope 'other'"),
+    "a sign-in by nothing": (with_line("sign_in = []"), 9, "'sign_in' is empty, so no sign-in would do"),
     "a sign-in by mail": (with_line('sign_in = ["mail"]'), 9, "not 'mail'"),
     "laptops' keys without laptops": (
         with_line('sign_in = ["browser"]').replace('["laptop"]', '["pipeline"]'),

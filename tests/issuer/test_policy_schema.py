@@ -162,6 +162,7 @@ def slips() -> Iterator[tuple[str, Callable[[Any], None]]]:
     yield change(*whole, "laptop_production", "users", to=[])
     yield change(*whole, "laptop_production", "why", to="because")
     yield change(*whole, "sign_in", to=["phone"])
+    yield change(*whole, "sign_in", to=[])
     yield change(*whole, "outlives", to="yes")
     yield change(*whole, "aws", "role_arn", to="arn:aws:iam::111122223333:role/*")
     yield change(*whole, "aws", "region", to=None)
