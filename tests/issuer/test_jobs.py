@@ -349,6 +349,27 @@ async def test_a_merge_request_of_the_project_counts_where_policy_says_so_and_is
         assert refusal_of(await pipelines.ask(scope="invoice-archive-writer"))[1] == "job_mismatch"
 
 
+async def test_a_child_of_a_merge_request_s_pipeline_is_on_no_branch_either(tmp_path: Path) -> None:
+    """GitLab gives it the parent's ref and merge request, so that its token names the branch and its source does not say why."""
+
+    def children(folder: Path) -> None:
+        path = folder / "policy" / "billing.toml"
+        origins = 'origins = ["pipeline", "laptop"]'
+        text = path.read_text().replace(
+            'origins = ["pipeline"]', 'origins = ["pipeline"]\nsources = ["parent_pipeline"]'
+        )
+        path.write_text(text.replace(origins, f'{origins}\nsources = ["parent_pipeline"]'))
+
+    async with open_pipelines(tmp_path, change=children) as pipelines:
+        for scope in ("release-publisher", "invoice-archive-writer"):
+            for kind in ("merge", "head", "train"):
+                pipelines.runs(ref=f"refs/merge-requests/1/{kind}")
+                answer = await pipelines.ask(scope=scope, pipeline_source="parent_pipeline")
+                assert refusal_of(answer)[1] == "job_mismatch"
+        pipelines.runs()
+        assert (await pipelines.ask(pipeline_source="parent_pipeline"))[0] == 200
+
+
 async def test_what_neither_scope_nor_gitlab_names_stands_in_no_token(tmp_path: Path) -> None:
     def anywhere(folder: Path) -> None:
         path = folder / "policy" / "billing.toml"
