@@ -7,6 +7,7 @@ or stored.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -158,7 +159,7 @@ class Session:
     @property
     def again(self) -> str:
         """The command that opens another one like it."""
-        return f"run: juniper session open {self.project} --env {self.environment}"
+        return f"run: juniper session open {self.project} --env {shlex.quote(self.environment)}"
 
 
 @dataclass(frozen=True, slots=True)

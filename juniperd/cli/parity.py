@@ -44,7 +44,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; 0 where the laptop holds nothing that the job would not."""
+    """Compare; 0 where the laptop holds nothing that the job would not, 1 where it does, 2 where nothing is chosen."""
     job = _Job(args.environment, checkout.as_policy(args.ref)) if args.job is None else _of_job(args)
     asked = {"scope": args.scope, "environment": args.environment, "job_environment": job.environment}
     answer = dict(connection.result("parity", asked | {"job_ref": job.ref}))
@@ -53,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
         _known(args.scope, answer)
     elif job.refused is not None:
         answer |= _without_job(answer, job.refused)
+    elif _is_unchosen(laptop := _side_of(answer, "laptop")):
+        unchosen, _, cure = str(laptop.get("text")).rpartition("; ")
+        raise UsageError(unchosen, cure)
     if args.json:
         show.as_json(answer)
     else:
@@ -90,8 +93,8 @@ def _without_job(answer: Shown, refused: GrantRefused) -> dict[str, object]:
     On another branch the job might run, so that a laptop which holds the scope need not be wider than it; and one that
     holds nothing only because nothing is chosen may hold it where something is.
     """
-    laptop = answer.get("laptop")
-    if not isinstance(laptop, Mapping) or laptop.get("holds") is not False or _is_unchosen(laptop):
+    laptop = _side_of(answer, "laptop")
+    if laptop.get("holds") is not False or _is_unchosen(laptop):
         raise refused
     nothing = {"holds": False, "text": refused.message, "reason": "gitlab_pipeline", "source": None}
     verdict = "neither holds anything: the laptop is within the job"
@@ -108,8 +111,7 @@ def _known(scope: str, answer: Shown) -> None:
 
 def _is_within(answer: Shown) -> bool:
     """What the issuer says; with an id alone it says that the laptop holds nothing, or it says nothing."""
-    laptop = answer.get("laptop")
-    nothing = isinstance(laptop, Mapping) and laptop.get("holds") is False
+    nothing = _side_of(answer, "laptop").get("holds") is False
     return answer.get("within") is True and ("rows" in answer or nothing)
 
 
@@ -122,8 +124,7 @@ def _lines(scope: str, job: str | None, answer: Shown) -> Iterator[str]:
     gitlab = one_line(str(answer.get("gitlab")), 40)
     yield f"{scope}: {one_line(_chosen(job, answer), 400)} (GitLab {gitlab}), and your laptop"
     for name in ("job", "laptop"):
-        side = answer.get(name)
-        yield f"  {name:<7} {_side(side if isinstance(side, Mapping) else {})}"
+        yield f"  {name:<7} {_side(_side_of(answer, name))}"
     yield from _table(answer)
     good = _is_within(answer)
     yield show.coloured(one_line(str(answer.get("verdict")), 300), "green" if good else "red")
@@ -131,13 +132,18 @@ def _lines(scope: str, job: str | None, answer: Shown) -> Iterator[str]:
 
 def _chosen(job: str | None, answer: Shown) -> str:
     """Which job it is that the laptop is held against."""
-    side = answer.get("job")
-    if isinstance(side, Mapping) and _is_unchosen(side):
+    if _is_unchosen(_side_of(answer, "job")):
         return "no job is chosen"
     what = "a job of yours" if job is None else f"the job {one_line(job, 100)} as you may write it"
     environment = answer.get("environment")
     place = "without an environment" if environment is None else f"environment {environment}"
     return f"{what} on {answer.get('ref') or 'a new branch'}, {place}"
+
+
+def _side_of(answer: Shown, who: str) -> Shown:
+    """What the issuer says of one of the two; nothing where it says nothing that can be read."""
+    side = answer.get(who)
+    return side if isinstance(side, Mapping) else {}
 
 
 def _is_unchosen(side: Shown) -> bool:
@@ -155,7 +161,7 @@ def _table(answer: Shown) -> Iterator[str]:
     """Target by target; where only one of the two holds anything, its side of each row."""
     rows = answer.get("rows")
     found = [row for row in rows if _is_row(row)] if isinstance(rows, list) else []
-    holders = [who for who in ("job", "laptop") if isinstance(side := answer.get(who), Mapping) and side.get("holds")]
+    holders = [who for who in ("job", "laptop") if _side_of(answer, who).get("holds")]
     width = max((len(str(row["claim"])) for row in found), default=0)
     target = None
     for row in found:

@@ -312,8 +312,7 @@ def _check_production(case: Case) -> Refused | None:
 def _check_sleep(case: Case) -> Refused | None:
     if case.scope.activation is Activation.SIGN_IN or case.session is not None:
         return None
-    cure = f"run: juniper session open {case.scope.project} --env {case.selection.environment}"
-    cure += narrowing(case)
+    cure = f"run: juniper session open {case.scope.project} {narrowing(case)}"
     return Refused("7", "asleep", f"the scope sleeps until a debugging session wakes it; {cure}")
 
 

@@ -58,7 +58,7 @@ CURES = {
     "approval_required": "use a pipeline, which can wait for the approvals of {environment}",
     "environment_protected": "needs deploy to {environment}; as {level} you have none: ask the maintainers of {project}",
     "production": "use a pipeline, or ask the policy's owner to name you in laptop_production until a date",
-    "asleep": "open a debugging session: juniper session open {project} --env {environment}{narrow}",
+    "asleep": "open a debugging session: juniper session open {project} {narrow}",
     "hidden": _READER,
     "reader_blind": _READER,
     "reader_token": "ask who runs the issuer for a new reader token",
@@ -72,11 +72,12 @@ CURES = {
 
 
 def narrowing(case: Case) -> str:
-    """What opens a session at the very ref that a pattern's scope was asked for on; others choose none."""
-    pattern, ref = case.scope.ref, case.selection.ref
-    return (
-        f" --ref {shlex.quote(ref)}" if pattern is not None and ref is not None and not glob.is_literal(pattern) else ""
-    )
+    """What opens a session at the environment, and at the very ref that a pattern's scope was asked for on."""
+    pattern, ref, environment = case.scope.ref, case.selection.ref, case.selection.environment
+    words = f"--env {shlex.quote(environment or '')}"
+    if pattern is None or ref is None or glob.is_literal(pattern):
+        return words
+    return f"{words} --ref {shlex.quote(ref)}"
 
 
 def cure(refused: Refused, case: Case) -> str:

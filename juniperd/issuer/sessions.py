@@ -6,6 +6,7 @@ the key that opened it, and ends by its own time, by its owner, with the key's s
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Session:
     @property
     def again(self) -> str:
         """The command that opens another one like it."""
-        return f"run: juniper session open {self.project} --env {self.environment}"
+        return f"run: juniper session open {self.project} --env {shlex.quote(self.environment)}"
 
 
 def add(connection: sqlite3.Connection, session: Session, *, now: float) -> None:

@@ -123,8 +123,16 @@ def test_where_one_side_holds_nothing_the_table_is_the_other_s(
 
 
 def test_a_pattern_of_which_nothing_is_chosen_is_no_job(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = {"holds": False, "text": "choose one", "reason": "environment_unselected"}
+    text = "the scope covers 'review/*'; choose one with --environment NAME"
+    nothing = {"holds": False, "text": text, "reason": "environment_unselected"}
+    outside = {"holds": False, "text": "you are no member", "reason": "not_a_member"}
     agent.answers["parity"] = ANSWER | {"job": nothing, "laptop": nothing, "rows": [], "environment": None}
+    for words in ((), ("--json",)):
+        with pytest.raises(UsageError) as caught:
+            run(SCOPE, *words)
+        assert str(caught.value) == text
+    # Who would hold nothing whatever was chosen is within all the same.
+    agent.answers["parity"] = ANSWER | {"job": nothing, "laptop": outside, "rows": [], "environment": None}
     assert run(SCOPE) == 0
     assert capsys.readouterr().out.splitlines()[0] == (f"{SCOPE}: no job is chosen (GitLab 18.5.0-ee), and your laptop")
 

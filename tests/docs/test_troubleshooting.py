@@ -42,6 +42,7 @@ PASSED_ON = {
     "reason": "what `end` is given",
     "self.ended": "the same, later",
     "said + known": "a refusal's, with its id",
+    "unchosen": "a refusal's: the choices that a pattern leaves",
 }
 """What an error is made of where it is no text: where its words are looked for."""
 BEHIND_ANOTHER = {"… (asked: …)"}

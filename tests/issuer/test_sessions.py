@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from juniperd import model
 from juniperd.issuer import sessions
 from juniperd.model import rfc3339
 from tests.issuer.doubles import NOW, Company, Laptop, Row, level, member, open_company, protected_environment
@@ -463,3 +464,10 @@ async def test_closing_what_has_run_out_says_that_its_time_was_over(company: Com
     assert (await laptop.call("DELETE", f"/sessions/{session['id']}", token))[0] == 204
     (event,) = company.events("session_ended")
     assert (event["cause"], event["ended_at"]) == ("time", rfc3339(NOW + 60))
+
+
+def test_what_opens_another_one_can_be_pasted_into_a_shell() -> None:
+    place = "review/$x y"
+    theirs = sessions.Session("s", "okta", "u", "t", 7, 42, "shop/billing", place, None, (), 0.0, 1.0)
+    mine = model.Session("s", "team", "shop/billing", place, None, (), 1.0)
+    assert theirs.again == mine.again == "run: juniper session open shop/billing --env 'review/$x y'"
