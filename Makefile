@@ -26,10 +26,9 @@ $(VENV)/.peers: $(VENV)/.ready $(GO)
 demo: $(VENV)/.ready  ## a small company on loopback, one sign-in, real aws
 	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/build/docker-registry/usr/bin" sh packaging/demo.sh
 
-# Four workers for two cores, for programs under test wait a while. In the order of tests/conftest.py: xdist's own, by the
-# number of tests, puts files with few and slow ones last.
+# In the order of tests/conftest.py: xdist's own, by the number of tests, puts files with few and slow ones last.
 test: setup  ## everything but built packages, in one run; of what decides, every branch has to be gone through
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not packages" --cov --cov-report=term
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not packages" --cov --cov-report=term
 
 packages: setup  ## build what dist builds, and try it in clean roots
 	$(BIN)/pytest -n 2 --dist loadfile -m packages

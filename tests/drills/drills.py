@@ -88,7 +88,8 @@ async def _nothing() -> None:
 async def measure(inside: Whole, drill: Drill) -> float:
     """Seconds from the taking away to the last mint that was granted; 0 for none at all."""
     socket = (await inside.open_session(seconds=600))["socket"] if drill.within else None
-    assert (await _mint(inside, socket)).status == 0, drill.name
+    first = await _mint(inside, socket)
+    assert first.status == 0, f"{drill.name}: {first}"
     await drill.take(inside)
     step = max(drill.bound / 12, 1.0)
     passed, last = 0.0, 0.0

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
+from juniperd import broker
 from juniperd.errors import SubjectRejected
 from juniperd.model import CredentialRequest, Kind
 
-from .whole import SCOPE, Whole
+from .whole import PATIENCE, SCOPE, Whole
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -123,8 +124,9 @@ async def test_a_broken_gitlab_is_no_verdict(inside: Whole) -> None:
     assert (await inside.aws()).status == 0
 
 
-async def test_a_late_gitlab_is_no_hang(inside: Whole) -> None:
+async def test_a_late_gitlab_is_no_hang(inside: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     """The helper gives up after four seconds; the agent has said why before that."""
+    monkeypatch.setattr(broker, "PATIENCE", PATIENCE)
     inside.drill("gitlab", "slow", "4200")
     inside.clock.pass_by(61)
     started = time.monotonic()
