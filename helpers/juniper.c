@@ -282,11 +282,11 @@ int main(int argc, char **argv) {
         const char *slash = strrchr(argv[0], '/');
         name = slash ? slash + 1 : argv[0];
     }
-    struct sockaddr_un address = {0};
-    find_socket(&address);
     for_library = strcmp(name, "juniper-google") == 0;
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--access-token") == 0) for_library = false;
+    struct sockaddr_un address = {0};
+    find_socket(&address);
     build_request(argc, argv);
     int fd = reach_agent(&address);
     check_peer(fd, address.sun_path);

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from juniperd.cli import child, connection, job_agent
+from juniperd.cli import child, job_agent, kindly
 from juniperd.errors import GrantRefused, UsageError, one_line
 from juniperd.identity import gitlab_ci
 from juniperd.setup import session
-from juniperd.setup.session import Held, Row
+from juniperd.setup.session import Held
 
 EXAMPLES = """examples:
   juniper ci -- ./deploy.sh
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _held(wanted: Sequence[str], *, sandbox: bool) -> Held:
     """What the job holds; what it does not is said, and a scope that was asked for by name is an error."""
-    rows = _rows()
+    rows = kindly.rows(None)
     held = [str(row["name"]) for row in rows if row.get("held")]
     refused = {str(row.get("name")): one_line(str(row.get("reason")), 300) for row in rows if not row.get("held")}
     for name in wanted:
@@ -91,9 +91,3 @@ def _tell(refused: Mapping[str, str]) -> None:
 def _refused(name: str, reason: str) -> GrantRefused:
     why, _, cure = reason.rpartition("; ")
     return GrantRefused(f"{name}: {why or reason}", cure if why else "ask whoever owns the policy")
-
-
-def _rows() -> list[Row]:
-    issuers = connection.result("catalogue", {})["issuers"]
-    documents = issuers.values() if isinstance(issuers, Mapping) else ()
-    return [row for document in documents for row in document["scopes"] if isinstance(row, Mapping)]

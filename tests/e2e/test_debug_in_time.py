@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from juniperd import wire
+from juniperd.sessions import Sessions
 from tests.agent.harness import until
 
-from .whole import Whole
+from .whole import Answer, Whole
 
 pytestmark = pytest.mark.e2e
 ASKED = {"project": "shop/billing", "environment": "staging", "seconds": 3600, "reason": "invoices stuck"}
@@ -141,8 +142,6 @@ async def test_a_folder_that_a_killed_agent_left_is_swept_at_the_next_start(insi
     left = inside.socket.parent / "session-0123456789ab.d"
     left.mkdir()
     (left / "ends").write_text("0")
-    from juniperd.sessions import Sessions
-
     Sessions(inside.socket.parent, None, inside.agent.broker, clock=inside.clock)  # type: ignore[arg-type]  # serves none
     assert not left.exists()
 
@@ -212,16 +211,20 @@ class Held:
         return answer
 
 
-async def test_an_agent_that_ends_when_a_session_begins_to_answer_leaves_none_behind(inside: Whole) -> None:
+async def beginning(inside: Whole) -> tuple[Sessions, Held, asyncio.Task[Answer]]:
+    """A session whose socket is there, and of which nobody has heard yet."""
     sessions = inside.agent._sessions
     assert sessions is not None
     held = Held(sessions._serve)
     sessions._serve = held
     asked = asyncio.create_task(inside.control("debug", **ASKED))
     await held.answered.wait()
-    ended = asyncio.create_task(sessions.close())
-    await until(lambda: sessions._closed)
-    await ended
+    return sessions, held, asked
+
+
+async def test_an_agent_that_ends_when_a_session_begins_to_answer_leaves_none_behind(inside: Whole) -> None:
+    sessions, held, asked = await beginning(inside)
+    await sessions.close()
     held.go_on.set()
     assert "the agent ended while the session was opened" in (await asyncio.wait_for(asked, 20)).line
     assert ends_of(inside) == ["closed"]
@@ -229,12 +232,7 @@ async def test_an_agent_that_ends_when_a_session_begins_to_answer_leaves_none_be
 
 
 async def test_who_locks_when_a_session_begins_to_answer_leaves_none_behind(inside: Whole) -> None:
-    sessions = inside.agent._sessions
-    assert sessions is not None
-    held = Held(sessions._serve)
-    sessions._serve = held
-    asked = asyncio.create_task(inside.control("debug", **ASKED))
-    await held.answered.wait()
+    _sessions, held, asked = await beginning(inside)
     await inside.control("lock")
     held.go_on.set()
     assert "the sign-in was locked or changed while the session was opened" in (await asyncio.wait_for(asked, 20)).line

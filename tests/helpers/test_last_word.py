@@ -60,6 +60,14 @@ def test_google_s_libraries_read_it_as_json_and_status_0(helper: Helper, folder:
     assert message.startswith(f'{GOOGLE}: {SAID.decode()}{folder}/a "b\\c???; '), message
 
 
+def test_google_s_libraries_read_it_too_where_no_socket_can_be_there(
+    helper: Helper, folder: Path, env: dict[str, str]
+) -> None:
+    outcome = named(helper, folder, GOOGLE).run("--scope", "exports", env={**env, "JUNIPER_SOCKET": f"/{'x' * 200}"})
+    assert (outcome.status, outcome.stderr) == (0, b"")
+    assert json.loads(outcome.stdout)["message"].startswith(f"{GOOGLE}: ")
+
+
 def test_a_tool_of_ours_that_asks_it_for_an_access_token_reads_the_line(
     helper: Helper, folder: Path, env: dict[str, str]
 ) -> None:
