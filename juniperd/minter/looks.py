@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from juniperd.minter.gitlab import Gitlab, Row
 from juniperd.model import Clock
@@ -14,11 +14,11 @@ RECENT = 5.0
 
 @dataclass(slots=True)
 class _Look:
-    """One look, from its beginning; ``ended`` is set where it came to its end whole."""
+    """One look, from its beginning; its own task sets ``ended`` where it comes to its end whole, so that nobody asks between."""
 
-    task: asyncio.Task[list[Row]]
     began: float
     ended: float | None = None
+    task: asyncio.Task[list[Row]] = field(init=False)
 
     def counts(self, *, since: float, now: float) -> bool:
         """Whether it says something of a moment ``since``; a clock that was set back makes an old one of each that has ended."""
@@ -50,12 +50,13 @@ class Looks:
         self._last.pop(project_id, None)
 
     def _begin(self, project_id: int) -> _Look:
-        task = asyncio.create_task(self._gitlab.rows(project_id))
-        look = self._last[project_id] = _Look(task, self._clock())
-        task.add_done_callback(lambda _: self._end(look))
+        look = self._last[project_id] = _Look(self._clock())
+        look.task = asyncio.create_task(self._through(project_id, look))
+        # Read, so that a failure nobody waited for is no "exception was never retrieved".
+        look.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return look
 
-    def _end(self, look: _Look) -> None:
-        # Read, so that a failure nobody waited for is no "exception was never retrieved".
-        if not look.task.cancelled() and look.task.exception() is None:
-            look.ended = self._clock()
+    async def _through(self, project_id: int, look: _Look) -> list[Row]:
+        rows = await self._gitlab.rows(project_id)
+        look.ended = self._clock()
+        return rows

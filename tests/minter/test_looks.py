@@ -108,6 +108,27 @@ async def test_a_look_that_failed_is_not_kept(bench: Bench) -> None:
     assert ((await bench.order(end(order)))[0], bench.tokens) == (200, [])
 
 
+async def test_who_asks_in_the_turn_in_which_a_look_ends_shares_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, let_go, asked = asyncio.Event(), asyncio.Event(), []
+
+    async def rows(_: Gitlab, project_id: int) -> list[Row]:
+        asked.append(project_id)
+        begun.set()
+        await let_go.wait()
+        return []
+
+    monkeypatch.setattr(Gitlab, "rows", rows)
+    looks = bench.minter.mint._looks
+    first = asyncio.create_task(looks.rows(PROJECT, since=0))
+    await begun.wait()
+    let_go.set()
+    second = asyncio.create_task(looks.rows(PROJECT, since=0))
+    assert (await first, await second) == ([], [])
+    assert asked == [PROJECT]
+
+
 async def test_who_goes_away_ends_no_look_for_the_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     let_go, asked = asyncio.Event(), []
 
